@@ -1,0 +1,92 @@
+"""Restricted Boltzmann Machines in JAX, with the ODEs and the statistical physics of how they learn.
+
+Three kinds of things live here: pure functions of an `RBM` pytree, which compose under `jit`, `vmap` and `grad`; training
+by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time learning equations. Data sets are in
+`rbm_jax.data`, pictures in `rbm_jax.plotting`, files in `rbm_jax.checkpoint`.
+"""
+
+from rbm_jax import data, dynamics, estimators
+from rbm_jax.energies import (
+    hidden_field,
+    hidden_free_energy,
+    joint_energy,
+    visible_field,
+    visible_free_energy,
+)
+from rbm_jax.estimators import cd, pcd
+from rbm_jax.exact import (
+    enumerate_states,
+    exact_gradient,
+    exact_log_likelihood,
+    exact_log_z,
+    exact_moments,
+    exact_visible_probabilities,
+)
+from rbm_jax.gaussian import gaussian_log_z, gaussian_moments
+from rbm_jax.mean_field import MeanFieldSolution, solve_mean_field
+from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
+from rbm_jax.rbm import RBM, init_rbm, stack_rbms
+from rbm_jax.sampling import gibbs_step, init_chains, sample_gibbs, sample_hidden, sample_visible
+from rbm_jax.spectral import Modes, align_modes, effective_temperature, project, svd_modes
+from rbm_jax.training import TrainInfo, TrainState, fit, init_train_state, log_spaced_updates, train_step
+from rbm_jax.trajectory import Status, Trajectory
+from rbm_jax.transforms import bernoulli_to_spin, interpolate, spin_to_bernoulli, temper, transpose
+from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "RBM",
+    "AbstractUnits",
+    "Bernoulli",
+    "Gaussian",
+    "MeanFieldSolution",
+    "Modes",
+    "Moments",
+    "Spin",
+    "Status",
+    "TrainInfo",
+    "TrainState",
+    "Trajectory",
+    "align_modes",
+    "bernoulli_to_spin",
+    "cd",
+    "conditional_moments",
+    "data",
+    "dynamics",
+    "effective_temperature",
+    "enumerate_states",
+    "estimators",
+    "exact_gradient",
+    "exact_log_likelihood",
+    "exact_log_z",
+    "exact_moments",
+    "exact_visible_probabilities",
+    "fit",
+    "gaussian_log_z",
+    "gaussian_moments",
+    "gibbs_step",
+    "hidden_field",
+    "hidden_free_energy",
+    "init_chains",
+    "init_rbm",
+    "init_train_state",
+    "interpolate",
+    "joint_energy",
+    "likelihood_gradient",
+    "log_spaced_updates",
+    "pcd",
+    "project",
+    "sample_gibbs",
+    "sample_hidden",
+    "sample_visible",
+    "solve_mean_field",
+    "spin_to_bernoulli",
+    "stack_rbms",
+    "svd_modes",
+    "temper",
+    "train_step",
+    "transpose",
+    "visible_field",
+    "visible_free_energy",
+]

@@ -1,0 +1,110 @@
+"""Checks of a user's arguments, with errors that say what was expected, what came and what to do."""
+
+import operator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = [
+    "as_configurations",
+    "check_count",
+    "check_finite",
+    "check_positive",
+    "check_sample_weights",
+    "check_same_length",
+    "is_concrete",
+]
+
+
+def is_concrete(*arrays: Any) -> bool:
+    """Whether the values can be looked at: True outside `jit`, `vmap` and `grad`."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
+
+
+def check_count(name: str, value: int, *, minimum: int = 1) -> int:
+    """Return `value` as an int, or raise: a count is a Python integer of at least `minimum`."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        count = operator.index(value)
+    except (TypeError, jax.errors.JAXTypeError) as error:
+        message = f"{name} must be a Python integer, got {value!r} of type {type(value).__name__}"
+        raise TypeError(message) from error
+    if count < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {count}")
+    return count
+
+
+def check_positive(name: str, value: float) -> float:
+    """Return `value` as a float, or raise: a positive and finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, jax.errors.JAXTypeError) as error:
+        raise TypeError(f"{name} must be a positive number, got {value!r}") from error
+    if not (number > 0 and np.isfinite(number)):
+        raise ValueError(f"{name} must be positive and finite, got {number}")
+    return number
+
+
+def as_configurations(name: str, states: Any, size: int, dtype: Any, *, ndim: int | None = None) -> jax.Array:
+    """Cast configurations to `dtype` after checking their last axis (`size` units) and number of axes.
+
+    Args:
+        name: the argument's name, for the message.
+        states: an array of any numeric or boolean dtype.
+        size: the number of units expected on the last axis.
+        dtype: the floating dtype to compute in.
+        ndim: the number of axes expected; None for any number of leading axes.
+
+    Raises:
+        TypeError: the dtype is not numeric.
+        ValueError: the shape does not fit.
+    """
+    try:
+        array = jnp.asarray(states)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be an array of numbers, got {type(states).__name__}: {error}") from error
+    numeric = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_
+    if not numeric or jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} must hold real numbers or booleans, got dtype {array.dtype}")
+    if array.ndim == 0 or array.shape[-1] != size:
+        raise ValueError(
+            f"{name} must have {size} units on its last axis, got shape {array.shape}; "
+            "flatten images to one row each, and check that data and RBM belong together"
+        )
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} axes, got shape {array.shape}")
+    return array.astype(dtype)
+
+
+def check_finite(name: str, array: Any) -> None:
+    """Raise if a concrete array holds NaN or infinity; traced arrays pass."""
+    if not is_concrete(array):
+        return
+    values = np.asarray(array)
+    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+        n_bad = int((~np.isfinite(values)).sum())
+        raise ValueError(f"{name} holds {n_bad} values that are NaN or infinite; remove or impute them first")
+
+
+def check_sample_weights(weights: Any, n_samples: int) -> None:
+    """Raise unless the weights are one non-negative finite number per sample with a positive sum."""
+    if weights is None:
+        return
+    if np.shape(weights) != (n_samples,):
+        raise ValueError(f"weights must have shape ({n_samples},), one per sample, got {np.shape(weights)}")
+    check_finite("weights", weights)
+    if is_concrete(weights):
+        values = np.asarray(weights)
+        if (values < 0).any() or not values.sum() > 0:
+            raise ValueError("weights must be non-negative with a positive sum")
+
+
+def check_same_length(**arrays: Any) -> None:
+    """Raise unless the named arrays have equal first axes."""
+    lengths = {name: np.shape(array)[0] for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise ValueError(f"first axes must be equal, but {listed}")

@@ -1,0 +1,201 @@
+"""Loaders that return NumPy arrays, and checks at the border: bad data is refused here with one clear error."""
+
+import gzip
+import math
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rbm_jax._optional import require
+from rbm_jax._typing import ArrayLike, Float, PRNGKey, Shaped
+
+__all__ = ["binarize", "intensities", "load_array", "load_digits", "load_idx"]
+
+_IDX_DTYPES = {
+    0x08: np.dtype("u1"),
+    0x09: np.dtype("i1"),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
+}
+_HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
+
+
+def load_digits() -> Float[np.ndarray, "1797 64"]:
+    """The 8×8 handwritten digits that ship with scikit-learn, as intensities in [0, 1], one image a row.
+
+    Source: E. Alpaydin & C. Kaynak, "Optical recognition of handwritten digits", UCI repository (1998), test part.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+    """
+    images = require("sklearn.datasets").load_digits().data
+    return (images / 16).astype(np.float32)
+
+
+def load_idx(path: str | os.PathLike) -> Shaped[np.ndarray, "..."]:
+    """Read an IDX file, the format of MNIST, compressed with gzip or not.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The array as stored, in native byte order: for MNIST images uint8 of shape (n_images, 28, 28); see `intensities`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not an IDX file, or is truncated, or has bytes left over.
+    """
+    path = _existing_file(path)
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ValueError(f"{path} is a damaged or truncated gzip file: {error}") from error
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_DTYPES:
+        raise ValueError(f"{path} is not an IDX file: it starts with {content[:4]!r}")
+    dtype, n_axes = _IDX_DTYPES[content[2]], content[3]
+    header = 4 + 4 * n_axes
+    if len(content) < header:
+        raise ValueError(f"{path} is truncated: its header needs {header} bytes, it has {len(content)}")
+    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", n_axes, offset=4))
+    expected = header + math.prod(shape) * dtype.itemsize
+    if len(content) != expected:
+        what = "truncated" if len(content) < expected else "too long"
+        raise ValueError(f"{path} is {what}: shape {shape} of {dtype} needs {expected} bytes, it has {len(content)}")
+    return np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def load_array(path: str | os.PathLike, *, name: str | None = None) -> Shaped[np.ndarray, "n_samples ..."]:
+    """Read a data set from a .npy, .npz or HDF5 file.
+
+    Args:
+        path: the file; its suffix says what it is.
+        name: which array of an .npz or HDF5 file; may be left out if there is only one.
+
+    Returns:
+        The array as stored; real numbers or booleans, at least one sample on the first axis, all finite.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: an HDF5 file, and h5py is not installed.
+        ValueError: an unknown suffix, a damaged file, no such array, or an array that is not a data set.
+    """
+    path = _existing_file(path)
+    suffix = path.suffix.lower()
+    if suffix in (".npy", ".npz"):
+        array = _read_numpy(path, name)
+    elif suffix in _HDF5_SUFFIXES:
+        array = _read_hdf5(path, name)
+    else:
+        raise ValueError(f"{path} has suffix {suffix!r}, expected .npy, .npz or one of {', '.join(_HDF5_SUFFIXES)}")
+    return _check_data(str(path), array)
+
+
+def intensities(images: Shaped[ArrayLike, "n_samples ..."]) -> Float[np.ndarray, "n_samples n_pixels"]:
+    """Images as one row each of intensities in [0, 1].
+
+    Args:
+        images: shape (n_samples, ...); uint8 is divided by 255, booleans and floats are taken as they are.
+
+    Raises:
+        ValueError: no samples, NaN, or values outside [0, 1].
+    """
+    array = _check_data("images", np.asarray(images))
+    array = array.reshape(len(array), -1)
+    if array.dtype == np.uint8:
+        return (array / 255).astype(np.float32)
+    array = array.astype(np.float32)
+    if array.min() < 0 or array.max() > 1:
+        raise ValueError(f"images must be uint8 or in [0, 1], got values from {array.min():g} to {array.max():g}")
+    return array
+
+
+def binarize(
+    data: Shaped[ArrayLike, "n_samples n_pixels"], *, threshold: float = 0.5, key: PRNGKey | None = None
+) -> Shaped[np.ndarray, "n_samples n_pixels"]:
+    """Intensities in [0, 1] to 0/1 (uint8), by a threshold or, with a key, at random.
+
+    Args:
+        data: intensities, shape (n_samples, n_pixels); see `intensities`.
+        threshold: a pixel is 1 if its intensity is at least this.
+        key: a JAX key; each pixel is then 1 with probability equal to its intensity, and the threshold is not used.
+
+    Raises:
+        ValueError: values outside [0, 1], NaN, or no samples.
+
+    Example:
+        >>> from rbm_jax.data import binarize
+        >>> import numpy as np
+        >>> binarize(np.array([[0.2, 0.5, 0.7]]))
+        array([[0, 1, 1]], dtype=uint8)
+    """
+    array = _check_data("data", np.asarray(data))
+    if array.dtype != np.bool_ and (array.min() < 0 or array.max() > 1):
+        raise ValueError(
+            f"data must be intensities in [0, 1], got values from {array.min():g} to {array.max():g}; "
+            "see rbm_jax.data.intensities"
+        )
+    if key is None:
+        return (array >= threshold).astype(np.uint8)
+    return np.asarray(jax.random.bernoulli(key, jnp.asarray(array, float)), np.uint8)
+
+
+def _existing_file(path: str | os.PathLike) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}" + (" (it is a folder)" if path.is_dir() else ""))
+    return path
+
+
+def _read_numpy(path: Path, name: str | None) -> np.ndarray:
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return content
+        with content:
+            return content[_choose(path, content.files, name)]
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is not a readable NumPy file: {error}") from error
+
+
+def _read_hdf5(path: Path, name: str | None) -> np.ndarray:
+    h5py = require("h5py")
+    try:
+        with h5py.File(path, "r") as file:
+            names = []
+            file.visititems(lambda key, item: names.append(key) if isinstance(item, h5py.Dataset) else None)
+            return file[_choose(path, names, name)][()]
+    except OSError as error:
+        raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
+
+
+def _choose(path: Path, names: list[str], name: str | None) -> str:
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        wanted = "one of them must be named" if name is None else f"there is no {name!r}"
+        raise ValueError(f"{path} holds the arrays {sorted(names)}: {wanted}")
+    return name
+
+
+def _check_data(name: str, array: np.ndarray) -> np.ndarray:
+    """Return the array if it can be a data set: numeric, finite, at least one sample and one variable."""
+    if not isinstance(array, np.ndarray) or not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+        raise ValueError(f"{name} must hold numbers or booleans, got {getattr(array, 'dtype', type(array).__name__)}")
+    if np.issubdtype(array.dtype, np.complexfloating):
+        raise ValueError(f"{name} must hold real numbers, got {array.dtype}")
+    if array.ndim < 2 or array.size == 0:
+        raise ValueError(
+            f"{name} must have samples on its first axis and variables on the others, got shape {array.shape}"
+        )
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        raise ValueError(f"{name} holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
+    return array

@@ -1,0 +1,93 @@
+"""Synthetic data with known structure."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rbm_jax._checks import check_count, check_positive
+from rbm_jax._typing import Array, Float, PRNGKey, Shaped
+
+__all__ = ["bars_and_stripes", "ising_chain", "planted_clusters"]
+
+
+def bars_and_stripes(size: int) -> Shaped[np.ndarray, "n_patterns n_pixels"]:
+    """All distinct size×size images of full rows or of full columns, in 0/1, one a row: 2·2^size - 2 of them.
+
+    Args:
+        size: side of the image, from 1 to 16.
+
+    Raises:
+        ValueError: a size outside this range.
+    """
+    size = check_count("size", size)
+    if size > 16:
+        raise ValueError(f"size must be at most 16, got {size}: there are 2^size patterns")
+    lines = np.indices((2,) * size, dtype=np.uint8).reshape(size, -1).T
+    columns = np.broadcast_to(lines[:, None, :], (len(lines), size, size))
+    rows = columns.swapaxes(1, 2)
+    return np.unique(np.concatenate([rows, columns]).reshape(-1, size * size), axis=0)
+
+
+def ising_chain(key: PRNGKey, n_samples: int, n_spins: int, *, coupling: float) -> Float[Array, "n_samples n_spins"]:
+    """Exact, independent samples of the open Ising chain P(s) ∝ exp(J Σ_i s_i s_{i+1}), in ±1.
+
+    Neighbors are equal with probability 1 / (1 + e^{-2J}), independently, so ⟨s_i s_j⟩ = tanh(J)^{|i-j|}.
+
+    Args:
+        key: a JAX key.
+        n_samples: number of samples.
+        n_spins: length of the chain.
+        coupling: J, of any sign.
+
+    Raises:
+        ValueError: counts below 1.
+    """
+    shape = (check_count("n_samples", n_samples), check_count("n_spins", n_spins))
+    equal = jax.nn.sigmoid(2.0 * jnp.asarray(coupling))
+    probability = jnp.full(shape, equal).at[:, 0].set(0.5)
+    bonds = 2.0 * jax.random.bernoulli(key, probability) - 1.0
+    return jnp.cumprod(bonds, axis=1)
+
+
+def planted_clusters(
+    key: PRNGKey,
+    n_samples: int,
+    n_visible: int,
+    *,
+    n_clusters: int = 4,
+    n_modes: int = 2,
+    strength: float = 1.0,
+) -> tuple[Float[Array, "n_samples n_visible"], Float[Array, "n_visible n_modes"], Float[Array, "n_clusters n_modes"]]:
+    """Binary (±1) clusters around random centers in the span of a few modes, as in the sources' synthetic data.
+
+    Given its cluster c, all spins of a sample are independent in the fields h_i = Σ_α g_cα û_iα, with Gaussian modes
+    û_iα ~ N(0, 1) and centers g_c uniform on the sphere of radius `strength`, so ⟨s_i⟩ = tanh h_i. Clusters are equally
+    likely.
+
+    Args:
+        key: a JAX key.
+        n_samples: number of samples.
+        n_visible: number of spins.
+        n_clusters: number of clusters.
+        n_modes: dimension of the space of the centers.
+        strength: |g_c|; the magnetization along a center grows with it.
+
+    Returns:
+        Samples in ±1, shape (n_samples, n_visible); modes û, shape (n_visible, n_modes); centers g, shape
+        (n_clusters, n_modes).
+
+    Raises:
+        ValueError: counts below 1, or a strength that is not positive.
+    """
+    counts = {"n_samples": n_samples, "n_visible": n_visible, "n_clusters": n_clusters, "n_modes": n_modes}
+    for name, count in counts.items():
+        check_count(name, count)
+    check_positive("strength", strength)
+    key_modes, key_centers, key_labels, key_spins = jax.random.split(key, 4)
+    modes = jax.random.normal(key_modes, (n_visible, n_modes))
+    directions = jax.random.normal(key_centers, (n_clusters, n_modes))
+    centers = strength * directions / jnp.linalg.norm(directions, axis=1, keepdims=True)
+    labels = jax.random.randint(key_labels, (n_samples,), 0, n_clusters)
+    fields = (centers @ modes.T)[labels]
+    samples = 2.0 * jax.random.bernoulli(key_spins, jax.nn.sigmoid(2 * fields)) - 1.0
+    return samples, modes, centers

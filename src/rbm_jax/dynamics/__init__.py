@@ -1,0 +1,63 @@
+"""The continuous-time learning equations, and what is known about their solutions.
+
+`forces` has the equations with the model's averages from enumeration, the Gaussian closure or mean field; `solve`
+integrates them with diffrax; `modes` writes them on the singular value decomposition of W; `linear` has the closed
+solutions; `compare` puts training and theory on one clock. Time is t = Σ learning rate × updates, for gradients per sample.
+"""
+
+from rbm_jax.dynamics.compare import Comparison, compare_trajectories, growth_rates_along, linear_window
+from rbm_jax.dynamics.forces import (
+    DataStatistics,
+    LearningForce,
+    data_statistics,
+    exact_force,
+    gaussian_force,
+    mean_field_force,
+    mean_field_moments,
+)
+from rbm_jax.dynamics.linear import (
+    GrowthModes,
+    growth_modes,
+    linear_bound,
+    linear_fixed_points,
+    linear_likelihood_gain,
+    linear_rate,
+    linear_solution,
+    linear_time,
+    linear_velocity,
+    linear_weights,
+)
+from rbm_jax.dynamics.modes import ModeVelocity, mode_velocity, modes_derivative, rebuild_velocity
+from rbm_jax.dynamics.solve import integrate
+from rbm_jax.trajectory import Status, Trajectory
+
+__all__ = [
+    "Comparison",
+    "DataStatistics",
+    "GrowthModes",
+    "LearningForce",
+    "ModeVelocity",
+    "Status",
+    "Trajectory",
+    "compare_trajectories",
+    "data_statistics",
+    "exact_force",
+    "gaussian_force",
+    "growth_modes",
+    "growth_rates_along",
+    "integrate",
+    "linear_bound",
+    "linear_fixed_points",
+    "linear_likelihood_gain",
+    "linear_rate",
+    "linear_solution",
+    "linear_time",
+    "linear_velocity",
+    "linear_weights",
+    "linear_window",
+    "mean_field_force",
+    "mean_field_moments",
+    "mode_velocity",
+    "modes_derivative",
+    "rebuild_velocity",
+]

@@ -1,0 +1,138 @@
+"""Discrete training against continuous theory, on one clock."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from rbm_jax._checks import check_count, check_positive
+from rbm_jax._typing import Array, Float, Shaped
+from rbm_jax.dynamics.linear import GrowthModes
+from rbm_jax.spectral import Modes, align_modes, svd_modes
+from rbm_jax.trajectory import Trajectory
+
+__all__ = ["Comparison", "compare_trajectories", "growth_rates_along", "linear_window"]
+
+
+class Comparison(eqx.Module):
+    """Leading modes of two trajectories, side by side.
+
+    Attributes:
+        ts: the times of the discrete trajectory that the continuous one covers, shape (n_times,).
+        discrete_values: singular values σ_α(t) of the discrete one, its modes aligned to the continuous one's by overlap,
+            shape (n_times, n_modes).
+        continuous_values: singular values of the continuous one, decreasing, shape (n_times, n_modes).
+        deviation: (discrete - continuous) / continuous, shape (n_times, n_modes).
+        left_overlap: |u_α · u'_α| between the two, in [0, 1], shape (n_times, n_modes).
+        right_overlap: |v_α · v'_α| between the two, shape (n_times, n_modes).
+        departure: the first time from which on |deviation| stays above the tolerance; inf if it never does so,
+            shape (n_modes,).
+    """
+
+    ts: Float[Array, " n_times"]
+    discrete_values: Float[Array, "n_times n_modes"]
+    continuous_values: Float[Array, "n_times n_modes"]
+    deviation: Float[Array, "n_times n_modes"]
+    left_overlap: Float[Array, "n_times n_modes"]
+    right_overlap: Float[Array, "n_times n_modes"]
+    departure: Float[Array, " n_modes"]
+
+
+def compare_trajectories(
+    discrete: Trajectory, continuous: Trajectory, *, n_modes: int = 10, tolerance: float = 0.1
+) -> Comparison:
+    """Put the leading modes of training and theory side by side.
+
+    Both clocks must be t = learning rate × updates (`time_step` of `fit`). Times of the discrete trajectory outside the
+    continuous one are left out; in between, the continuous weights are interpolated linearly (exact at common times).
+    With the linear theory as the continuous one, `departure` is when each mode leaves the linear regime.
+
+    Args:
+        discrete: from `fit`.
+        continuous: from `integrate`, or any trajectory of RBMs of the same shape.
+        n_modes: leading modes to compare; fewer if the RBM has fewer.
+        tolerance: relative deviation of a singular value that counts as a departure.
+
+    Raises:
+        ValueError: trajectories of different shapes, or without a common time.
+    """
+    n_modes = check_count("n_modes", n_modes)
+    tolerance = check_positive("tolerance", tolerance)
+    shape, other = discrete.rbms.weights.shape[1:], continuous.rbms.weights.shape[1:]
+    if shape != other:
+        raise ValueError(f"trajectories must be of RBMs of one shape, got weights of {shape} and {other}")
+    ts, weights, theory = _common_times(discrete, continuous)
+    n_modes = min(n_modes, *shape)
+    reference = jax.vmap(svd_modes)(theory)
+    reference = Modes(reference.left[..., :n_modes], reference.values[:, :n_modes], reference.right[..., :n_modes])
+    modes = jax.vmap(align_modes)(jax.vmap(svd_modes)(weights), reference)
+    deviation = modes.values / reference.values - 1
+    return Comparison(
+        ts=ts,
+        discrete_values=modes.values,
+        continuous_values=reference.values,
+        deviation=deviation,
+        left_overlap=jnp.abs((modes.left * reference.left).sum(1)),
+        right_overlap=jnp.abs((modes.right * reference.right).sum(1)),
+        departure=_departure(ts, jnp.abs(deviation) > tolerance),
+    )
+
+
+def growth_rates_along(
+    trajectory: Trajectory, growth: GrowthModes, window: Shaped[Array, " n_times"]
+) -> Float[Array, " n_visible"]:
+    """Measured growth rates: least-squares slopes of log |u_αᵀ W(t)| against t over a window, to hold against `growth.rates`.
+
+    Args:
+        trajectory: of training or of theory.
+        growth: whose vectors u_α the weights are projected on.
+        window: True for the times to use, at least two, shape (n_times,); see `linear_window`.
+
+    Returns:
+        One rate per vector, in the order of `growth`; NaN if fewer than two times are in the window.
+    """
+    log_norm = jnp.log(_projected_norms(trajectory, growth))
+    share = window / window.sum()
+    ts = trajectory.ts - share @ trajectory.ts
+    return (share * ts) @ (log_norm - share @ log_norm) / (share @ ts**2)
+
+
+def linear_window(trajectory: Trajectory, growth: GrowthModes, *, largest: float = 0.2) -> Shaped[Array, " n_times"]:
+    """The times up to which the linear theory is expected to hold: while no |u_αᵀ W| has passed `largest`.
+
+    Args:
+        trajectory: of training or of theory.
+        growth: the directions to watch.
+        largest: bound on |u_αᵀ W|; the linear theory is a small-weight expansion, whose bound in W is 1 / (σ_v σ_h).
+
+    Returns:
+        True inside the window, which is one interval from the start, shape (n_times,).
+    """
+    exceeded = (_projected_norms(trajectory, growth) > largest).any(1)
+    return jnp.cumsum(exceeded) == 0
+
+
+def _projected_norms(trajectory: Trajectory, growth: GrowthModes) -> Float[Array, "n_times n_visible"]:
+    return jax.vmap(lambda weights: jnp.linalg.norm(growth.vectors.T @ weights, axis=1))(trajectory.rbms.weights)
+
+
+def _common_times(discrete: Trajectory, continuous: Trajectory):
+    """Discrete times within the continuous range, with both sets of weights there."""
+    ts, theory = continuous.ts, continuous.rbms.weights
+    # Times of training are products that may differ from the solver's by rounding.
+    slack = 1e-5 * jnp.abs(ts[-1])
+    inside = (discrete.ts >= ts[0] - slack) & (discrete.ts <= ts[-1] + slack)
+    if not inside.any():
+        raise ValueError(
+            f"trajectories have no common time: discrete from {discrete.ts[0]} to {discrete.ts[-1]}, "
+            f"continuous from {ts[0]} to {ts[-1]}; is time_step the learning rate?"
+        )
+    common = jnp.clip(discrete.ts[inside], ts[0], ts[-1])
+    right = jnp.clip(jnp.searchsorted(ts, common), 1, len(ts) - 1)
+    share = ((common - ts[right - 1]) / (ts[right] - ts[right - 1]))[:, None, None]
+    return common, discrete.rbms.weights[inside], (1 - share) * theory[right - 1] + share * theory[right]
+
+
+def _departure(ts, departed) -> Float[Array, " n_modes"]:
+    """First time of the final stretch in which `departed` is true throughout."""
+    last_inside = jnp.where(~departed, jnp.arange(len(ts))[:, None], -1).max(0)
+    return jnp.where(last_inside + 1 < len(ts), ts[jnp.minimum(last_inside + 1, len(ts) - 1)], jnp.inf)

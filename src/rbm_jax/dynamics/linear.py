@@ -1,0 +1,270 @@
+"""The linear (Gaussian) theory of learning.
+
+In a Gaussian-Gaussian RBM whose left singular vectors are eigenvectors of the data's covariance, with eigenvalues c_α, the
+singular values σ_α = w decouple: dw/dt = σ_h² w (c - σ_v² / (1 - σ_v² σ_h² w²)) (equation 17 of the sources). The functions
+of single modes act elementwise and broadcast. For real binary data, `growth_modes` expands around the product measure
+with the data's means instead of one variance for all.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rbm_jax._typing import Array, ArrayLike, Float, Sample, Weighting
+from rbm_jax.dynamics.forces import DataStatistics, data_statistics
+from rbm_jax.units import AbstractUnits
+
+__all__ = [
+    "GrowthModes",
+    "growth_modes",
+    "linear_bound",
+    "linear_fixed_points",
+    "linear_likelihood_gain",
+    "linear_rate",
+    "linear_solution",
+    "linear_time",
+    "linear_velocity",
+    "linear_weights",
+]
+
+Values = Float[ArrayLike, "*modes"] | float
+Result = Float[Array, "*modes"]
+
+
+def linear_velocity(
+    values: Values, data_variance: Values, *, visible_variance: Values = 1.0, hidden_variance: Values = 1.0
+) -> Result:
+    """dw/dt = σ_h² w (c - σ_v² / (1 - σ_v² σ_h² w²)), equation (17).
+
+    Args:
+        values: singular values w, in [0, `linear_bound`).
+        data_variance: c, the variance of the centered data along each mode.
+        visible_variance: σ_v².
+        hidden_variance: σ_h².
+
+    Returns:
+        The time derivative, for time in units of learning rate × updates; NaN at and beyond the bound.
+    """
+    w, c, variance = jnp.asarray(values), data_variance, visible_variance
+    return hidden_variance * w * (c - variance / _remaining(w, visible_variance, hidden_variance))
+
+
+def linear_rate(
+    values: Values, data_variance: Values, *, visible_variance: Values = 1.0, hidden_variance: Values = 1.0
+) -> Result:
+    """∂(dw/dt)/∂w: the rate at which a small deviation from w grows (positive: unstable) or relaxes (negative: stable).
+
+    At w = 0 it is the growth rate σ_h² (c - σ_v²); at the fixed point w* > 0 it is -2 σ_h² c (c - σ_v²) / σ_v².
+    An explicit update is stable there only for learning rates below 2 / |rate|.
+
+    Args:
+        values: singular values w.
+        data_variance: c.
+        visible_variance: σ_v².
+        hidden_variance: σ_h².
+    """
+    w, c = jnp.asarray(values), data_variance
+    remaining = _remaining(w, visible_variance, hidden_variance)
+    return hidden_variance * (c - visible_variance * (2 - remaining) / remaining**2)
+
+
+def linear_fixed_points(
+    data_variance: Values, *, visible_variance: Values = 1.0, hidden_variance: Values = 1.0
+) -> Result:
+    """The stable singular values w*² = (c - σ_v²) / (σ_v² σ_h² c) for c > σ_v², and 0 below, equation (18).
+
+    A mode of the data is learned if its variance is above the threshold σ_v²; the model's variance along it is then c.
+    `linear_rate` is negative there; at the threshold itself it is 0.
+
+    Args:
+        data_variance: c.
+        visible_variance: σ_v².
+        hidden_variance: σ_h².
+    """
+    c = jnp.asarray(data_variance)
+    excess = jnp.maximum(c - visible_variance, 0)
+    return jnp.sqrt(excess / jnp.where(excess > 0, visible_variance * hidden_variance * c, 1))
+
+
+def linear_bound(*, visible_variance: Values = 1.0, hidden_variance: Values = 1.0) -> Result:
+    """1 / (σ_v σ_h): the singular value from which on the Gaussian model does not exist."""
+    return 1 / jnp.sqrt(jnp.asarray(visible_variance) * hidden_variance)
+
+
+def linear_time(
+    values: Values,
+    initial: Values,
+    data_variance: Values,
+    *,
+    visible_variance: Values = 1.0,
+    hidden_variance: Values = 1.0,
+) -> Result:
+    """The time at which a mode that starts at w_0 reaches w: the solution of equation (17), in closed form.
+
+    With x = w², x* = (c - σ_v²) / (σ_v² σ_h² c), Δ = c - σ_v²:
+    2 σ_h² Δ t = log(x/x_0) - (σ_v²/c) log[(x* - x) / (x* - x_0)], and its limit for Δ = 0.
+
+    Args:
+        values: w > 0, between w_0 and the fixed point.
+        initial: w_0 > 0.
+        data_variance: c > 0.
+        visible_variance: σ_v².
+        hidden_variance: σ_h².
+
+    Returns:
+        t ≥ 0; negative for values that lie before w_0, NaN for values on the far side of the fixed point, inf on it.
+    """
+    x, x0 = jnp.asarray(values) ** 2, jnp.asarray(initial) ** 2
+    return _time(jnp.log(x), jnp.log(x0), data_variance, visible_variance, hidden_variance)
+
+
+def linear_solution(
+    ts: Float[ArrayLike, " n_times"],
+    initial: Float[ArrayLike, " n_modes"],
+    data_variance: Float[ArrayLike, " n_modes"],
+    *,
+    visible_variance: Values = 1.0,
+    hidden_variance: Values = 1.0,
+) -> Float[Array, "n_times n_modes"]:
+    """Singular values of all modes along time, from the closed solution (no integration): `linear_time` inverted.
+
+    The inverse is found by bisection in log w², and one Newton step that makes it differentiable in all arguments.
+
+    Args:
+        ts: times ≥ 0, shape (n_times,).
+        initial: w_α(0), positive and below `linear_bound`, shape (n_modes,).
+        data_variance: c_α > 0, shape (n_modes,).
+        visible_variance: σ_v².
+        hidden_variance: σ_h².
+    """
+    ts, initial = jnp.asarray(ts)[:, None], jnp.asarray(initial)
+    variances = {"visible_variance": visible_variance, "hidden_variance": hidden_variance}
+    fixed_point = linear_fixed_points(data_variance, **variances)
+    log_initial = 2 * jnp.log(initial)
+    # The speed of log w² is largest at the start or, on the way up, at w = 0: twice it bounds the reach in time t.
+    speed = 2 * jnp.abs(linear_velocity(initial, data_variance, **variances) / initial) + 2 * jnp.abs(
+        linear_rate(jnp.zeros_like(initial), data_variance, **variances)
+    )
+    grows = fixed_point > initial
+    target = jnp.where(fixed_point > 0, 2 * jnp.log(jnp.where(fixed_point > 0, fixed_point, 1)), -jnp.inf)
+    low = jnp.where(grows, log_initial, jnp.maximum(target, log_initial - speed * ts))
+    high = jnp.where(grows, jnp.minimum(target, log_initial + speed * ts), log_initial)
+
+    def elapsed(log_x):
+        return _time(log_x, log_initial, data_variance, visible_variance, hidden_variance)
+
+    def halve(_, bracket):
+        low, high = bracket
+        middle = (low + high) / 2
+        # On the way up a later time is a larger value, on the way down a smaller one; beyond the fixed point it is NaN.
+        above = jnp.where(grows, ~(elapsed(middle) < ts), elapsed(middle) < ts)
+        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+
+    n_halvings = jnp.finfo(log_initial.dtype).nmant + 8
+    low, high = lax.fori_loop(0, n_halvings, halve, lax.stop_gradient((low, high)))
+    root = lax.stop_gradient((low + high) / 2)
+    value = jnp.exp(root / 2)
+    rate = lax.stop_gradient(2 * linear_velocity(value, data_variance, **variances) / value)
+    correction = elapsed(root) - ts
+    moving = (ts > 0) & jnp.isfinite(correction) & (jnp.abs(rate) > 0)
+    root = root - jnp.where(moving, rate * jnp.where(moving, correction, 0), 0)
+    return jnp.where(ts > 0, jnp.exp(root / 2), initial)
+
+
+def linear_likelihood_gain(
+    values: Values, data_variance: Values, *, visible_variance: Values = 1.0, hidden_variance: Values = 1.0
+) -> Result:
+    """Gain in log-likelihood per sample of each mode over w = 0: ½ c σ_h² w² + ½ log(1 - σ_v² σ_h² w²), in nats.
+
+    The sum over modes is ℓ(t) - ℓ(0); at the fixed point a mode's gain is ½ (c/σ_v² - 1 - log(c/σ_v²)).
+
+    Args:
+        values: singular values w.
+        data_variance: c.
+        visible_variance: σ_v².
+        hidden_variance: σ_h².
+    """
+    w = jnp.asarray(values)
+    return (data_variance * hidden_variance * w**2 + jnp.log(_remaining(w, visible_variance, hidden_variance))) / 2
+
+
+class GrowthModes(eqx.Module):
+    """Directions in which the weights of a small-weight RBM grow (or shrink) independently.
+
+    Attributes:
+        rates: growth rates per unit of time, decreasing, shape (n_visible,).
+        vectors: the directions in the columns, orthonormal, shape (n_visible, n_visible).
+    """
+
+    rates: Float[Array, " n_visible"]
+    vectors: Float[Array, "n_visible n_visible"]
+
+
+def growth_modes(
+    data: Sample | DataStatistics,
+    *,
+    visible_units: AbstractUnits,
+    hidden_units: AbstractUnits,
+    weights: Weighting = None,
+) -> GrowthModes:
+    """Eigenmodes of early learning: σ_h² × eigenvalues of C_d - Σ_v, with their eigenvectors.
+
+    The linear theory around the product measure with the data's means: Σ_v is the diagonal of the units' variances at
+    these means (p(1-p) for Bernoulli units, means moved 1e-3 from the edge) and σ_h² the variance of a hidden unit at zero
+    field. Then dW/dt = σ_h² (C_d - Σ_v) W for small W: modes of the data with more variance than independent units
+    would have are learned, the others decay. For Gaussian visible units the rate is that of `linear_rate` at 0.
+
+    Args:
+        data: shape (n_samples, n_visible), or its `DataStatistics`.
+        visible_units: unit type of the visible layer.
+        hidden_units: unit type of the hidden layer.
+        weights: non-negative sample weights, shape (n_samples,); for data only.
+
+    Returns:
+        All n_visible modes. Each vector's largest component is positive.
+    """
+    statistics = data if isinstance(data, DataStatistics) else data_statistics(data, weights)
+    mean = visible_units.interior_mean(statistics.mean, 1e-3)
+    visible_variance = visible_units.variance(visible_units.field_at_mean(mean))
+    hidden_variance = hidden_units.variance(jnp.zeros((), mean.dtype))
+    eigenvalues, vectors = jnp.linalg.eigh(statistics.covariance - jnp.diag(visible_variance))
+    eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
+    largest = jnp.take_along_axis(vectors, jnp.abs(vectors).argmax(0)[None], axis=0)
+    return GrowthModes(hidden_variance * eigenvalues, vectors * jnp.where(largest < 0, -1, 1))
+
+
+def linear_weights(
+    ts: Float[ArrayLike, " n_times"], weights: Float[Array, "n_visible n_hidden"], growth: GrowthModes
+) -> Float[Array, "n_times n_visible n_hidden"]:
+    """The linear theory of the weights, W(t) = exp(σ_h² (C_d - Σ_v) t) W(0): valid while σ_v σ_h σ_α is small.
+
+    Args:
+        ts: times, shape (n_times,).
+        weights: W(0), shape (n_visible, n_hidden).
+        growth: from `growth_modes`.
+    """
+    components = growth.vectors.T @ weights
+    grown = jnp.exp(jnp.asarray(ts)[:, None] * growth.rates)[:, :, None] * components
+    return jax.vmap(lambda projection: growth.vectors @ projection)(grown.astype(weights.dtype))
+
+
+def _remaining(w, visible_variance, hidden_variance):
+    """1 - σ_v² σ_h² w², NaN where the Gaussian model does not exist."""
+    remaining = 1 - visible_variance * hidden_variance * w**2
+    return jnp.where(remaining > 0, remaining, jnp.nan)
+
+
+def _time(log_x, log_x0, data_variance, visible_variance, hidden_variance):
+    """Equation (17) solved for the time between two values of log w²."""
+    c = jnp.asarray(data_variance)
+    ratio = visible_variance / c
+    excess = c - visible_variance
+    x, x0 = jnp.exp(log_x), jnp.exp(log_x0)
+    at_threshold = jnp.abs(excess) <= jnp.sqrt(jnp.finfo(log_x0.dtype).eps) * c
+    safe = jnp.where(at_threshold, 1, excess)
+    fixed_point = safe / (c * visible_variance * hidden_variance)
+    away = (log_x - log_x0 - ratio * jnp.log((fixed_point - x) / (fixed_point - x0))) / safe
+    product = c * visible_variance * hidden_variance
+    threshold = (1 / x - 1 / x0) / product + (log_x - log_x0) / c
+    return jnp.where(at_threshold, threshold, away) / (2 * hidden_variance)

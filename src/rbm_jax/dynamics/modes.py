@@ -1,0 +1,117 @@
+"""The learning equations on the singular value decomposition of the weights.
+
+For W = U diag(σ) Vᵀ and any dW/dt, with A = Uᵀ (dW/dt) V: dσ_α/dt = A_αα, and both bases rotate,
+Ω^v_αβ = (du_α/dt)·u_β, Ω^h_αβ = (dv_α/dt)·v_β (equations 6 to 8 of Decelle, Fissore & Furtlehner 2017).
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from rbm_jax._typing import Array, Float, Shaped
+from rbm_jax.spectral import Modes
+
+__all__ = ["ModeVelocity", "mode_velocity", "modes_derivative", "rebuild_velocity"]
+
+
+class ModeVelocity(eqx.Module):
+    """How singular values and vectors move.
+
+    Attributes:
+        values: dσ_α/dt, shape (n_modes,).
+        left_rotation: Ω^v_αβ = (du_α/dt)·u_β, antisymmetric, shape (n_modes, n_modes).
+        right_rotation: Ω^h_αβ = (dv_α/dt)·v_β, antisymmetric, shape (n_modes, n_modes).
+        left_outside: the part of du_α/dt outside the span of the u's, in column α, shape (n_visible, n_modes).
+        right_outside: the part of dv_α/dt outside the span of the v's, shape (n_hidden, n_modes).
+        degenerate: True at (α, β) where the guard acted, shape (n_modes, n_modes): off the diagonal, for pairs whose
+            rotation is not defined because σ_α and σ_β coincide; on it, for σ_α = 0, where the outside parts are not.
+    """
+
+    values: Float[Array, " n_modes"]
+    left_rotation: Float[Array, "n_modes n_modes"]
+    right_rotation: Float[Array, "n_modes n_modes"]
+    left_outside: Float[Array, "n_visible n_modes"]
+    right_outside: Float[Array, "n_hidden n_modes"]
+    degenerate: Shaped[Array, "n_modes n_modes"]
+
+
+def mode_velocity(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard: float | None = None) -> ModeVelocity:
+    """Velocities of the singular values and rotation generators of the singular vectors, from any dW/dt.
+
+    With S and D the symmetric and antisymmetric parts of A = Uᵀ (dW/dt) V,
+    Ω^v = S/(σ_α - σ_β) - D/(σ_α + σ_β) and Ω^h = S/(σ_α - σ_β) + D/(σ_α + σ_β); outside the spans
+    du_α/dt gains (1 - UUᵀ)(dW/dt) v_α / σ_α, and dv_α/dt likewise.
+
+    A fast rotation of two close modes is genuine. Where |σ_α - σ_β| is within the guard the S part has no limit, as the
+    vectors are not determined, and is set to zero; so is the D part where both values are zero, and the outside part
+    where σ_α is.
+
+    Args:
+        modes: from `svd_modes`: all of them, or the leading ones.
+        dW: a time derivative of the weights, such as `force(t, rbm, args).weights`.
+        guard: relative to the largest singular value; None for 100 times the rounding error of the dtype.
+
+    Raises:
+        ValueError: dW does not have the shape of the weights.
+    """
+    shape = (modes.left.shape[0], modes.right.shape[0])
+    if dW.shape != shape:
+        raise ValueError(f"dW must have the shape {shape} of the weights, got {dW.shape}")
+    left, values, right = modes.left, modes.values, modes.right
+    if guard is None:
+        guard = 100 * float(jnp.finfo(values.dtype).eps)
+    threshold = guard * jnp.abs(values).max()
+    moved_right, moved_left = dW @ right, dW.T @ left
+    a = left.T @ moved_right
+    symmetric, antisymmetric = (a + a.T) / 2, (a - a.T) / 2
+    twist = _guarded_ratio(antisymmetric, values[:, None] + values, threshold)
+    turn = _guarded_ratio(symmetric, values[:, None] - values, threshold)
+    off_diagonal = ~jnp.eye(len(values), dtype=bool)
+    close = off_diagonal & (jnp.abs(values[:, None] - values) <= threshold)
+    return ModeVelocity(
+        values=jnp.diagonal(a),
+        left_rotation=turn - twist,
+        right_rotation=turn + twist,
+        left_outside=_guarded_ratio(moved_right - left @ a, values, threshold),
+        right_outside=_guarded_ratio(moved_left - right @ a.T, values, threshold),
+        degenerate=close | (jnp.diag(values <= threshold)),
+    )
+
+
+def modes_derivative(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard: float | None = None) -> Modes:
+    """The time derivative of (U, σ, V) as a `Modes`, ready for an ODE solver.
+
+    Args:
+        modes: the modes, distinct and positive; see `mode_velocity` for the guard.
+        dW: the time derivative of the weights.
+        guard: as in `mode_velocity`.
+    """
+    velocity = mode_velocity(modes, dW, guard=guard)
+    return Modes(
+        modes.left @ velocity.left_rotation.T + velocity.left_outside,
+        velocity.values,
+        modes.right @ velocity.right_rotation.T + velocity.right_outside,
+    )
+
+
+def rebuild_velocity(modes: Modes, velocity: ModeVelocity) -> Float[Array, "n_visible n_hidden"]:
+    """dW/dt from the motion of the modes: U diag(dσ/dt) Vᵀ + (dU/dt) diag(σ) Vᵀ + U diag(σ) (dV/dt)ᵀ.
+
+    It is the dW/dt that `mode_velocity` was given, to rounding, if `modes` are all modes and the guard did not act.
+
+    Args:
+        modes: those that `velocity` was computed for.
+        velocity: from `mode_velocity`.
+    """
+    left_velocity = modes.left @ velocity.left_rotation.T + velocity.left_outside
+    right_velocity = modes.right @ velocity.right_rotation.T + velocity.right_outside
+    return (
+        (modes.left * velocity.values) @ modes.right.T
+        + (left_velocity * modes.values) @ modes.right.T
+        + (modes.left * modes.values) @ right_velocity.T
+    )
+
+
+def _guarded_ratio(numerator, denominator, threshold):
+    """Numerator / denominator, and zero where the denominator is within the threshold."""
+    small = jnp.abs(denominator) <= threshold
+    return jnp.where(small, 0, numerator / jnp.where(small, 1, denominator))

@@ -1,0 +1,94 @@
+"""Integration of a force with diffrax."""
+
+from typing import Any
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rbm_jax._checks import check_count, check_finite, is_concrete
+from rbm_jax._typing import ArrayLike, Float
+from rbm_jax.rbm import RBM
+from rbm_jax.trajectory import Status, Trajectory, finite_status
+
+__all__ = ["integrate"]
+
+
+def integrate(
+    force: Any,
+    rbm: RBM,
+    ts: Float[ArrayLike, " n_times"],
+    *,
+    args: Any = None,
+    solver: diffrax.AbstractSolver | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int = 4096,
+) -> Trajectory:
+    """Integrate d(rbm)/dt = force(t, rbm, args) with adaptive steps.
+
+    Args:
+        force: such as `exact_force(data)`; any function (t, rbm, args) -> RBM-shaped time derivative. A force that is a
+            pytree (all of this package's) recompiles only when shapes change; a new closure recompiles each time.
+        rbm: the state at ts[0].
+        ts: increasing times, at least two; the RBM is kept at each.
+        args: handed to the force.
+        solver: a diffrax solver, `diffrax.Tsit5()` by default.
+        rtol: relative tolerance of a step; None for 1e-4 in float32 and 1e-7 in float64.
+        atol: absolute tolerance of a step; None for a hundredth of rtol.
+        max_steps: solver steps at most.
+
+    Returns:
+        A trajectory. Its `status` says whether all times were reached with finite values; rows that were not are NaN.
+        Differentiable in the RBM and the leaves of the force.
+
+    Raises:
+        ValueError: times that do not increase, or bad counts.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from rbm_jax import Status, init_rbm
+        >>> from rbm_jax.data import bars_and_stripes
+        >>> from rbm_jax.dynamics import exact_force, integrate
+        >>> data = bars_and_stripes(3)
+        >>> rbm = init_rbm(jax.random.key(0), 9, 4)
+        >>> trajectory = integrate(exact_force(data), rbm, jnp.linspace(0.0, 10.0, 5))
+        >>> trajectory.rbms.weights.shape, Status(int(trajectory.status)).name
+        ((5, 9, 4), 'SUCCESS')
+    """
+    max_steps = check_count("max_steps", max_steps)
+    _check_times(ts)
+    ts = jnp.asarray(ts).astype(rbm.dtype)
+    if rtol is None:
+        rtol = 1e-7 if jnp.finfo(rbm.dtype).bits == 64 else 1e-4
+    controller = diffrax.PIDController(rtol=rtol, atol=rtol / 100 if atol is None else atol)
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(force),
+        diffrax.Tsit5() if solver is None else solver,
+        t0=ts[0],
+        t1=ts[-1],
+        dt0=None,
+        y0=rbm,
+        args=args,
+        saveat=diffrax.SaveAt(ts=ts),
+        stepsize_controller=controller,
+        max_steps=max_steps,
+        throw=False,
+    )
+    failure = jnp.where(
+        solution.result == diffrax.RESULTS.max_steps_reached, Status.MAX_STEPS_REACHED, Status.SOLVER_FAILED
+    )
+    succeeded = solution.result == diffrax.RESULTS.successful
+    status = jnp.where(succeeded, finite_status(solution.ys), failure).astype(jnp.int32)
+    # diffrax leaves infinities in the rows that it did not reach.
+    rbms = jax.tree.map(lambda leaf: jnp.where(jnp.isinf(leaf), jnp.nan, leaf), solution.ys)
+    return Trajectory(ts, rbms, status)
+
+
+def _check_times(ts) -> None:
+    if np.ndim(ts) != 1 or np.shape(ts)[0] < 2:
+        raise ValueError(f"ts must be a vector of at least two times, got shape {np.shape(ts)}")
+    check_finite("ts", ts)
+    if is_concrete(ts) and (np.diff(np.asarray(ts)) <= 0).any():
+        raise ValueError("ts must increase strictly")

@@ -1,0 +1,239 @@
+"""Exact results for small RBMs, by enumeration of one layer; closed form for two Gaussian layers.
+
+Whichever discrete layer has fewer states is enumerated in chunks, the other is summed out unit by unit. The memory is that
+of one chunk; the time is proportional to the number of states: 20 binary units are about a million.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy.special import logsumexp
+
+from rbm_jax._checks import check_count, check_sample_weights
+from rbm_jax._math import normalized_weights
+from rbm_jax._typing import Array, Float, Int, Sample, Weighting
+from rbm_jax.energies import hidden_field, visible_free_energy
+from rbm_jax.gaussian import gaussian_log_z, gaussian_moments
+from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
+from rbm_jax.rbm import RBM
+from rbm_jax.transforms import transpose
+from rbm_jax.units import AbstractUnits
+
+__all__ = [
+    "enumerate_states",
+    "exact_gradient",
+    "exact_log_likelihood",
+    "exact_log_z",
+    "exact_moments",
+    "exact_visible_probabilities",
+]
+
+MAX_STATES = 2**24
+"""Most states that are enumerated: 24 binary units."""
+
+_CHUNK_ELEMENTS = 2**22
+
+
+def enumerate_states(units: AbstractUnits, size: int) -> Float[np.ndarray, "n_states size"]:
+    """All configurations of a layer, one a row, in lexicographic order (the last unit changes fastest).
+
+    Args:
+        units: a discrete unit type.
+        size: number of components of the layer.
+
+    Raises:
+        ValueError: continuous units, or more than `MAX_STATES` configurations.
+
+    Example:
+        >>> from rbm_jax import Spin, enumerate_states
+        >>> enumerate_states(Spin(), 2)
+        array([[-1., -1.], [-1.,  1.], [ 1., -1.], [ 1.,  1.]])
+    """
+    size = check_count("size", size)
+    if units.states is None:
+        raise ValueError(f"{units} units have a continuum of states and cannot be enumerated")
+    _check_enumerable(_n_states(units, size), f"{size} {units} units")
+    n_groups = size // units.group_size
+    digits = np.indices((len(units.states),) * n_groups, dtype=np.uint8).reshape(n_groups, -1).T
+    return units.states[digits].reshape(len(digits), size)
+
+
+def exact_log_z(rbm: RBM) -> Float[Array, ""]:
+    """Log Z = log Σ_{v,h} ρ_v(v) ρ_h(h) e^{-E(v,h)}, with integrals in place of sums for Gaussian units.
+
+    Works for every pair of unit types. Differentiable: the gradient recomputes the chunks instead of storing them.
+
+    Args:
+        rbm: at most 24 binary units in its smaller discrete layer; any size if both layers are Gaussian.
+
+    Returns:
+        A scalar; +inf if both layers are Gaussian and a singular value of W is beyond 1 / (σ_v σ_h).
+
+    Raises:
+        ValueError: too many states.
+
+    Example:
+        >>> import jax
+        >>> from rbm_jax import exact_log_z, init_rbm
+        >>> rbm = init_rbm(jax.random.key(0), 4, 3, scale=1e-6)
+        >>> print(f"{exact_log_z(rbm):.4f} = 7 log 2")
+        4.8520 = 7 log 2
+    """
+    if _is_gaussian(rbm):
+        return gaussian_log_z(rbm, *_base_variances(rbm))
+    enumerated, _ = _orient(rbm)
+
+    def add_chunk(log_z, chunk):
+        states = _chunk_states(enumerated, chunk)
+        return jnp.logaddexp(log_z, logsumexp(-visible_free_energy(enumerated, states))), None
+
+    log_z = jnp.asarray(-jnp.inf, rbm.dtype)
+    return lax.scan(jax.checkpoint(add_chunk), log_z, jnp.arange(_n_chunks(enumerated)))[0]
+
+
+def exact_moments(rbm: RBM) -> Moments:
+    """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the model.
+
+    Works for every pair of unit types.
+
+    Args:
+        rbm: as for `exact_log_z`.
+
+    Returns:
+        A tuple (visible, hidden, product) of shapes (n_visible,), (n_hidden,), (n_visible, n_hidden).
+
+    Raises:
+        ValueError: too many states.
+    """
+    if _is_gaussian(rbm):
+        return gaussian_moments(rbm, *_base_variances(rbm))
+    enumerated, is_transposed = _orient(rbm)
+
+    def add_chunk(carry, chunk):
+        log_z, moments = carry
+        states = _chunk_states(enumerated, chunk)
+        log_weights = -visible_free_energy(enumerated, states)
+        chunk_log_z = logsumexp(log_weights)
+        probabilities = jnp.exp(log_weights - chunk_log_z)
+        other = enumerated.hidden_units.mean(hidden_field(enumerated, states))
+        product = (probabilities[:, None] * states).T @ other
+        chunk_moments = Moments(probabilities @ states, probabilities @ other, product)
+        log_z = jnp.logaddexp(log_z, chunk_log_z)
+        share = jnp.exp(chunk_log_z - log_z)
+        moments = jax.tree.map(lambda old, new: old + share * (new - old), moments, chunk_moments)
+        return (log_z, moments), None
+
+    n, m = enumerated.n_visible, enumerated.n_hidden
+    zero = jax.tree.map(lambda shape: jnp.zeros(shape, rbm.dtype), Moments((n,), (m,), (n, m)), is_leaf=_is_shape)
+    start = (jnp.asarray(-jnp.inf, rbm.dtype), zero)
+    (_, moments), _ = lax.scan(jax.checkpoint(add_chunk), start, jnp.arange(_n_chunks(enumerated)))
+    if is_transposed:
+        return Moments(moments.hidden, moments.visible, moments.product.T)
+    return moments
+
+
+def exact_log_likelihood(rbm: RBM, data: Sample, weights: Weighting = None) -> Float[Array, ""]:
+    """Mean log-likelihood per sample, ⟨log P(v)⟩_data, in nats (a density for Gaussian visible units).
+
+    Args:
+        rbm: as for `exact_log_z`.
+        data: shape (n_samples, n_visible). Values are not checked.
+        weights: non-negative sample weights, shape (n_samples,); None for equal ones.
+
+    Raises:
+        ValueError: too many states, or shapes that do not fit.
+    """
+    check_sample_weights(weights, np.shape(data)[0])
+    share = normalized_weights(weights, np.shape(data)[0], rbm.dtype)
+    return -(share @ visible_free_energy(rbm, data)) - exact_log_z(rbm)
+
+
+def exact_gradient(rbm: RBM, data: Sample, weights: Weighting = None) -> RBM:
+    """Gradient of the **negative** log-likelihood per sample, ⟨.⟩_model - ⟨.⟩_data, as an RBM.
+
+    Args:
+        rbm: as for `exact_log_z`.
+        data: shape (n_samples, n_visible). Values are not checked.
+        weights: non-negative sample weights, shape (n_samples,); None for equal ones.
+
+    Raises:
+        ValueError: too many states, or shapes that do not fit.
+    """
+    ascent = likelihood_gradient(rbm, conditional_moments(rbm, data, weights), exact_moments(rbm))
+    return jax.tree.map(jnp.negative, ascent)
+
+
+def exact_visible_probabilities(rbm: RBM) -> Float[Array, " n_states"]:
+    """P(v) of every visible configuration, in the order of `enumerate_states(rbm.visible_units, rbm.n_visible)`.
+
+    Args:
+        rbm: discrete visible units, at most 24 binary ones; any hidden units.
+
+    Raises:
+        ValueError: continuous visible units, or too many states.
+    """
+    free_energy = visible_free_energy(rbm, enumerate_states(rbm.visible_units, rbm.n_visible))
+    return jax.nn.softmax(-free_energy)
+
+
+def _is_shape(value) -> bool:
+    return isinstance(value, tuple) and not isinstance(value, Moments)
+
+
+def _is_gaussian(rbm: RBM) -> bool:
+    return rbm.visible_units.states is None and rbm.hidden_units.states is None
+
+
+def _base_variances(rbm: RBM) -> tuple[Array, Array]:
+    """Variances of uncoupled Gaussian layers."""
+    visible = rbm.visible_units.variance(jnp.zeros_like(rbm.visible_bias))
+    return visible, rbm.hidden_units.variance(jnp.zeros_like(rbm.hidden_bias))
+
+
+def _n_states(units: AbstractUnits, size: int) -> float:
+    """Number of configurations of a layer; infinite for continuous units."""
+    return math.inf if units.states is None else len(units.states) ** (size // units.group_size)
+
+
+def _check_enumerable(n_states: float, what: str) -> None:
+    if n_states > MAX_STATES:
+        raise ValueError(
+            f"{what} have more than {MAX_STATES} states (24 binary units), too many to enumerate; "
+            "use a smaller RBM, or sampling"
+        )
+
+
+def _orient(rbm: RBM) -> tuple[RBM, bool]:
+    """The RBM with the layer to enumerate as its visible layer, and whether that took a transposition."""
+    n_visible = _n_states(rbm.visible_units, rbm.n_visible)
+    n_hidden = _n_states(rbm.hidden_units, rbm.n_hidden)
+    what = (
+        f"both the {rbm.n_visible} {rbm.visible_units} visible and the {rbm.n_hidden} {rbm.hidden_units} hidden units"
+    )
+    _check_enumerable(min(n_visible, n_hidden), what)
+    return (transpose(rbm), True) if n_hidden < n_visible else (rbm, False)
+
+
+def _chunk_groups(rbm: RBM) -> int:
+    """How many of the last visible units vary within a chunk."""
+    base = len(rbm.visible_units.states)
+    budget = max(base, _CHUNK_ELEMENTS // (rbm.n_visible + rbm.n_hidden))
+    return min(rbm.n_visible // rbm.visible_units.group_size, int(math.log(budget, base)))
+
+
+def _n_chunks(rbm: RBM) -> int:
+    n_groups = rbm.n_visible // rbm.visible_units.group_size
+    return len(rbm.visible_units.states) ** (n_groups - _chunk_groups(rbm))
+
+
+def _chunk_states(rbm: RBM, chunk: Int[Array, ""]) -> Float[Array, "chunk_size n_visible"]:
+    """Visible configurations of one chunk: its number, in the base of the unit's states, fixes the first units."""
+    units, n_low = rbm.visible_units, _chunk_groups(rbm)
+    base, n_high = len(units.states), rbm.n_visible // units.group_size - n_low
+    low = jnp.asarray(enumerate_states(units, n_low * units.group_size), rbm.dtype)
+    digits = chunk // base ** np.arange(n_high)[::-1] % base
+    high = jnp.asarray(units.states, rbm.dtype)[digits].reshape(-1)
+    return jnp.concatenate([jnp.broadcast_to(high, (len(low), high.size)), low], axis=1)

@@ -1,0 +1,78 @@
+"""First moments of an RBM's layers and their product: what the learning equations are made of."""
+
+from typing import NamedTuple
+
+from rbm_jax._checks import as_configurations, check_sample_weights
+from rbm_jax._math import normalized_weights
+from rbm_jax._typing import Array, Float, Sample, Weighting
+from rbm_jax.energies import hidden_field
+from rbm_jax.rbm import RBM
+
+__all__ = ["Moments", "conditional_moments", "likelihood_gradient"]
+
+
+class Moments(NamedTuple):
+    """Averages over some distribution of (v, h); a tuple, so that they can be unpacked.
+
+    Attributes:
+        visible: ⟨v⟩, shape (n_visible,).
+        hidden: ⟨h⟩, shape (n_hidden,).
+        product: ⟨v hᵀ⟩, not centered, shape (n_visible, n_hidden).
+    """
+
+    visible: Float[Array, " n_visible"]
+    hidden: Float[Array, " n_hidden"]
+    product: Float[Array, "n_visible n_hidden"]
+
+
+def conditional_moments(rbm: RBM, v: Sample, weights: Weighting = None) -> Moments:
+    """Averages over visible configurations, with each hidden unit at its conditional mean.
+
+    Of data they are the data term of the learning equations; of a chain's states, an estimate of the model term
+    whose variance is below that of sampled hidden states.
+
+    Args:
+        rbm: any pair of unit types.
+        v: shape (n_samples, n_visible). Values are not checked.
+        weights: non-negative sample weights, shape (n_samples,), normalized here; None for equal ones.
+
+    Raises:
+        ValueError: wrong shapes, no sample, or weights that are negative or sum to zero.
+    """
+    v = as_configurations("v", v, rbm.n_visible, rbm.dtype, ndim=2)
+    n_samples = v.shape[0]
+    if n_samples == 0:
+        raise ValueError(f"v must hold at least one sample, got shape {v.shape}")
+    check_sample_weights(weights, n_samples)
+    h = rbm.hidden_units.mean(hidden_field(rbm, v))
+    if weights is None:
+        return Moments(v.mean(0), h.mean(0), v.T @ h / n_samples)
+    share = normalized_weights(weights, n_samples, rbm.dtype)
+    return Moments(share @ v, share @ h, (share[:, None] * v).T @ h)
+
+
+def likelihood_gradient(rbm: RBM, data: Moments, model: Moments, *, centered: bool = False) -> RBM:
+    """The learning equations: gradient of the log-likelihood per sample, ⟨.⟩_data - ⟨.⟩_model.
+
+    dW/dt = ⟨vhᵀ⟩_data - ⟨vhᵀ⟩_model, da/dt = ⟨v⟩_data - ⟨v⟩_model, db/dt = ⟨h⟩_data - ⟨h⟩_model (equations 3 to 5 of
+    Decelle, Fissore & Furtlehner 2017).
+
+    Args:
+        rbm: gives the unit types of the result.
+        data: averages over the data.
+        model: averages over the model, by whatever method.
+        centered: use the gradient in the parameters of E = -(v-μ)ᵀW(h-λ) - ..., with the offsets at the data's means
+            μ = ⟨v⟩_data, λ = ⟨h⟩_data, expressed in W, a, b. It is the plain gradient times a positive matrix, so the fixed
+            points are the same, and growth of W is freed from drifts of the means (Montavon & Müller 2012;
+            Melchior, Fischer & Wiskott 2016).
+
+    Returns:
+        An RBM-shaped time derivative; its negative is the gradient of the negative log-likelihood.
+    """
+    da = data.visible - model.visible
+    db = data.hidden - model.hidden
+    dw = data.product - model.product
+    if centered:
+        dw = dw - data.visible[:, None] * db - da[:, None] * data.hidden
+        da, db = da - dw @ data.hidden, db - data.visible @ dw
+    return RBM(dw, da, db, rbm.visible_units, rbm.hidden_units)

@@ -1,0 +1,157 @@
+"""The RBM as a pytree of arrays."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from rbm_jax._checks import as_configurations, check_count, check_finite, check_positive
+from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey
+from rbm_jax.units import AbstractUnits, Bernoulli
+
+__all__ = ["RBM", "init_rbm", "stack_rbms"]
+
+
+class RBM(eqx.Module):
+    """A Restricted Boltzmann Machine, P(v, h) = ρ_v(v) ρ_h(h) exp(a·v + b·h + vᵀWh) / Z, in units of k_B T.
+
+    All leaves are arrays and the unit types are static, so `jax.jit`, `vmap`, `grad` and optax work on it as it is;
+    its gradient, its time derivative and an optimizer's momentum are RBMs too.
+
+    Attributes:
+        weights: W_ij, shape (n_visible, n_hidden).
+        visible_bias: a_i, the field on v_i at h = 0, shape (n_visible,).
+        hidden_bias: b_j, the field on h_j at v = 0, shape (n_hidden,).
+        visible_units: unit type of the visible layer.
+        hidden_units: unit type of the hidden layer.
+    """
+
+    weights: Float[Array, "*rbms n_visible n_hidden"]
+    visible_bias: Float[Array, "*rbms n_visible"]
+    hidden_bias: Float[Array, "*rbms n_hidden"]
+    visible_units: AbstractUnits = eqx.field(static=True)
+    hidden_units: AbstractUnits = eqx.field(static=True)
+
+    def __check_init__(self):
+        for name in ("visible_units", "hidden_units"):
+            units = getattr(self, name)
+            if not isinstance(units, AbstractUnits):
+                raise TypeError(f"{name} must be a unit type such as Bernoulli() or Spin(), got {units!r}")
+        leaves = (self.weights, self.visible_bias, self.hidden_bias)
+        if not all(hasattr(leaf, "shape") for leaf in leaves):
+            return  # a specification, such as vmap's in_axes
+        *rbms, n_visible, n_hidden = self.weights.shape if self.weights.ndim >= 2 else (None, None)
+        expected = ((*rbms, n_visible), (*rbms, n_hidden))
+        if (self.visible_bias.shape, self.hidden_bias.shape) != expected:
+            raise ValueError(
+                "weights must have shape (n_visible, n_hidden), visible_bias (n_visible,) and hidden_bias (n_hidden,), "
+                f"got {self.weights.shape}, {self.visible_bias.shape} and {self.hidden_bias.shape}"
+            )
+
+    @property
+    def n_visible(self) -> int:
+        """Number of components of the visible layer."""
+        return self.weights.shape[-2]
+
+    @property
+    def n_hidden(self) -> int:
+        """Number of components of the hidden layer."""
+        return self.weights.shape[-1]
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The dtype in which everything about this RBM is computed."""
+        return self.weights.dtype
+
+
+def init_rbm(
+    key: PRNGKey,
+    n_visible: int,
+    n_hidden: int,
+    *,
+    visible_units: AbstractUnits | None = None,
+    hidden_units: AbstractUnits | None = None,
+    scale: float = 0.01,
+    visible_mean: Float[ArrayLike, " n_visible"] | None = None,
+    dtype=None,
+) -> RBM:
+    """An RBM with weights W_ij ~ N(0, scale²) and biases at which the layers, uncoupled, have given means.
+
+    Args:
+        key: a JAX key.
+        n_visible: number of visible units.
+        n_hidden: number of hidden units.
+        visible_units: unit type of the visible layer, `Bernoulli()` by default.
+        hidden_units: unit type of the hidden layer, `Bernoulli()` by default.
+        scale: standard deviation of the weights; the top singular value is then about
+            scale·(√n_visible + √n_hidden).
+        visible_mean: means of the data, shape (n_visible,). The visible bias is the field at these means after they are
+            moved 1e-3 (in probability) away from the edge, so that a constant pixel gets a finite bias. None: zero bias.
+        dtype: floating dtype; None for JAX's default (float32, or float64 under x64).
+
+    Raises:
+        ValueError: a size below 1, a scale that is not positive, means of the wrong shape or outside the support.
+
+    Example:
+        >>> import jax
+        >>> from rbm_jax import Spin, init_rbm
+        >>> rbm = init_rbm(jax.random.key(0), 6, 4, visible_units=Spin(), hidden_units=Spin())
+        >>> rbm.weights.shape
+        (6, 4)
+    """
+    n_visible, n_hidden = check_count("n_visible", n_visible), check_count("n_hidden", n_hidden)
+    visible_units = Bernoulli() if visible_units is None else visible_units
+    hidden_units = Bernoulli() if hidden_units is None else hidden_units
+    dtype = jnp.zeros((), dtype).dtype
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"dtype must be a floating dtype, got {dtype}")
+    visible_bias = jnp.zeros((n_visible,), dtype)
+    if visible_mean is not None:
+        check_finite("visible_mean", visible_mean)
+        mean = as_configurations("visible_mean", visible_mean, n_visible, dtype, ndim=1)
+        _check_mean(visible_units, mean)
+        visible_bias = visible_units.field_at_mean(visible_units.interior_mean(mean, 1e-3))
+    weights = check_positive("scale", scale) * jax.random.normal(key, (n_visible, n_hidden), dtype)
+    return RBM(weights, visible_bias, jnp.zeros((n_hidden,), dtype), visible_units, hidden_units)
+
+
+def _check_mean(units: AbstractUnits, mean: Array) -> None:
+    """Raise if a concrete mean lies outside the convex hull of the unit's states."""
+    if units.states is None or isinstance(mean, jax.core.Tracer):
+        return
+    low, high = units.states.min(), units.states.max()
+    if ((mean < low) | (mean > high)).any():
+        raise ValueError(
+            f"visible_mean must lie in [{low:g}, {high:g}] for {units}, got values from {mean.min():g} to {mean.max():g}"
+        )
+
+
+def stack_rbms(rbms: Sequence[RBM]) -> RBM:
+    """Stack RBMs of one shape and one pair of unit types along a new leading axis, for `jax.vmap`.
+
+    Raises:
+        ValueError: no RBM, or RBMs that differ in shape, dtype or unit types.
+    """
+    rbms = list(rbms)
+    if not rbms:
+        raise ValueError("rbms must hold at least one RBM, got none")
+    signatures = [
+        (
+            rbm.visible_units,
+            rbm.hidden_units,
+            tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(rbm)),
+        )
+        for rbm in rbms
+    ]
+    for index, signature in enumerate(signatures):
+        if signature != signatures[0]:
+            raise ValueError(
+                "rbms must agree in unit types, shapes and dtypes, but number "
+                f"{index} is {_describe(rbms[index])} and the first is {_describe(rbms[0])}"
+            )
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rbms)
+
+
+def _describe(rbm: RBM) -> str:
+    return f"{rbm.visible_units}-{rbm.hidden_units} of shape {rbm.weights.shape} in {rbm.dtype}"

@@ -1,0 +1,165 @@
+"""Block Gibbs sampling: all hidden units given the visible ones, then all visible given the hidden.
+
+A batch of chains is one matrix product per half-step. Random numbers come from a counter (`_random`), so sweep t of a
+run is a function of the key, t and the chain's position alone.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rbm_jax._checks import as_configurations, check_count
+from rbm_jax._random import Words, key_words, uniform
+from rbm_jax._typing import Array, ArrayLike, Float, Int, PRNGKey, Shaped
+from rbm_jax.energies import HiddenStates, VisibleStates, hidden_field, visible_field
+from rbm_jax.rbm import RBM
+
+__all__ = ["gibbs_step", "init_chains", "sample_gibbs", "sample_hidden", "sample_visible"]
+
+
+def sample_hidden(key: PRNGKey, rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_hidden"]:
+    """Sample h ~ P(h | v), independently for each configuration.
+
+    Args:
+        key: a JAX key.
+        rbm: any pair of unit types.
+        v: shape (*batch, n_visible). Values are not checked.
+
+    Raises:
+        ValueError: the last axis of `v` is not n_visible.
+    """
+    return rbm.hidden_units.sample(key, hidden_field(rbm, v))
+
+
+def sample_visible(key: PRNGKey, rbm: RBM, h: HiddenStates) -> Float[Array, "*batch n_visible"]:
+    """Sample v ~ P(v | h), independently for each configuration.
+
+    Args:
+        key: a JAX key.
+        rbm: any pair of unit types.
+        h: shape (*batch, n_hidden). Values are not checked.
+
+    Raises:
+        ValueError: the last axis of `h` is not n_hidden.
+    """
+    return rbm.visible_units.sample(key, visible_field(rbm, h))
+
+
+def gibbs_step(key: PRNGKey, rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_visible"]:
+    """One sweep v → h → v, which leaves P(v) invariant; the same states as `sample_gibbs` with n_steps=1.
+
+    Args:
+        key: a JAX key.
+        rbm: any pair of unit types.
+        v: shape (*batch, n_visible). Values are not checked.
+
+    Raises:
+        ValueError: the last axis of `v` is not n_visible.
+    """
+    v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
+    return _sweep(key_words(key), 0, rbm, rbm.weights, v)
+
+
+def sample_gibbs(
+    key: PRNGKey,
+    rbm: RBM,
+    v: VisibleStates,
+    *,
+    n_steps: int,
+    clamp_mask: Shaped[ArrayLike, "*mask n_visible"] | None = None,
+    compute_dtype=None,
+) -> Float[Array, "*batch n_visible"]:
+    """Run chains for n_steps sweeps, in one compiled scan.
+
+    Args:
+        key: a JAX key.
+        rbm: any pair of unit types.
+        v: where the chains start, shape (*batch, n_visible). Values are not checked.
+        n_steps: sweeps; 0 returns the start.
+        clamp_mask: True where a visible unit stays at its value in `v`, shape (n_visible,) or one that broadcasts to
+            that of `v`: the chains then sample the conditional distribution given the clamped units.
+        compute_dtype: dtype of the matrix products, the RBM's by default. With `jnp.bfloat16` the states of discrete
+            units are exact and the weights are rounded once, so the chains sample exactly the RBM with rounded weights
+            (relative rounding error up to 2^-9); faster where the hardware multiplies bfloat16 natively.
+
+    Returns:
+        The final states, shape (*batch, n_visible), in the RBM's dtype.
+
+    Raises:
+        TypeError: a mask that is not boolean, or bfloat16 with continuous units.
+        ValueError: shapes that do not fit, or a negative n_steps.
+
+    Example:
+        >>> import jax
+        >>> from rbm_jax import init_chains, init_rbm, sample_gibbs
+        >>> rbm = init_rbm(jax.random.key(0), 784, 100)
+        >>> chains = init_chains(jax.random.key(1), rbm, 16)
+        >>> sample_gibbs(jax.random.key(2), rbm, chains, n_steps=10).shape
+        (16, 784)
+    """
+    n_steps = check_count("n_steps", n_steps, minimum=0)
+    v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
+    if clamp_mask is not None:
+        clamp_mask = _check_mask(clamp_mask, v.shape)
+    compute_dtype = _check_compute_dtype(rbm, compute_dtype)
+    return _run_sweeps(key_words(key), rbm, v, clamp_mask, n_steps=n_steps, compute_dtype=compute_dtype)
+
+
+def init_chains(key: PRNGKey, rbm: RBM, n_chains: int) -> Float[Array, "n_chains n_visible"]:
+    """Start chains from independent visible units in the fields of the visible bias (the RBM at W = 0).
+
+    Args:
+        key: a JAX key.
+        rbm: any pair of unit types.
+        n_chains: number of chains.
+
+    Raises:
+        ValueError: n_chains below 1.
+    """
+    shape = (check_count("n_chains", n_chains), rbm.n_visible)
+    return rbm.visible_units.sample(key, jnp.broadcast_to(rbm.visible_bias, shape))
+
+
+@functools.partial(jax.jit, static_argnames=("n_steps", "compute_dtype"))
+def _run_sweeps(words: Words, rbm: RBM, v, clamp_mask, *, n_steps: int, compute_dtype):
+    weights = rbm.weights.astype(compute_dtype)
+
+    def sweep(state, step):
+        new = _sweep(words, step, rbm, weights, state)
+        return (new if clamp_mask is None else jnp.where(clamp_mask, state, new)), None
+
+    return lax.scan(sweep, v.astype(compute_dtype), jnp.arange(n_steps, dtype=jnp.uint32))[0].astype(rbm.dtype)
+
+
+def _sweep(words: Words, step: Int[Array, ""] | int, rbm: RBM, weights, v):
+    """Sweep number `step`, with the states kept in the dtype of `weights` and the fields in that of the RBM."""
+
+    def half_step(counter, units, states, matrix, bias):
+        field = jnp.matmul(states, matrix, preferred_element_type=bias.dtype) + bias
+        return units.sample_from_uniform(field, uniform(words, counter, field.shape, field.dtype)).astype(v.dtype)
+
+    h = half_step(2 * step, rbm.hidden_units, v, weights, rbm.hidden_bias)
+    return half_step(2 * step + 1, rbm.visible_units, h, weights.T, rbm.visible_bias)
+
+
+def _check_mask(clamp_mask, shape: tuple[int, ...]) -> Array:
+    mask = jnp.asarray(clamp_mask)
+    if mask.dtype != jnp.bool_:
+        raise TypeError(f"clamp_mask must be boolean, True where a unit is clamped, got dtype {mask.dtype}")
+    try:
+        return jnp.broadcast_to(mask, shape)
+    except ValueError as error:
+        raise ValueError(f"clamp_mask must broadcast to the shape {shape} of v, got {mask.shape}") from error
+
+
+def _check_compute_dtype(rbm: RBM, compute_dtype) -> jnp.dtype:
+    dtype = jnp.dtype(rbm.dtype if compute_dtype is None else compute_dtype)
+    continuous = rbm.visible_units.states is None or rbm.hidden_units.states is None
+    if continuous and jnp.finfo(dtype).bits < jnp.finfo(rbm.dtype).bits:
+        raise TypeError(
+            f"compute_dtype {dtype} would round the states of continuous units; "
+            f"leave it at {rbm.dtype} for {rbm.visible_units}-{rbm.hidden_units}"
+        )
+    return dtype

@@ -1,0 +1,316 @@
+"""Training: one update, and a compiled loop of them.
+
+Plain `optax.sgd(learning_rate)` is the explicit Euler method for the learning equations of `rbm_jax.dynamics`, with time
+t = learning rate × updates.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from rbm_jax._checks import (
+    as_configurations,
+    check_count,
+    check_finite,
+    check_positive,
+    check_sample_weights,
+    is_concrete,
+)
+from rbm_jax._random import key_words, shuffled_rows, uniform
+from rbm_jax._typing import Array, Float, Int, PRNGKey, Sample, Weighting
+from rbm_jax.rbm import RBM
+from rbm_jax.sampling import init_chains
+from rbm_jax.trajectory import Trajectory, finite_status
+
+__all__ = ["TrainInfo", "TrainState", "fit", "init_train_state", "log_spaced_updates", "train_step"]
+
+_BATCH_STREAM = 2**32 - 1
+"""What the key of a run is folded with to choose minibatches: a step number that no run reaches."""
+
+
+class TrainState(eqx.Module):
+    """Everything that an update changes.
+
+    Attributes:
+        rbm: the parameters.
+        chains: visible states of persistent chains, shape (n_chains, n_visible).
+        opt_state: state of the optax optimizer.
+        step: updates done so far, an int32 scalar.
+    """
+
+    rbm: RBM
+    chains: Float[Array, "*runs n_chains n_visible"]
+    opt_state: optax.OptState
+    step: Int[Array, "*runs"]
+
+
+class TrainInfo(eqx.Module):
+    """What an update learned on its way.
+
+    Attributes:
+        gradient: the estimated gradient of the negative log-likelihood per sample, as an RBM.
+    """
+
+    gradient: RBM
+
+
+def init_train_state(key: PRNGKey, rbm: RBM, optimizer: optax.GradientTransformation, *, n_chains: int) -> TrainState:
+    """A training state at step 0, with chains from `init_chains`.
+
+    Args:
+        key: a JAX key, for the chains.
+        rbm: where training starts.
+        optimizer: any optax optimizer. Build it once and pass the same object on: a new one recompiles.
+        n_chains: number of persistent chains; estimators without chains carry them along unused.
+
+    Raises:
+        ValueError: n_chains below 1.
+    """
+    return TrainState(rbm, init_chains(key, rbm, n_chains), optimizer.init(rbm), jnp.zeros((), jnp.int32))
+
+
+def train_step(
+    key: PRNGKey,
+    state: TrainState,
+    batch: Sample,
+    *,
+    estimator: Callable,
+    optimizer: optax.GradientTransformation,
+    weights: Weighting = None,
+) -> tuple[TrainState, TrainInfo]:
+    """One update of all parameters. Not compiled by itself: put it under `jax.jit`, or use `fit`.
+
+    Args:
+        key: the key of the run, the same at every step; it is folded with `state.step` here.
+        state: from `init_train_state` or the step before.
+        batch: data, shape (n_samples, n_visible). Values are not checked.
+        estimator: such as `pcd`; see `rbm_jax.estimators` for the signature.
+        optimizer: the one that `state` was made with.
+        weights: non-negative sample weights, shape (n_samples,).
+
+    Returns:
+        The next state, and the gradient that led to it.
+    """
+    options = {} if weights is None else {"weights": weights}
+    key = jax.random.fold_in(key, state.step)
+    gradient, chains = estimator(key, state.rbm, batch, state.chains, **options)
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.rbm)
+    rbm = optax.apply_updates(state.rbm, updates)
+    return TrainState(rbm, chains, opt_state, state.step + 1), TrainInfo(gradient)
+
+
+def fit(
+    key: PRNGKey,
+    state: TrainState,
+    data: Sample,
+    *,
+    estimator: Callable,
+    optimizer: optax.GradientTransformation,
+    n_updates: int,
+    batch_size: int | None = None,
+    weights: Weighting = None,
+    save_at: Sequence[int] | None = None,
+    observe: Callable[[TrainState], Any] | None = None,
+    time_step: float = 1.0,
+    progress: Callable[[int], Any] | None = None,
+) -> tuple[TrainState, Trajectory]:
+    """Train for n_updates updates, keeping the RBM at chosen ones.
+
+    Between save points everything runs in one compiled loop. The same key and data give the same bits however a run is cut
+    into calls, since minibatches and random numbers are functions of the key and of `state.step`. Under `jit` or
+    `vmap` (over keys and states, for many RBMs) the whole run is one program.
+
+    Args:
+        key: the key of the run, the same for every call that continues it.
+        state: from `init_train_state`, or where another call ended.
+        data: shape (n_samples, n_visible), any real or boolean dtype; each minibatch is cast. Checked for NaN and for
+            values outside the support of the visible units, unless it is traced.
+        estimator: such as `pcd` or `functools.partial(pcd, n_steps=10)`.
+        optimizer: the one that `state` was made with.
+        n_updates: updates to do in this call.
+        batch_size: rows of a minibatch; each epoch is shuffled anew. None: all data in every update.
+        weights: non-negative sample weights, shape (n_samples,). Minibatches are drawn with these probabilities (with
+            replacement); without minibatches they are passed to the estimator.
+        save_at: updates of this call after which the RBM is kept, increasing, from 0 (the start) to n_updates. None keeps
+            start and end. See `log_spaced_updates`.
+        observe: a function of the state that `jit` can compile; its values at `save_at` are kept as well.
+        time_step: time of one update. With the learning rate of plain SGD, the trajectory's clock is the one of
+            `rbm_jax.dynamics`; by default it counts updates.
+        progress: called on the host with the number of updates done since its last call, about a hundred times.
+
+    Returns:
+        The state after n_updates, and a `Trajectory` with `ts` = time_step × updates since step 0.
+
+    Raises:
+        TypeError, ValueError: arguments that do not fit, named in the message.
+
+    Example:
+        >>> import jax, optax
+        >>> from rbm_jax import fit, init_rbm, init_train_state, pcd
+        >>> from rbm_jax.data import bars_and_stripes
+        >>> optimizer = optax.sgd(0.1)
+        >>> rbm = init_rbm(jax.random.key(0), 16, 8)
+        >>> state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=100)
+        >>> state, trajectory = fit(jax.random.key(2), state, bars_and_stripes(4), estimator=pcd, optimizer=optimizer,
+        ...                         n_updates=50, save_at=(0, 10, 50), time_step=0.1)
+        >>> print(trajectory.ts)
+        [0. 1. 5.]
+    """
+    data, weights, batch_size = _check_fit_data(state.rbm, data, weights, batch_size)
+    n_updates = check_count("n_updates", n_updates, minimum=0)
+    time_step = check_positive("time_step", time_step)
+    saves = _check_saves(save_at, n_updates)
+    advance = functools.partial(
+        _advance,
+        key,
+        data=data,
+        weights=weights,
+        estimator=_as_static(estimator),
+        optimizer=optimizer,
+        batch_size=batch_size,
+    )
+    ts = (time_step * (state.step + saves)).astype(state.rbm.dtype)
+    run = _run_on_host if is_concrete(key, state, data, weights) else _run_traced
+    intervals = np.diff(saves, prepend=0)
+    state, (rbms, observations) = run(advance, state, intervals, n_updates - int(saves[-1]), observe, progress)
+    return state, Trajectory(ts, rbms, finite_status(rbms), observations)
+
+
+def log_spaced_updates(n_updates: int, n_saves: int) -> Int[np.ndarray, " n_saves"]:
+    """Update numbers for `save_at`: 0, then about n_saves - 1 that are evenly spaced in the logarithm, up to n_updates.
+
+    Args:
+        n_updates: the last one.
+        n_saves: how many at most; fewer where integers are not dense enough.
+
+    Example:
+        >>> from rbm_jax import log_spaced_updates
+        >>> log_spaced_updates(100, 7)
+        array([  0,   1,   3,   6,  16,  40, 100])
+    """
+    n_updates, n_saves = check_count("n_updates", n_updates), check_count("n_saves", n_saves, minimum=2)
+    spaced = np.geomspace(1, n_updates, n_saves - 1)
+    return np.unique(np.concatenate([[0], np.round(spaced).astype(int), [n_updates]]))
+
+
+@functools.partial(jax.jit, static_argnames=("estimator", "optimizer", "batch_size"))
+def _advance(key, state: TrainState, n_updates, *, data, weights, estimator, optimizer, batch_size) -> TrainState:
+    """Do a (traced) number of updates."""
+    words = key_words(jax.random.fold_in(key, _BATCH_STREAM))
+    cumulative = None if weights is None else jnp.cumsum(weights)
+
+    def update(_, state):
+        if batch_size is None:
+            batch, batch_weights = data, weights
+        else:
+            batch, batch_weights = (
+                data[_batch_rows(words, state.step, len(data), batch_size, cumulative)],
+                None,
+            )
+        options = {"estimator": estimator, "optimizer": optimizer, "weights": batch_weights}
+        return train_step(key, state, batch, **options)[0]
+
+    return lax.fori_loop(0, n_updates, update, state)
+
+
+def _batch_rows(words, step, n_samples: int, batch_size: int, cumulative) -> Int[Array, " batch_size"]:
+    if cumulative is None:
+        return shuffled_rows(words, step, n_samples, batch_size)
+    drawn = uniform(words, step, (batch_size,), cumulative.dtype) * cumulative[-1]
+    return jnp.searchsorted(cumulative, drawn, side="right").clip(0, n_samples - 1)
+
+
+def _run_on_host(advance, state, intervals, n_after, observe, progress):
+    """Save points as a Python loop: progress can be reported, and a new `save_at` compiles nothing."""
+    observe = None if observe is None else jax.jit(observe)
+    longest = max(1, (int(intervals.sum()) + n_after) // 100) if progress else None
+
+    def go(state, n_updates):
+        while progress and n_updates > longest:
+            state = jax.block_until_ready(advance(state, longest))
+            progress(longest)
+            n_updates -= longest
+        state = advance(state, n_updates)
+        if progress:
+            jax.block_until_ready(state)
+            progress(n_updates)
+        return state
+
+    kept = []
+    for interval in intervals:
+        state = go(state, int(interval))
+        kept.append((state.rbm, observe(state) if observe else None))
+    return go(state, n_after), jax.tree.map(lambda *leaves: jnp.stack(leaves), *kept)
+
+
+def _run_traced(advance, state, intervals, n_after, observe, progress):
+    """Save points as a scan: one program, whatever their number."""
+    if progress is not None:
+        raise ValueError("progress is reported on the host, and cannot be under jit, vmap or grad: leave it out")
+
+    def to_next_save(state, interval):
+        state = advance(state, interval)
+        return state, (state.rbm, None if observe is None else observe(state))
+
+    state, kept = lax.scan(to_next_save, state, jnp.asarray(intervals))
+    return advance(state, n_after), kept
+
+
+@dataclasses.dataclass(frozen=True)
+class _StaticPartial:
+    """A `functools.partial` that compares by value, so that an equal one does not recompile."""
+
+    function: Callable
+    positional: tuple
+    keywords: tuple
+
+    def __call__(self, *args, **kwargs):
+        return self.function(*self.positional, *args, **dict(self.keywords), **kwargs)
+
+
+def _as_static(estimator: Callable) -> Callable:
+    if not callable(estimator):
+        raise TypeError(f"estimator must be a function such as pcd, got {estimator!r}")
+    if isinstance(estimator, functools.partial):
+        return _StaticPartial(estimator.func, estimator.args, tuple(sorted(estimator.keywords.items())))
+    return estimator
+
+
+def _check_fit_data(rbm: RBM, data, weights, batch_size):
+    if is_concrete(data):
+        data = np.asarray(data)
+    as_configurations("data", data[:1], rbm.n_visible, rbm.dtype, ndim=2)
+    n_samples = data.shape[0]
+    if n_samples == 0:
+        raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
+    check_finite("data", data)
+    if is_concrete(data) and not (allowed := rbm.visible_units.contains(data)).all():
+        row, column = np.argwhere(~allowed)[0]
+        raise ValueError(
+            f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
+            f"{data[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize"
+        )
+    check_sample_weights(weights, n_samples)
+    weights = None if weights is None else jnp.asarray(weights).astype(rbm.dtype)
+    if batch_size is not None and check_count("batch_size", batch_size) > n_samples:
+        raise ValueError(f"batch_size must be at most the number of samples, {n_samples}, got {batch_size}")
+    return jnp.asarray(data), weights, batch_size
+
+
+def _check_saves(save_at: Sequence[int] | None, n_updates: int) -> Int[np.ndarray, " n_saves"]:
+    saves = np.unique([0, n_updates]) if save_at is None else np.asarray(save_at)
+    if saves.ndim != 1 or saves.size == 0 or not np.issubdtype(saves.dtype, np.integer):
+        raise TypeError(f"save_at must be a sequence of update numbers, got {save_at!r}")
+    if saves[0] < 0 or saves[-1] > n_updates or (np.diff(saves) <= 0).any():
+        raise ValueError(
+            f"save_at must increase strictly from at least 0 to at most n_updates={n_updates}, got {save_at!r}"
+        )
+    return saves

@@ -1,0 +1,82 @@
+"""Exact maps from RBMs to RBMs."""
+
+import jax
+
+from rbm_jax._typing import Array, Float, FloatLike
+from rbm_jax.rbm import RBM
+from rbm_jax.units import AbstractUnits, Bernoulli, Spin
+
+__all__ = ["bernoulli_to_spin", "interpolate", "spin_to_bernoulli", "temper", "transpose"]
+
+
+def bernoulli_to_spin(rbm: RBM) -> tuple[RBM, Float[Array, ""]]:
+    """The same model in ±1 variables, s = 2v - 1 and σ = 2h - 1: W/4, a/2 + W1/4, b/2 + Wᵀ1/4.
+
+    Args:
+        rbm: Bernoulli units in both layers.
+
+    Returns:
+        The Spin-Spin RBM, and the constant by which log Z moves: log Z(new) = log Z(old) + constant,
+        constant = -Σa/2 - Σb/2 - ΣW/4.
+
+    Raises:
+        TypeError: other unit types.
+    """
+    _require_units(rbm, Bernoulli())
+    w, a, b = rbm.weights, rbm.visible_bias, rbm.hidden_bias
+    spin = RBM(w / 4, a / 2 + w.sum(-1) / 4, b / 2 + w.sum(-2) / 4, Spin(), Spin())
+    return spin, -(a.sum() / 2 + b.sum() / 2 + w.sum() / 4)
+
+
+def spin_to_bernoulli(rbm: RBM) -> tuple[RBM, Float[Array, ""]]:
+    """The same model in 0/1 variables, v = (s + 1)/2 and h = (σ + 1)/2: 4W, 2(a - W1), 2(b - Wᵀ1).
+
+    Args:
+        rbm: Spin units in both layers.
+
+    Returns:
+        The Bernoulli-Bernoulli RBM, and the constant by which log Z moves: log Z(new) = log Z(old) + constant,
+        constant = Σa + Σb - ΣW.
+
+    Raises:
+        TypeError: other unit types.
+    """
+    _require_units(rbm, Spin())
+    w, a, b = rbm.weights, rbm.visible_bias, rbm.hidden_bias
+    bernoulli = RBM(4 * w, 2 * (a - w.sum(-1)), 2 * (b - w.sum(-2)), Bernoulli(), Bernoulli())
+    return bernoulli, a.sum() + b.sum() - w.sum()
+
+
+def temper(rbm: RBM, beta: FloatLike) -> RBM:
+    """The RBM at inverse temperature beta: all parameters times beta, P(v, h) ∝ ρ_v ρ_h exp(-beta E).
+
+    The base measures stay, so that beta = 0 is the product of the units at zero field. Differentiable in beta.
+    """
+    return jax.tree.map(lambda leaf: beta * leaf, rbm)
+
+
+def interpolate(start: RBM, end: RBM, t: FloatLike) -> RBM:
+    """The RBM whose parameters are (1 - t) start + t end: `start` at t = 0, `end` at t = 1.
+
+    Raises:
+        ValueError: the two RBMs differ in shape or unit types.
+    """
+    if jax.tree.structure(start) != jax.tree.structure(end) or start.weights.shape != end.weights.shape:
+        raise ValueError(
+            "start and end must agree in unit types and shape, got "
+            f"{start.visible_units}-{start.hidden_units} {start.weights.shape} and "
+            f"{end.visible_units}-{end.hidden_units} {end.weights.shape}"
+        )
+    return jax.tree.map(lambda first, second: (1 - t) * first + t * second, start, end)
+
+
+def transpose(rbm: RBM) -> RBM:
+    """The same model with its two layers swapped; leading axes of a stack stay."""
+    return RBM(rbm.weights.mT, rbm.hidden_bias, rbm.visible_bias, rbm.hidden_units, rbm.visible_units)
+
+
+def _require_units(rbm: RBM, units: AbstractUnits) -> None:
+    if (rbm.visible_units, rbm.hidden_units) != (units, units):
+        raise TypeError(
+            f"rbm must have {units} units in both layers, got {rbm.visible_units} visible and {rbm.hidden_units} hidden"
+        )
