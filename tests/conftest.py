@@ -1,0 +1,36 @@
+"""Every test runs with the annotated shapes and types checked at run time."""
+
+import os
+
+# LAPACK threads spin against each other and against the tests' processes.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+from jaxtyping import install_import_hook
+
+with install_import_hook("rbm_jax", "beartype.beartype"):
+    import rbm_jax  # noqa: F401
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _default_precision():
+    """Leave every test with x64 off, whatever it set."""
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def x64(_default_precision):
+    """Run the test in double precision."""
+    jax.config.update("jax_enable_x64", True)
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request, _default_precision):
+    """Run the test once in float32 with x64 off, and once in float64."""
+    jax.config.update("jax_enable_x64", request.param == "float64")
+    return jnp.dtype(request.param)
