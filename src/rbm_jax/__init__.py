@@ -1,7 +1,7 @@
 """Restricted Boltzmann Machines in JAX, with the ODEs and the statistical physics of how they learn.
 
-Three kinds of things live here: pure functions of an `RBM` pytree, which compose under `jit`, `vmap` and `grad`; training
-by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time learning equations. Data sets are in
+Three kinds of things live here: pure functions of an `RBM` pytree, which compose under `jit`, `vmap` and `grad`;
+training by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time learning equations. Data sets are in
 `rbm_jax.data`, pictures in `rbm_jax.plotting`, files in `rbm_jax.checkpoint`.
 """
 

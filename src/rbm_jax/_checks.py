@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 __all__ = [
     "as_configurations",
@@ -20,7 +21,7 @@ __all__ = [
 
 def is_concrete(*arrays: Any) -> bool:
     """Whether the values can be looked at: True outside `jit`, `vmap` and `grad`."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
+    return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays))
 
 
 def check_count(name: str, value: int, *, minimum: int = 1) -> int:

@@ -22,6 +22,7 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
 Words = UInt32[Array, "2"]
+Counter = Int[Array, ""] | UInt32[Array, ""] | int
 
 
 def key_words(key: PRNGKey) -> Words:
@@ -30,9 +31,9 @@ def key_words(key: PRNGKey) -> Words:
 
 
 def threefry2x32(
-    words: Words, first: UInt32[Array, "*shape"], second: UInt32[Array, "*shape"]
-) -> tuple[UInt32[Array, "*shape"], UInt32[Array, "*shape"]]:
-    """The 20-round Threefry-2x32 block cipher of (first, second) under the key `words`."""
+    words: Words, first: UInt32[Array, "*#shape"], second: UInt32[Array, "*#shape"]
+) -> tuple[UInt32[Array, "*#shape"], UInt32[Array, "*#shape"]]:
+    """The 20-round Threefry-2x32 block cipher of (first, second), which broadcast, under the key `words`."""
     schedule = (words[0], words[1], words[0] ^ words[1] ^ jnp.uint32(_PARITY))
     x, y = first + schedule[0], second + schedule[1]
     for group in range(5):
@@ -44,7 +45,7 @@ def threefry2x32(
     return x, y
 
 
-def uniform(words: Words, counter: Int[Array, ""] | int, shape: tuple[int, ...], dtype) -> Float[Array, "..."]:
+def uniform(words: Words, counter: Counter, shape: tuple[int, ...], dtype) -> Float[Array, "..."]:
     """Uniform numbers in the open interval (0, 1): never 0 and never 1.
 
     Args:
@@ -73,18 +74,21 @@ def shuffled_rows(words: Words, step: Int[Array, ""], n_samples: int, batch_size
     epoch = (step // batches_per_epoch).astype(jnp.uint32)
     start = (step % batches_per_epoch).astype(jnp.uint32) * jnp.uint32(batch_size)
     half_bits = max(1, -(-(n_samples - 1).bit_length() // 2))
+    n_rounds = 4 if half_bits > 3 else 8
     mask = jnp.uint32(2**half_bits - 1)
 
     def encrypt(index):
         left, right = index >> half_bits, index & mask
-        for round_number in range(4):
-            scrambled, _ = threefry2x32(words, 4 * epoch + jnp.uint32(round_number), right)
+        for round_number in range(n_rounds):
+            scrambled, _ = threefry2x32(words, n_rounds * epoch + jnp.uint32(round_number), right)
             left, right = right, left ^ (scrambled & mask)
         return (left << half_bits) | right
 
-    def walk(index):
-        return jnp.where(index >= n_samples, encrypt(index), index)
+    def walk(state):
+        index, is_outside = state
+        index = jnp.where(is_outside, encrypt(index), index)
+        return index, index >= n_samples
 
-    rows = encrypt(start + lax.iota(jnp.uint32, batch_size))
-    rows = lax.while_loop(lambda index: jnp.any(index >= n_samples), walk, rows)
+    unshuffled = start + lax.iota(jnp.uint32, batch_size)
+    rows, _ = lax.while_loop(lambda state: jnp.any(state[1]), walk, (unshuffled, jnp.ones(batch_size, bool)))
     return rows.astype(jnp.int32)

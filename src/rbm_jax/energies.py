@@ -57,9 +57,9 @@ def joint_energy(rbm: RBM, v: VisibleStates, h: HiddenStates) -> Float[Array, "*
 
 
 def visible_free_energy(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch"]:
-    """Free energy of a visible configuration, F(v) = -log ρ_v(v) - a·v - Σ_j ψ_j(b_j + (Wᵀv)_j), so P(v) = e^{-F(v)} / Z.
+    """Free energy of a visible configuration, F(v) = -log ρ_v(v) - a·v - Σ_j ψ(b_j + (Wᵀv)_j).
 
-    ψ is `log_partition` of the hidden units. Differentiable in all arguments.
+    ψ is `log_partition` of the hidden units, so that P(v) = e^{-F(v)} / Z. Differentiable in all arguments.
 
     Args:
         rbm: any pair of unit types.

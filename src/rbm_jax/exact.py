@@ -1,7 +1,7 @@
 """Exact results for small RBMs, by enumeration of one layer; closed form for two Gaussian layers.
 
-Whichever discrete layer has fewer states is enumerated in chunks, the other is summed out unit by unit. The memory is that
-of one chunk; the time is proportional to the number of states: 20 binary units are about a million.
+Whichever discrete layer has fewer states is enumerated in chunks, the other is summed out unit by unit. The memory is
+that of one chunk; the time is proportional to the number of states: 20 binary units are about a million.
 """
 
 import math
@@ -53,12 +53,11 @@ def enumerate_states(units: AbstractUnits, size: int) -> Float[np.ndarray, "n_st
         array([[-1., -1.], [-1.,  1.], [ 1., -1.], [ 1.,  1.]])
     """
     size = check_count("size", size)
-    if units.states is None:
-        raise ValueError(f"{units} units have a continuum of states and cannot be enumerated")
+    states = _unit_states(units)
     _check_enumerable(_n_states(units, size), f"{size} {units} units")
     n_groups = size // units.group_size
-    digits = np.indices((len(units.states),) * n_groups, dtype=np.uint8).reshape(n_groups, -1).T
-    return units.states[digits].reshape(len(digits), size)
+    digits = np.indices((len(states),) * n_groups, dtype=np.uint8).reshape(n_groups, -1).T
+    return states[digits].reshape(len(digits), size)
 
 
 def exact_log_z(rbm: RBM) -> Float[Array, ""]:
@@ -126,8 +125,9 @@ def exact_moments(rbm: RBM) -> Moments:
         moments = jax.tree.map(lambda old, new: old + share * (new - old), moments, chunk_moments)
         return (log_z, moments), None
 
-    n, m = enumerated.n_visible, enumerated.n_hidden
-    zero = jax.tree.map(lambda shape: jnp.zeros(shape, rbm.dtype), Moments((n,), (m,), (n, m)), is_leaf=_is_shape)
+    zero = Moments(
+        *(jnp.zeros_like(leaf) for leaf in (enumerated.visible_bias, enumerated.hidden_bias, enumerated.weights))
+    )
     start = (jnp.asarray(-jnp.inf, rbm.dtype), zero)
     (_, moments), _ = lax.scan(jax.checkpoint(add_chunk), start, jnp.arange(_n_chunks(enumerated)))
     if is_transposed:
@@ -179,10 +179,6 @@ def exact_visible_probabilities(rbm: RBM) -> Float[Array, " n_states"]:
     return jax.nn.softmax(-free_energy)
 
 
-def _is_shape(value) -> bool:
-    return isinstance(value, tuple) and not isinstance(value, Moments)
-
-
 def _is_gaussian(rbm: RBM) -> bool:
     return rbm.visible_units.states is None and rbm.hidden_units.states is None
 
@@ -191,6 +187,12 @@ def _base_variances(rbm: RBM) -> tuple[Array, Array]:
     """Variances of uncoupled Gaussian layers."""
     visible = rbm.visible_units.variance(jnp.zeros_like(rbm.visible_bias))
     return visible, rbm.hidden_units.variance(jnp.zeros_like(rbm.hidden_bias))
+
+
+def _unit_states(units: AbstractUnits) -> np.ndarray:
+    if units.states is None:
+        raise ValueError(f"{units} units have a continuum of states and cannot be enumerated")
+    return units.states
 
 
 def _n_states(units: AbstractUnits, size: int) -> float:
@@ -219,21 +221,22 @@ def _orient(rbm: RBM) -> tuple[RBM, bool]:
 
 def _chunk_groups(rbm: RBM) -> int:
     """How many of the last visible units vary within a chunk."""
-    base = len(rbm.visible_units.states)
+    base = len(_unit_states(rbm.visible_units))
     budget = max(base, _CHUNK_ELEMENTS // (rbm.n_visible + rbm.n_hidden))
     return min(rbm.n_visible // rbm.visible_units.group_size, int(math.log(budget, base)))
 
 
 def _n_chunks(rbm: RBM) -> int:
     n_groups = rbm.n_visible // rbm.visible_units.group_size
-    return len(rbm.visible_units.states) ** (n_groups - _chunk_groups(rbm))
+    return len(_unit_states(rbm.visible_units)) ** (n_groups - _chunk_groups(rbm))
 
 
 def _chunk_states(rbm: RBM, chunk: Int[Array, ""]) -> Float[Array, "chunk_size n_visible"]:
     """Visible configurations of one chunk: its number, in the base of the unit's states, fixes the first units."""
     units, n_low = rbm.visible_units, _chunk_groups(rbm)
-    base, n_high = len(units.states), rbm.n_visible // units.group_size - n_low
+    states = jnp.asarray(_unit_states(units), rbm.dtype)
+    base, n_high = len(states), rbm.n_visible // units.group_size - n_low
     low = jnp.asarray(enumerate_states(units, n_low * units.group_size), rbm.dtype)
     digits = chunk // base ** np.arange(n_high)[::-1] % base
-    high = jnp.asarray(units.states, rbm.dtype)[digits].reshape(-1)
+    high = states[digits].reshape(-1)
     return jnp.concatenate([jnp.broadcast_to(high, (len(low), high.size)), low], axis=1)

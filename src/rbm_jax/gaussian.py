@@ -1,8 +1,9 @@
 """Closed forms of a Gaussian-Gaussian RBM, with a variance for each unit.
 
-With base variances S_v, S_h (diagonal) the joint distribution is Gaussian with precision [[S_v^{-1}, -W], [-Wᵀ, S_h^{-1}]].
-Everything follows from the Cholesky factor of one Schur complement, of the size of the smaller layer. The model exists if
-every singular value of S_v^{1/2} W S_h^{1/2} is below 1; beyond, log Z is +inf and the moments are NaN.
+With base variances S_v, S_h (diagonal) the joint distribution is Gaussian with precision [[S_v^{-1}, -W], [-Wᵀ,
+S_h^{-1}]]. Everything follows from the Cholesky factor of one Schur complement, of the size of the smaller layer. The
+model exists if every singular value of S_v^{1/2} W S_h^{1/2} is below 1; beyond, log Z is +inf and the moments are
+NaN.
 """
 
 import jax
@@ -20,9 +21,10 @@ HiddenVariance = Float[Array, " n_hidden"]
 
 
 def gaussian_moments(rbm: RBM, visible_variance: VisibleVariance, hidden_variance: HiddenVariance) -> Moments:
-    """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the Gaussian RBM with these weights, biases and base variances (the unit types are not used).
+    """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the Gaussian RBM with these weights, biases and base variances; unit types are not used.
 
-    The covariance of v and h is (S_v^{-1} - W S_h Wᵀ)^{-1} W S_h: equation (15) of the sources, for one variance per unit.
+    The covariance of v and h is (S_v^{-1} - W S_h Wᵀ)^{-1} W S_h: equation (15) of the sources, for one variance per
+    unit.
 
     Args:
         rbm: weights and biases; the biases are fields, so that the uncoupled mean of v_i is S_v,i a_i.
@@ -68,6 +70,6 @@ def gaussian_log_z(rbm: RBM, visible_variance: VisibleVariance, hidden_variance:
 
 
 def _schur_factor(rbm: RBM, visible_variance: VisibleVariance, hidden_variance: HiddenVariance) -> Array:
-    """Lower Cholesky factor of the hidden layer's precision, S_h^{-1} - Wᵀ S_v W; NaN if it is not positive definite."""
+    """Lower Cholesky factor of the hidden layer's precision, S_h^{-1} - Wᵀ S_v W; NaN if it is not positive."""
     precision = jnp.diag(1 / hidden_variance) - rbm.weights.T @ (visible_variance[:, None] * rbm.weights)
     return jnp.linalg.cholesky(precision)

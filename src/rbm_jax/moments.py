@@ -62,8 +62,8 @@ def likelihood_gradient(rbm: RBM, data: Moments, model: Moments, *, centered: bo
         data: averages over the data.
         model: averages over the model, by whatever method.
         centered: use the gradient in the parameters of E = -(v-μ)ᵀW(h-λ) - ..., with the offsets at the data's means
-            μ = ⟨v⟩_data, λ = ⟨h⟩_data, expressed in W, a, b. It is the plain gradient times a positive matrix, so the fixed
-            points are the same, and growth of W is freed from drifts of the means (Montavon & Müller 2012;
+            μ = ⟨v⟩_data, λ = ⟨h⟩_data, expressed in W, a, b. It is the plain gradient times a positive matrix, so the
+            fixed points are the same, and growth of W is freed from drifts of the means (Montavon & Müller 2012;
             Melchior, Fischer & Wiskott 2016).
 
     Returns:

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from rbm_jax._checks import as_configurations, check_count, check_finite, check_positive
+from rbm_jax._checks import as_configurations, check_count, check_finite, check_positive, is_concrete
 from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey
 from rbm_jax.units import AbstractUnits, Bernoulli
 
@@ -87,7 +87,8 @@ def init_rbm(
         scale: standard deviation of the weights; the top singular value is then about
             scale·(√n_visible + √n_hidden).
         visible_mean: means of the data, shape (n_visible,). The visible bias is the field at these means after they are
-            moved 1e-3 (in probability) away from the edge, so that a constant pixel gets a finite bias. None: zero bias.
+            moved 1e-3 (in probability) away from the edge, so that a constant pixel gets a finite bias. None: zero
+            bias.
         dtype: floating dtype; None for JAX's default (float32, or float64 under x64).
 
     Raises:
@@ -118,12 +119,12 @@ def init_rbm(
 
 def _check_mean(units: AbstractUnits, mean: Array) -> None:
     """Raise if a concrete mean lies outside the convex hull of the unit's states."""
-    if units.states is None or isinstance(mean, jax.core.Tracer):
+    if units.states is None or not is_concrete(mean):
         return
     low, high = units.states.min(), units.states.max()
     if ((mean < low) | (mean > high)).any():
         raise ValueError(
-            f"visible_mean must lie in [{low:g}, {high:g}] for {units}, got values from {mean.min():g} to {mean.max():g}"
+            f"visible_mean must lie in [{low:g}, {high:g}] for {units}, got {mean.min():g} to {mean.max():g}"
         )
 
 

@@ -106,6 +106,7 @@ def project(data: Shaped[Array, "*batch n_visible"], modes: Modes) -> Float[Arra
 def effective_temperature(weights: Float[Array, "n_visible n_hidden"]) -> Float[Array, ""]:
     """T_eff = 1 / Var(W) over all entries, as on the slides of the sources; it falls as training goes on.
 
-    It depends on the size of the layers: entries of variance σ²/√(n_visible n_hidden) have T_eff = √(n_visible n_hidden)/σ².
+    It depends on the size of the layers: entries of variance σ²/√(n_visible n_hidden) have T_eff = √(n_visible
+    n_hidden)/σ².
     """
     return 1 / jnp.var(weights)

@@ -1,7 +1,7 @@
 """Training: one update, and a compiled loop of them.
 
-Plain `optax.sgd(learning_rate)` is the explicit Euler method for the learning equations of `rbm_jax.dynamics`, with time
-t = learning rate × updates.
+Plain `optax.sgd(learning_rate)` is the explicit Euler method for the learning equations of `rbm_jax.dynamics`, with
+time t = learning rate × updates.
 """
 
 import dataclasses
@@ -74,7 +74,8 @@ def init_train_state(key: PRNGKey, rbm: RBM, optimizer: optax.GradientTransforma
     Raises:
         ValueError: n_chains below 1.
     """
-    return TrainState(rbm, init_chains(key, rbm, n_chains), optimizer.init(rbm), jnp.zeros((), jnp.int32))
+    parameters: Any = rbm  # a pytree of arrays, which optax's annotations do not know
+    return TrainState(rbm, init_chains(key, rbm, n_chains), optimizer.init(parameters), jnp.zeros((), jnp.int32))
 
 
 def train_step(
@@ -102,8 +103,9 @@ def train_step(
     options = {} if weights is None else {"weights": weights}
     key = jax.random.fold_in(key, state.step)
     gradient, chains = estimator(key, state.rbm, batch, state.chains, **options)
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.rbm)
-    rbm = optax.apply_updates(state.rbm, updates)
+    parameters: Any = state.rbm  # a pytree of arrays, which optax's annotations do not know
+    updates, opt_state = optimizer.update(gradient, state.opt_state, parameters)
+    rbm: Any = optax.apply_updates(parameters, updates)
     return TrainState(rbm, chains, opt_state, state.step + 1), TrainInfo(gradient)
 
 
@@ -117,15 +119,15 @@ def fit(
     n_updates: int,
     batch_size: int | None = None,
     weights: Weighting = None,
-    save_at: Sequence[int] | None = None,
+    save_at: Sequence[int] | Int[np.ndarray, " n_saves"] | None = None,
     observe: Callable[[TrainState], Any] | None = None,
     time_step: float = 1.0,
     progress: Callable[[int], Any] | None = None,
 ) -> tuple[TrainState, Trajectory]:
     """Train for n_updates updates, keeping the RBM at chosen ones.
 
-    Between save points everything runs in one compiled loop. The same key and data give the same bits however a run is cut
-    into calls, since minibatches and random numbers are functions of the key and of `state.step`. Under `jit` or
+    Between save points everything runs in one compiled loop. The same key and data give the same bits however a run is
+    cut into calls, since minibatches and random numbers are functions of the key and of `state.step`. Under `jit` or
     `vmap` (over keys and states, for many RBMs) the whole run is one program.
 
     Args:
@@ -139,8 +141,8 @@ def fit(
         batch_size: rows of a minibatch; each epoch is shuffled anew. None: all data in every update.
         weights: non-negative sample weights, shape (n_samples,). Minibatches are drawn with these probabilities (with
             replacement); without minibatches they are passed to the estimator.
-        save_at: updates of this call after which the RBM is kept, increasing, from 0 (the start) to n_updates. None keeps
-            start and end. See `log_spaced_updates`.
+        save_at: updates of this call after which the RBM is kept, increasing, from 0 (the start) to n_updates. None
+            keeps start and end. See `log_spaced_updates`.
         observe: a function of the state that `jit` can compile; its values at `save_at` are kept as well.
         time_step: time of one update. With the learning rate of plain SGD, the trajectory's clock is the one of
             `rbm_jax.dynamics`; by default it counts updates.
@@ -305,7 +307,7 @@ def _check_fit_data(rbm: RBM, data, weights, batch_size):
     return jnp.asarray(data), weights, batch_size
 
 
-def _check_saves(save_at: Sequence[int] | None, n_updates: int) -> Int[np.ndarray, " n_saves"]:
+def _check_saves(save_at, n_updates: int) -> Int[np.ndarray, " n_saves"]:
     saves = np.unique([0, n_updates]) if save_at is None else np.asarray(save_at)
     if saves.ndim != 1 or saves.size == 0 or not np.issubdtype(saves.dtype, np.integer):
         raise TypeError(f"save_at must be a sequence of update numbers, got {save_at!r}")

@@ -268,4 +268,4 @@ class Gaussian(AbstractUnits):
 
     def sample_from_uniform(self, field: Field, uniform: Field) -> Field:
         """σ²x + σ Φ^{-1}(u)."""
-        return self.mean(field) + math.sqrt(self.base_variance) * ndtri(uniform)
+        return self.mean(field) + (math.sqrt(self.base_variance) * ndtri(uniform)).astype(field.dtype)

@@ -46,7 +46,8 @@ def load_idx(path: str | os.PathLike) -> Shaped[np.ndarray, "..."]:
         path: the file.
 
     Returns:
-        The array as stored, in native byte order: for MNIST images uint8 of shape (n_images, 28, 28); see `intensities`.
+        The array as stored, in native byte order: for MNIST images uint8 of shape (n_images, 28, 28); see
+        `intensities`.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -2,7 +2,8 @@
 
 `forces` has the equations with the model's averages from enumeration, the Gaussian closure or mean field; `solve`
 integrates them with diffrax; `modes` writes them on the singular value decomposition of W; `linear` has the closed
-solutions; `compare` puts training and theory on one clock. Time is t = Σ learning rate × updates, for gradients per sample.
+solutions; `compare` puts training and theory on one clock. Time is t = Σ learning rate × updates, for gradients per
+sample.
 """
 
 from rbm_jax.dynamics.compare import Comparison, compare_trajectories, growth_rates_along, linear_window

@@ -18,8 +18,8 @@ class Comparison(eqx.Module):
 
     Attributes:
         ts: the times of the discrete trajectory that the continuous one covers, shape (n_times,).
-        discrete_values: singular values σ_α(t) of the discrete one, its modes aligned to the continuous one's by overlap,
-            shape (n_times, n_modes).
+        discrete_values: singular values σ_α(t) of the discrete one, its modes aligned to the continuous one's by
+            overlap, shape (n_times, n_modes).
         continuous_values: singular values of the continuous one, decreasing, shape (n_times, n_modes).
         deviation: (discrete - continuous) / continuous, shape (n_times, n_modes).
         left_overlap: |u_α · u'_α| between the two, in [0, 1], shape (n_times, n_modes).
@@ -80,7 +80,7 @@ def compare_trajectories(
 def growth_rates_along(
     trajectory: Trajectory, growth: GrowthModes, window: Shaped[Array, " n_times"]
 ) -> Float[Array, " n_visible"]:
-    """Measured growth rates: least-squares slopes of log |u_αᵀ W(t)| against t over a window, to hold against `growth.rates`.
+    """Measured growth rates: least-squares slopes of log |u_αᵀ W(t)| against t, to hold against `growth.rates`.
 
     Args:
         trajectory: of training or of theory.

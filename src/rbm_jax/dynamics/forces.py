@@ -131,13 +131,13 @@ def gaussian_force(
     """The learning equations in the Gaussian (linear) closure, with one variance per unit.
 
     Each unit is replaced by the Gaussian unit with the same mean and variance at a reference field: the data's mean for
-    visible units, zero field for hidden ones. Then dW/dt = [C_d - (Σ_v^{-1} - W Σ_h Wᵀ)^{-1}] W Σ_h on centered variables.
-    For Gaussian-Gaussian RBMs nothing is approximated, and this is the matrix form of equation (17) of the sources; for
-    binary ones it is the theory of early learning.
+    visible units, zero field for hidden ones. Then dW/dt = [C_d - (Σ_v^{-1} - W Σ_h Wᵀ)^{-1}] W Σ_h on centered
+    variables. For Gaussian-Gaussian RBMs nothing is approximated, and this is the matrix form of equation (17) of the
+    sources; for binary ones it is the theory of early learning.
 
     Args:
-        data: shape (n_samples, n_visible), or its `DataStatistics`. Means are moved 1e-3 in probability from the edge of
-            the support before their variance is taken, so that constant pixels do not divide by zero.
+        data: shape (n_samples, n_visible), or its `DataStatistics`. Means are moved 1e-3 in probability from the edge
+            of the support before their variance is taken, so that constant pixels do not divide by zero.
         weights: non-negative sample weights, shape (n_samples,); for data only.
         centered: the centered gradient (`likelihood_gradient`).
 
@@ -172,7 +172,8 @@ def mean_field_moments(
     Args:
         rbm: any pair of unit types.
         init: visible magnetizations to start from; None for those of the uncoupled layer.
-        linear_response: add the covariance (Σ_v^{-1} - W Σ_h Wᵀ)^{-1} W Σ_h, with the units' variances at the fixed point.
+        linear_response: add the covariance (Σ_v^{-1} - W Σ_h Wᵀ)^{-1} W Σ_h, with the units' variances at the fixed
+            point.
         max_steps: sweeps at most.
 
     Returns:

@@ -1,9 +1,9 @@
 """The linear (Gaussian) theory of learning.
 
-In a Gaussian-Gaussian RBM whose left singular vectors are eigenvectors of the data's covariance, with eigenvalues c_α, the
-singular values σ_α = w decouple: dw/dt = σ_h² w (c - σ_v² / (1 - σ_v² σ_h² w²)) (equation 17 of the sources). The functions
-of single modes act elementwise and broadcast. For real binary data, `growth_modes` expands around the product measure
-with the data's means instead of one variance for all.
+In a Gaussian-Gaussian RBM whose left singular vectors are eigenvectors of the data's covariance, with eigenvalues c_α,
+the singular values σ_α = w decouple: dw/dt = σ_h² w (c - σ_v² / (1 - σ_v² σ_h² w²)) (equation 17 of the sources). The
+functions of single modes act elementwise and broadcast. For real binary data, `growth_modes` expands around the
+product measure with the data's means instead of one variance for all.
 """
 
 import equinox as eqx
@@ -46,8 +46,8 @@ def linear_velocity(
     Returns:
         The time derivative, for time in units of learning rate × updates; NaN at and beyond the bound.
     """
-    w, c, variance = jnp.asarray(values), data_variance, visible_variance
-    return hidden_variance * w * (c - variance / _remaining(w, visible_variance, hidden_variance))
+    w, c = jnp.asarray(values), jnp.asarray(data_variance)
+    return jnp.asarray(hidden_variance) * w * (c - visible_variance / _remaining(w, visible_variance, hidden_variance))
 
 
 def linear_rate(
@@ -64,9 +64,9 @@ def linear_rate(
         visible_variance: σ_v².
         hidden_variance: σ_h².
     """
-    w, c = jnp.asarray(values), data_variance
+    w, c = jnp.asarray(values), jnp.asarray(data_variance)
     remaining = _remaining(w, visible_variance, hidden_variance)
-    return hidden_variance * (c - visible_variance * (2 - remaining) / remaining**2)
+    return jnp.asarray(hidden_variance) * (c - visible_variance * (2 - remaining) / remaining**2)
 
 
 def linear_fixed_points(
@@ -185,8 +185,8 @@ def linear_likelihood_gain(
         visible_variance: σ_v².
         hidden_variance: σ_h².
     """
-    w = jnp.asarray(values)
-    return (data_variance * hidden_variance * w**2 + jnp.log(_remaining(w, visible_variance, hidden_variance))) / 2
+    w, c = jnp.asarray(values), jnp.asarray(data_variance)
+    return (c * hidden_variance * w**2 + jnp.log(_remaining(w, visible_variance, hidden_variance))) / 2
 
 
 class GrowthModes(eqx.Module):
@@ -211,9 +211,9 @@ def growth_modes(
     """Eigenmodes of early learning: σ_h² × eigenvalues of C_d - Σ_v, with their eigenvectors.
 
     The linear theory around the product measure with the data's means: Σ_v is the diagonal of the units' variances at
-    these means (p(1-p) for Bernoulli units, means moved 1e-3 from the edge) and σ_h² the variance of a hidden unit at zero
-    field. Then dW/dt = σ_h² (C_d - Σ_v) W for small W: modes of the data with more variance than independent units
-    would have are learned, the others decay. For Gaussian visible units the rate is that of `linear_rate` at 0.
+    these means (p(1-p) for Bernoulli units, means moved 1e-3 from the edge) and σ_h² the variance of a hidden unit at
+    zero field. Then dW/dt = σ_h² (C_d - Σ_v) W for small W: modes of the data with more variance than independent
+    units would have are learned, the others decay. For Gaussian visible units the rate is that of `linear_rate` at 0.
 
     Args:
         data: shape (n_samples, n_visible), or its `DataStatistics`.

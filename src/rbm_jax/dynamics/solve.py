@@ -1,6 +1,6 @@
 """Integration of a force with diffrax."""
 
-from typing import Any
+from typing import Any, cast
 
 import diffrax
 import jax
@@ -80,9 +80,10 @@ def integrate(
         solution.result == diffrax.RESULTS.max_steps_reached, Status.MAX_STEPS_REACHED, Status.SOLVER_FAILED
     )
     succeeded = solution.result == diffrax.RESULTS.successful
-    status = jnp.where(succeeded, finite_status(solution.ys), failure).astype(jnp.int32)
+    rbms = cast(RBM, solution.ys)
+    status = jnp.where(succeeded, finite_status(rbms), failure).astype(jnp.int32)
     # diffrax leaves infinities in the rows that it did not reach.
-    rbms = jax.tree.map(lambda leaf: jnp.where(jnp.isinf(leaf), jnp.nan, leaf), solution.ys)
+    rbms = jax.tree.map(lambda leaf: jnp.where(jnp.isinf(leaf), jnp.nan, leaf), rbms)
     return Trajectory(ts, rbms, status)
 
 
@@ -90,5 +91,5 @@ def _check_times(ts) -> None:
     if np.ndim(ts) != 1 or np.shape(ts)[0] < 2:
         raise ValueError(f"ts must be a vector of at least two times, got shape {np.shape(ts)}")
     check_finite("ts", ts)
-    if is_concrete(ts) and (np.diff(np.asarray(ts)) <= 0).any():
+    if is_concrete(ts) and (np.diff(np.asarray(ts, float)) <= 0).any():
         raise ValueError("ts must increase strictly")

@@ -43,12 +43,13 @@ def solve_mean_field(
 ) -> MeanFieldSolution:
     """Solve the naive mean-field equations m_h = μ(b + Wᵀ m_v), m_v = μ(a + W m_h) by damped iteration.
 
-    μ is `mean` of the units. Which of several fixed points is found depends on the start. Differentiable at the solution
-    by the implicit function theorem.
+    μ is `mean` of the units. Which of several fixed points is found depends on the start. Differentiable at the
+    solution by the implicit function theorem.
 
     Args:
         rbm: any pair of unit types.
-        init: visible magnetizations to start from, shape (*batch, n_visible); None for those of the uncoupled layer, μ(a).
+        init: visible magnetizations to start from, shape (*batch, n_visible); None for those of the uncoupled layer,
+            μ(a).
         damping: share d of the old value in a step, new = (1 - d) f(old) + d old; in [0, 1).
         tol: largest change of a magnetization in the last step; None for 1e-5 in float32 and 1e-10 in float64.
         max_steps: sweeps at most.

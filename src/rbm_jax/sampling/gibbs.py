@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from rbm_jax._checks import as_configurations, check_count
-from rbm_jax._random import Words, key_words, uniform
-from rbm_jax._typing import Array, ArrayLike, Float, Int, PRNGKey, Shaped
+from rbm_jax._random import Counter, Words, key_words, uniform
+from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
 from rbm_jax.energies import HiddenStates, VisibleStates, hidden_field, visible_field
 from rbm_jax.rbm import RBM
 
@@ -133,7 +133,7 @@ def _run_sweeps(words: Words, rbm: RBM, v, clamp_mask, *, n_steps: int, compute_
     return lax.scan(sweep, v.astype(compute_dtype), jnp.arange(n_steps, dtype=jnp.uint32))[0].astype(rbm.dtype)
 
 
-def _sweep(words: Words, step: Int[Array, ""] | int, rbm: RBM, weights, v):
+def _sweep(words: Words, step: Counter, rbm: RBM, weights, v):
     """Sweep number `step`, with the states kept in the dtype of `weights` and the fields in that of the RBM."""
 
     def half_step(counter, units, states, matrix, bias):

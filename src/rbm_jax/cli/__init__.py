@@ -1,0 +1,41 @@
+"""The command line."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from rbm_jax.cli._compare import compare
+from rbm_jax.cli._runs import sample, spectrum, train
+
+__all__ = ["run"]
+
+app = typer.Typer(
+    name="rbm-jax",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Restricted Boltzmann Machines and the physics of how they learn.",
+)
+for _command in (compare, train, sample, spectrum):
+    app.command()(_command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0, 2 for a user's mistake, 130 after Ctrl-C.
+
+    Args:
+        arguments: what follows `rbm-jax` on the command line; None for `sys.argv`.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        code = app(arguments, prog_name="rbm-jax", standalone_mode=False)
+    except (typer.TyperException, ValueError, TypeError, OSError, ImportError) as error:
+        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        typer.echo(f"rbm-jax: {' '.join(message.split())}", err=True)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    if code == 130:
+        typer.echo("rbm-jax: interrupted; files that were finished are intact", err=True)
+    return code or 0

@@ -1,0 +1,112 @@
+"""What the commands share: their options, the data they read and the folders they write."""
+
+import dataclasses
+import enum
+import math
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from rbm_jax.data import binarize, intensities, load_array, load_digits, load_idx
+from rbm_jax.units import AbstractUnits, Bernoulli, Spin
+
+__all__ = [
+    "BatchSize",
+    "Data",
+    "Dataset",
+    "LearningRate",
+    "NChains",
+    "NHidden",
+    "NSteps",
+    "Out",
+    "Seed",
+    "Threshold",
+    "UnitName",
+    "Units",
+    "load_dataset",
+    "prepare_folder",
+]
+
+_ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".hdf")
+
+
+class UnitName(enum.StrEnum):
+    """Unit types that binary data can be given to."""
+
+    BERNOULLI = "bernoulli"
+    SPIN = "spin"
+
+
+_DATA_HELP = (
+    "'digits' (scikit-learn's 8x8 images), an IDX file or a folder with MNIST's train-images file, or a .npy, .npz or "
+    "HDF5 file of images in [0, 1] or uint8, one a row."
+)
+Data = Annotated[str, typer.Option(help=_DATA_HELP)]
+Threshold = Annotated[float, typer.Option(help="A pixel is on if its intensity in [0, 1] is at least this.")]
+Units = Annotated[UnitName, typer.Option(help="Units of both layers: 0/1 or -1/+1.")]
+NHidden = Annotated[int, typer.Option(min=1, help="Hidden units.")]
+NChains = Annotated[int, typer.Option(min=1, help="Persistent Markov chains.")]
+NSteps = Annotated[int, typer.Option(min=1, help="Gibbs sweeps in each update.")]
+LearningRate = Annotated[float, typer.Option(help="Learning rate of plain SGD; time is learning rate x updates.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows of a minibatch [default: all data, at most 2000].")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
+Out = Annotated[Path, typer.Option(help="Folder to write to; made if it is not there.")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Binary data in the values of its units, one sample a row."""
+
+    samples: np.ndarray
+    image_shape: tuple[int, int] | None
+    units: AbstractUnits
+
+    def batch_size(self, wanted: int | None) -> int | None:
+        """The minibatch asked for; by default all data where that is cheap."""
+        if wanted is None and len(self.samples) > 2000:
+            return 2000
+        return wanted
+
+
+def load_dataset(source: str, units: UnitName, threshold: float) -> Dataset:
+    """Read what `--data` names, and make it binary.
+
+    Raises:
+        ValueError, OSError: nothing there, or nothing that can be used.
+    """
+    images = load_digits() if source == "digits" else _load_path(Path(source))
+    shape = images.shape[1:] if images.ndim == 3 else _square(images[0].size)
+    binary = binarize(intensities(images), threshold=threshold)
+    if units == UnitName.SPIN:
+        return Dataset(2 * binary.astype(np.int8) - 1, shape, Spin())
+    return Dataset(binary, shape, Bernoulli())
+
+
+def prepare_folder(path: Path) -> Path:
+    """Make the folder, and try it before any long work: an OSError comes now or not at all."""
+    path.mkdir(parents=True, exist_ok=True)
+    probe = path / ".writable"
+    probe.touch()
+    probe.unlink()
+    return path
+
+
+def _load_path(path: Path) -> np.ndarray:
+    if path.is_dir():
+        found = sorted(path.glob("train-images*"))
+        if not found:
+            raise ValueError(f"--data: the folder {path} has no train-images file of MNIST's format")
+        path = found[0]
+    if not path.exists():
+        raise FileNotFoundError(f"--data: there is no file or folder {path}; 'digits' needs no file")
+    images = load_array(path) if path.suffix.lower() in _ARRAY_SUFFIXES else load_idx(path)
+    if images.ndim < 2 or images.size == 0:
+        raise ValueError(f"--data: {path} holds no images, its shape is {images.shape}")
+    return images
+
+
+def _square(n_pixels: int) -> tuple[int, int] | None:
+    side = math.isqrt(n_pixels)
+    return (side, side) if side**2 == n_pixels else None

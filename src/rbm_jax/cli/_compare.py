@@ -1,0 +1,248 @@
+"""`rbm-jax compare`: train by PCD, integrate the learning equations, show both on one clock."""
+
+import dataclasses
+import functools
+import math
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import typer
+
+from rbm_jax._checks import check_positive
+from rbm_jax._optional import require
+from rbm_jax.checkpoint import atomic_write, save_trajectories
+from rbm_jax.cli._common import (
+    BatchSize,
+    Data,
+    Dataset,
+    LearningRate,
+    NChains,
+    NHidden,
+    NSteps,
+    Out,
+    Seed,
+    Threshold,
+    UnitName,
+    Units,
+    load_dataset,
+    prepare_folder,
+)
+from rbm_jax.dynamics import (
+    Comparison,
+    GrowthModes,
+    compare_trajectories,
+    data_statistics,
+    exact_force,
+    gaussian_force,
+    growth_modes,
+    growth_rates_along,
+    integrate,
+    linear_weights,
+    linear_window,
+)
+from rbm_jax.energies import visible_free_energy
+from rbm_jax.estimators import pcd
+from rbm_jax.exact import exact_log_likelihood
+from rbm_jax.plotting import plot_comparison, plot_images, plot_quantity
+from rbm_jax.progress import progress_bar
+from rbm_jax.rbm import RBM, init_rbm
+from rbm_jax.spectral import svd_modes
+from rbm_jax.training import TrainState, fit, init_train_state
+from rbm_jax.trajectory import Status, Trajectory, finite_status
+
+__all__ = ["compare"]
+
+N_SAVES = 80
+ENUMERABLE = 12
+"""Largest smaller layer for which the exact equations are integrated."""
+
+Modes = Annotated[int, typer.Option(min=1, help="Leading modes to compare.")]
+NUpdates = Annotated[
+    int | None,
+    typer.Option(min=1, help="Updates [default: 2.5 times what the leading mode needs to leave the linear regime]."),
+]
+Centered = Annotated[
+    bool, typer.Option("--centered/--plain", help="Centered or plain gradient, for training and theory.")
+]
+
+
+def compare(
+    data: Data = "digits",
+    n_hidden: NHidden = 64,
+    n_updates: NUpdates = None,
+    learning_rate: LearningRate = 0.02,
+    n_chains: NChains = 4000,
+    n_steps: NSteps = 1,
+    batch_size: BatchSize = None,
+    modes: Modes = 10,
+    units: Units = UnitName.BERNOULLI,
+    centered: Centered = True,
+    threshold: Threshold = 0.5,
+    seed: Seed = 0,
+    out: Out = Path("compare"),
+) -> None:
+    """Training by PCD against the continuous-time learning equations.
+
+    Trains an RBM from small random weights, integrates from the same weights the linear theory, the Gaussian closure
+    and, for up to 12 units in the smaller layer, the exact equations, and writes compare.png and compare.h5.
+
+    Example: rbm-jax compare --data digits --n-hidden 64 --out compare
+    """
+    check_positive("--learning-rate", learning_rate)
+    folder = prepare_folder(out)
+    dataset = load_dataset(data, units, threshold)
+    key_rbm, key_chains, key_run = jax.random.split(jax.random.key(seed), 3)
+    rbm = init_rbm(
+        key_rbm,
+        dataset.samples.shape[1],
+        n_hidden,
+        visible_units=dataset.units,
+        hidden_units=dataset.units,
+        scale=1e-3,
+        visible_mean=dataset.samples.mean(0),
+    )
+    statistics = data_statistics(dataset.samples)
+    growth = growth_modes(statistics, visible_units=dataset.units, hidden_units=dataset.units)
+    n_updates = n_updates or _default_updates(rbm, growth, learning_rate)
+    optimizer = optax.sgd(learning_rate)
+    state = init_train_state(key_chains, rbm, optimizer, n_chains=n_chains)
+    with progress_bar(n_updates, "PCD") as progress:
+        _, training = fit(
+            key_run,
+            state,
+            dataset.samples,
+            estimator=functools.partial(pcd, n_steps=n_steps, centered=centered),
+            optimizer=optimizer,
+            n_updates=n_updates,
+            batch_size=dataset.batch_size(batch_size),
+            save_at=np.unique(np.linspace(0, n_updates, N_SAVES + 1).astype(int)),
+            observe=functools.partial(_free_energy_gap, jnp.asarray(dataset.samples[:2000])),
+            time_step=learning_rate,
+            progress=progress,
+        )
+    theories = _integrate_theories(rbm, dataset, statistics, growth, training.ts, centered)
+    save_trajectories(folder / "compare.h5", {"training": training, **theories})
+    comparisons = {name: compare_trajectories(training, theory, n_modes=modes) for name, theory in theories.items()}
+    _print_table(training, growth, comparisons, learning_rate)
+    with atomic_write(folder / "compare.png") as path:
+        _draw(path, dataset, growth, training, theories, comparisons)
+    typer.echo(f"wrote {folder / 'compare.png'} and {folder / 'compare.h5'}")
+
+
+def _default_updates(rbm: RBM, growth: GrowthModes, learning_rate: float) -> int:
+    """Long enough to see the leading mode leave the linear regime, whatever the data's variance."""
+    rate = float(growth.rates[0])
+    if rate <= 0:
+        return 1000
+    start = float(jnp.linalg.norm(growth.vectors[:, 0] @ rbm.weights))
+    return math.ceil(2.5 * math.log(4 / start) / rate / learning_rate)
+
+
+def _free_energy_gap(data, state: TrainState):
+    """⟨F⟩ of the chains minus ⟨F⟩ of the data: positive where the data are likelier than the chains' states."""
+    return visible_free_energy(state.rbm, state.chains).mean() - visible_free_energy(state.rbm, data).mean()
+
+
+def _integrate_theories(rbm, dataset: Dataset, statistics, growth, ts, centered) -> dict[str, Trajectory]:
+    weights = linear_weights(ts, rbm.weights, growth)
+    steady = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(ts), *leaf.shape)), rbm)
+    rbms = dataclasses.replace(steady, weights=weights)
+    theories = {"linear theory": Trajectory(ts, rbms, finite_status(rbms))}
+    forces = {"Gaussian closure": gaussian_force(statistics, centered=centered)}
+    if min(rbm.weights.shape) <= ENUMERABLE:
+        forces["exact equations"] = exact_force(dataset.samples, centered=centered)
+    for name, force in forces.items():
+        trajectory = integrate(force, rbm, ts)
+        if trajectory.status != Status.SUCCESS:
+            status = Status(int(trajectory.status)).name.lower().replace("_", " ")
+            typer.echo(f"warning: integration of the {name} ended early ({status}); its curves stop there", err=True)
+        theories[name] = trajectory
+    return theories
+
+
+def _print_table(
+    training: Trajectory, growth: GrowthModes, comparisons: dict[str, Comparison], learning_rate: float
+) -> None:
+    window = linear_window(training, growth)
+    measured = np.asarray(growth_rates_along(training, growth, window))
+    name, best = list(comparisons.items())[-1]
+    linear = comparisons["linear theory"]
+    end, rate = float(best.ts[-1]), float(growth.rates[0])
+    typer.echo(f"\nGrowth rates: slopes of log|u.W| for t <= {float(training.ts[window][-1]):.3g}, and in theory")
+    typer.echo("var(h) eig(C - diag var(v)). Steps of finite length grow by log(1 + rate step)/step:")
+    typer.echo(f"{_percent(math.log1p(rate * learning_rate) / learning_rate, rate).strip()} for mode 1 here.")
+    typer.echo(f"Singular values at t = {end:.3g}, of PCD and of the {name};")
+    typer.echo("and the time from which on PCD is more than 10 % off each theory.\n")
+    typer.echo("          growth rate                singular value           10 % off from t =")
+    typer.echo(f"mode  measured   theory   diff.     PCD   theory   diff.  linear theory  {name}")
+    for mode in range(len(best.departure)):
+        rate, theory = float(measured[mode]), float(growth.rates[mode])
+        value, expected = float(best.discrete_values[-1, mode]), float(best.continuous_values[-1, mode])
+        typer.echo(
+            f"{mode + 1:4d} {rate:9.5f} {theory:8.5f} {_percent(rate, theory)} "
+            f"{value:7.3f} {expected:8.3f} {_percent(value, expected)} "
+            f"{_time(linear.departure[mode]):>14}  {_time(best.departure[mode])}"
+        )
+    typer.echo(
+        "\nThe linear theory ends where weights are no longer small: growth slows as the model's own correlations"
+        "\nanswer. The Gaussian closure has that answer, and ends where units saturate and stop being Gaussian.\n"
+    )
+
+
+def _percent(value: float, reference: float) -> str:
+    return f"{100 * (value / reference - 1):+6.1f}%" if math.isfinite(value) and reference else "      -"
+
+
+def _time(departure) -> str:
+    return f"{float(departure):.3g}" if math.isfinite(departure) else "not seen"
+
+
+def _draw(path: Path, dataset: Dataset, growth: GrowthModes, training, theories, comparisons) -> None:
+    figure = require("matplotlib.figure").Figure(figsize=(10, 6.5), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=(1.5, 1), height_ratios=(1.7, 1))
+    best = list(comparisons.values())[-1]
+    n_modes = best.departure.shape[0]
+    plot_comparison(
+        best.ts,
+        best.discrete_values,
+        {name: (theory.ts, theory.continuous_values) for name, theory in reversed(comparisons.items())},
+        identified=best.left_overlap * best.right_overlap > 0.5,
+        n_modes=n_modes,
+        ax=figure.add_subplot(grid[0, 0]),
+    )
+    _draw_quality(figure.add_subplot(grid[0, 1]), dataset, training, theories)
+    _draw_modes(figure.add_subplot(grid[1, :]), dataset, growth, training, n_modes)
+    figure.savefig(path, dpi=160, format="png")
+
+
+def _draw_quality(ax, dataset: Dataset, training: Trajectory, theories: dict[str, Trajectory]) -> None:
+    """The likelihood where it can be enumerated, else the free-energy gap."""
+    if "exact equations" not in theories:
+        label = r"free-energy gap $\langle F\rangle_\mathrm{chains}-\langle F\rangle_\mathrm{data}$ (nats)"
+        plot_quantity({"PCD": (training.ts, training.observations)}, label=label, ax=ax)
+        return
+    exact = theories["exact equations"]
+    likelihood = jax.jit(jax.vmap(lambda rbm: exact_log_likelihood(rbm, dataset.samples)))
+    plot_quantity(
+        {"PCD": (training.ts, likelihood(training.rbms))},
+        {"exact equations": (exact.ts, likelihood(exact.rbms))},
+        label="log-likelihood per sample (nats)",
+        ax=ax,
+    )
+
+
+def _draw_modes(ax, dataset: Dataset, growth: GrowthModes, training: Trajectory, n_modes: int) -> None:
+    theory = np.asarray(growth.vectors[:, :n_modes])
+    early = int(linear_window(training, growth).sum()) - 1
+    rows = [theory.T]
+    for time in (early, -1):
+        left = np.asarray(svd_modes(training.rbms.weights[time]).left[:, :n_modes])
+        rows.append((left * np.where((left * theory).sum(0) < 0, -1, 1)).T)
+    labels = ["theory: eigenvectors", f"PCD at t = {training.ts[early]:.3g}", f"PCD at t = {training.ts[-1]:.3g}"]
+    shape = dataset.image_shape or (1, len(theory))
+    plot_images(np.concatenate(rows), shape, n_columns=n_modes, row_labels=labels, diverging=True, ax=ax)
+    ax.set_title("leading left singular vectors")

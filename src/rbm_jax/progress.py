@@ -1,0 +1,26 @@
+"""Progress of long work, on standard error."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rbm_jax._optional import require
+
+__all__ = ["progress_bar"]
+
+
+@contextlib.contextmanager
+def progress_bar(total: int, description: str) -> Iterator[Callable[[int], object]]:
+    """A tqdm bar for the `progress` argument of `fit`; silent where standard error is not a terminal.
+
+    Args:
+        total: number of updates.
+        description: what is going on.
+
+    Yields:
+        A function to call with the number of updates done since its last call.
+
+    Raises:
+        ImportError: tqdm is not installed.
+    """
+    with require("tqdm").tqdm(total=total, desc=description, unit="update", disable=None, leave=False) as bar:
+        yield bar.update
