@@ -7,7 +7,7 @@ from rbm_jax import RBM, AbstractUnits, Bernoulli, Gaussian, Spin
 
 UNITS = (Bernoulli(), Spin(), Gaussian(0.7))
 PAIRS = [(visible, hidden) for visible in UNITS for hidden in UNITS]
-DISCRETE_PAIRS = [pair for pair in PAIRS if None not in (pair[0].states, pair[1].states)]
+DISCRETE_PAIRS = [pair for pair in PAIRS if all(units.states is not None for units in pair)]
 
 
 def reference_rbm(

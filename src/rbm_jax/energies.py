@@ -38,7 +38,9 @@ def hidden_field(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_hidden"]:
     return rbm.hidden_bias + v @ rbm.weights
 
 
-def joint_energy(rbm: RBM, v: VisibleStates, h: HiddenStates) -> Float[Array, "*batch"]:
+def joint_energy(
+    rbm: RBM, v: Shaped[ArrayLike, "*#batch n_visible"], h: Shaped[ArrayLike, "*#batch n_hidden"]
+) -> Float[Array, "..."]:
     """Energy E(v, h) = -a·v - b·h - vᵀWh, in units of k_B T.
 
     The base measures ρ of the units are not part of it: P(v, h) = ρ_v(v) ρ_h(h) exp(-E) / Z.

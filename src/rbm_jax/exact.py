@@ -195,12 +195,12 @@ def _unit_states(units: AbstractUnits) -> np.ndarray:
     return units.states
 
 
-def _n_states(units: AbstractUnits, size: int) -> float:
+def _n_states(units: AbstractUnits, size: int) -> int | float:
     """Number of configurations of a layer; infinite for continuous units."""
     return math.inf if units.states is None else len(units.states) ** (size // units.group_size)
 
 
-def _check_enumerable(n_states: float, what: str) -> None:
+def _check_enumerable(n_states: int | float, what: str) -> None:
     if n_states > MAX_STATES:
         raise ValueError(
             f"{what} have more than {MAX_STATES} states (24 binary units), too many to enumerate; "

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rbm_jax._checks import as_configurations
-from rbm_jax._typing import Array, Float, Shaped
+from rbm_jax._typing import Array, ArrayLike, Float, Shaped
 
 __all__ = ["Modes", "align_modes", "effective_temperature", "project", "svd_modes"]
 
@@ -89,7 +89,7 @@ def align_modes(modes: Modes, reference: Modes) -> Modes:
     return Modes(modes.left[:, order] * sign, modes.values[order], modes.right[:, order] * sign)
 
 
-def project(data: Shaped[Array, "*batch n_visible"], modes: Modes) -> Float[Array, "*batch n_modes"]:
+def project(data: Shaped[ArrayLike, "*batch n_visible"], modes: Modes) -> Float[Array, "*batch n_modes"]:
     """Projections s_α = u_α·v of visible configurations on the left singular vectors.
 
     Args:
