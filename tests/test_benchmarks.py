@@ -1,0 +1,74 @@
+"""The benchmarks run, on tiny problems; their numbers at these sizes say nothing about speed."""
+
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import worker
+from benchmarks._timing import spread
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    path = tmp_path_factory.mktemp("benchmarks") / "report.json"
+    command = [sys.executable, "-m", "benchmarks", "--tiny", "--out", str(path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    return json.loads(path.read_text())
+
+
+def _measurements(report):
+    return [record for result in report["results"] for row in result["rounds"] for record in row.values()]
+
+
+def test_report_says_what_it_was_measured_on(report):
+    machine = report["machine"]
+    assert machine["device"]
+    assert machine["default_dtype"] == "float32"
+    assert machine["versions"]["jax"]
+    assert machine["versions"]["rbm-jax"]
+    assert {"cpu", "n_cores", "load_average", "environment", "python"} <= machine.keys()
+    assert report["tiny"]
+    assert report["date"]
+
+
+def test_every_suite_and_tiny_contender_is_measured(report):
+    expected = {(s, c.name, name) for s in worker.SUITES for c in worker.cases(s, tiny=True) for name in c.contenders}
+    found = {(r["suite"], r["case"], name) for r in report["results"] for row in r["rounds"] for name in row}
+    assert found == expected
+
+
+def test_every_tiny_measurement_took_finite_positive_time(report):
+    for record in _measurements(report):
+        seconds = [record["first_call_s"], *record["wall_s"].values(), *record["cpu_s"].values()]
+        assert all(math.isfinite(s) and s > 0 for s in seconds), record
+        assert record["probe_gflops"]["median"] > 0
+
+
+def test_summary_compares_with_the_first_contender_of_the_round(report):
+    for result in report["results"]:
+        reference = result["summary"][result["reference"]]
+        assert reference["wall_ratio"] == reference["cpu_ratio"] == {"median": 1, "min": 1, "max": 1}
+        for row in result["summary"].values():
+            assert math.isclose(row["wall_ratio"]["median"], row["wall_s"]["median"] / reference["wall_s"]["median"])
+
+
+def test_public_functions_do_not_trace_again_on_a_second_call(report):
+    traces = [record["traces_on_second_call"] for record in _measurements(report) if "traces_on_second_call" in record]
+    assert traces == [0] * len(traces)
+    assert traces
+
+
+def test_a_library_that_is_not_installed_is_absent(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.neural_network", None)
+    case = worker.cases("gibbs", tiny=True)[0]
+    assert "sklearn" in worker.run("gibbs", case.name, "scikit-learn", tiny=True)["absent"]
+
+
+def test_spread_is_median_and_range():
+    assert spread([3.0, 1.0, 2.0, 10.0]) == {"median": 2.5, "min": 1.0, "max": 10.0}
