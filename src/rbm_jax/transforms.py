@@ -52,7 +52,7 @@ def temper(rbm: RBM, beta: FloatLike) -> RBM:
 
     The base measures stay, so that beta = 0 is the product of the units at zero field. Differentiable in beta.
     """
-    return jax.tree.map(lambda leaf: beta * leaf, rbm)
+    return jax.tree.map(lambda leaf: (beta * leaf).astype(leaf.dtype), rbm)
 
 
 def interpolate(start: RBM, end: RBM, t: FloatLike) -> RBM:
@@ -67,7 +67,7 @@ def interpolate(start: RBM, end: RBM, t: FloatLike) -> RBM:
             f"{start.visible_units}-{start.hidden_units} {start.weights.shape} and "
             f"{end.visible_units}-{end.hidden_units} {end.weights.shape}"
         )
-    return jax.tree.map(lambda first, second: (1 - t) * first + t * second, start, end)
+    return jax.tree.map(lambda first, second: ((1 - t) * first + t * second).astype(first.dtype), start, end)
 
 
 def transpose(rbm: RBM) -> RBM:

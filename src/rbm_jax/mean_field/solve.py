@@ -66,12 +66,14 @@ def solve_mean_field(
     start = rbm.visible_units.mean(rbm.visible_bias) if init is None else init
     start = as_configurations("init", start, rbm.n_visible, rbm.dtype)
 
+    damping = jnp.asarray(damping, rbm.dtype)
+
     def sweep(visible, model):
         hidden = model.hidden_units.mean(hidden_field(model, visible))
         new = model.visible_units.mean(visible_field(model, hidden))
         return (1 - damping) * new + damping * visible
 
-    solver = optx.FixedPointIteration(rtol=0.0, atol=tol, norm=optx.max_norm)
+    solver = optx.FixedPointIteration(rtol=0.0, atol=tol, norm=_max_norm)
     solution = optx.fixed_point(sweep, solver, start, args=rbm, max_steps=max_steps, throw=False)
     visible = solution.value
     hidden = rbm.hidden_units.mean(hidden_field(rbm, visible))
@@ -83,3 +85,8 @@ def solve_mean_field(
         solution.stats["num_steps"],
         jnp.abs(sweep(visible, rbm) - visible).max(-1),
     )
+
+
+def _max_norm(change: Array) -> Array:
+    """Largest component, in JAX's default dtype: optimistix keeps the norm in that, whatever the dtype of the state."""
+    return jnp.abs(change).max().astype(jnp.zeros(()).dtype)

@@ -1,0 +1,135 @@
+"""Every public function of an RBM composes: eager == jit == vmap, dtypes are kept, derivatives exist."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rbm_jax
+from rbm_jax import Bernoulli, Gaussian, Spin, stack_rbms
+from rbm_jax.mean_field import mean_field_free_energy
+from tests.helpers import reference_rbm
+
+KEY = 7
+V = np.array([[0, 1, 1, 0], [1, 1, 0, 1]], np.uint8)
+H = np.array([[1, 0, 1], [0, 0, 1]], np.uint8)
+
+REFERENCE_MODES = rbm_jax.svd_modes(reference_rbm(4, 3, 1.0).weights)
+
+
+def moments_difference(rbm):
+    data = rbm_jax.conditional_moments(rbm, V)
+    return rbm_jax.likelihood_gradient(rbm, data, rbm_jax.exact_moments(rbm), centered=True)
+
+
+def layer_variances(rbm):
+    return jnp.full_like(rbm.visible_bias, 0.7), jnp.full_like(rbm.hidden_bias, 0.7)
+
+
+SMOOTH = {
+    "visible_field": lambda rbm: rbm_jax.visible_field(rbm, H),
+    "hidden_field": lambda rbm: rbm_jax.hidden_field(rbm, V),
+    "joint_energy": lambda rbm: rbm_jax.joint_energy(rbm, V, H),
+    "visible_free_energy": lambda rbm: rbm_jax.visible_free_energy(rbm, V),
+    "hidden_free_energy": lambda rbm: rbm_jax.hidden_free_energy(rbm, H),
+    "conditional_moments": lambda rbm: rbm_jax.conditional_moments(rbm, V, np.array([1.0, 2.0])),
+    "likelihood_gradient": moments_difference,
+    "exact_log_z": rbm_jax.exact_log_z,
+    "exact_moments": rbm_jax.exact_moments,
+    "exact_log_likelihood": lambda rbm: rbm_jax.exact_log_likelihood(rbm, V),
+    "exact_gradient": lambda rbm: rbm_jax.exact_gradient(rbm, V),
+    "gaussian_log_z": lambda rbm: rbm_jax.gaussian_log_z(rbm, *layer_variances(rbm)),
+    "gaussian_moments": lambda rbm: rbm_jax.gaussian_moments(rbm, *layer_variances(rbm)),
+    "temper": lambda rbm: rbm_jax.temper(rbm, np.float64(0.5)),
+    "interpolate": lambda rbm: rbm_jax.interpolate(rbm, rbm_jax.temper(rbm, 2.0), np.float64(0.3)),
+    "transpose": rbm_jax.transpose,
+    "svd_modes": lambda rbm: rbm_jax.svd_modes(rbm.weights),
+    "align_modes": lambda rbm: rbm_jax.align_modes(rbm_jax.svd_modes(rbm.weights), REFERENCE_MODES),
+    "project": lambda rbm: rbm_jax.project(V, rbm_jax.svd_modes(rbm.weights)),
+    "effective_temperature": lambda rbm: rbm_jax.effective_temperature(rbm.weights),
+    "mean_field_free_energy": lambda rbm: mean_field_free_energy(rbm, V / 2, H / 2),
+    "solve_mean_field": lambda rbm: rbm_jax.solve_mean_field(rbm, damping=np.float64(0.2)).visible,
+}
+DISCRETE = {"exact_visible_probabilities": rbm_jax.exact_visible_probabilities}
+SAMPLERS = {
+    "sample_hidden": lambda rbm: rbm_jax.sample_hidden(jax.random.key(KEY), rbm, V),
+    "sample_visible": lambda rbm: rbm_jax.sample_visible(jax.random.key(KEY), rbm, H),
+    "gibbs_step": lambda rbm: rbm_jax.gibbs_step(jax.random.key(KEY), rbm, V),
+    "sample_gibbs": lambda rbm: rbm_jax.sample_gibbs(jax.random.key(KEY), rbm, V, n_steps=3, clamp_mask=V[0] == 1),
+    "init_chains": lambda rbm: rbm_jax.init_chains(jax.random.key(KEY), rbm, 5),
+}
+MAPS = {
+    "bernoulli_to_spin": (rbm_jax.bernoulli_to_spin, Bernoulli()),
+    "spin_to_bernoulli": (rbm_jax.spin_to_bernoulli, Spin()),
+}
+
+MIXED, BINARY, CONTINUOUS = (Spin(), Gaussian(0.7)), (Bernoulli(), Bernoulli()), (Gaussian(0.7), Gaussian(0.7))
+CASES = (
+    {name: (function, MIXED) for name, function in (SMOOTH | DISCRETE).items()}
+    | {f"{name} of continuous units": (SMOOTH[name], CONTINUOUS) for name in ("exact_log_z", "exact_moments")}
+    | {name: (function, BINARY) for name, function in SAMPLERS.items()}
+    | {f"{name} of mixed units": (SAMPLERS[name], MIXED) for name in ("gibbs_step", "sample_gibbs")}
+    | {name: (function, (units, units)) for name, (function, units) in MAPS.items()}
+)
+
+
+def assert_same(found, expected, error):
+    for leaf, target in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(leaf, target, rtol=error, atol=error)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_eager_jit_and_vmap_over_stacked_rbms_agree_with_one_trace(name, x64):
+    function, pair = CASES[name]
+    rbms = [reference_rbm(4, 3, strength, *pair) for strength in (0.3, 0.2)]
+    n_traces = 0
+
+    @jax.jit
+    def compiled(rbm):
+        nonlocal n_traces
+        n_traces += 1
+        return function(rbm)
+
+    eager = function(rbms[0])
+    assert_same(compiled(rbms[0]), eager, 1e-10)
+    stacked = jax.jit(jax.vmap(function))(stack_rbms(rbms))
+    assert jax.tree.structure(stacked) == jax.tree.structure(eager)
+    for index, rbm in enumerate(rbms):
+        assert_same(jax.tree.map(lambda leaf, index=index: leaf[index], stacked), compiled(rbm), 1e-10)
+    assert n_traces == 1
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("wide_default", [False, True], ids=["x64 off", "x64 on"])
+def test_results_for_a_single_precision_rbm_are_in_single_precision(name, wide_default):
+    jax.config.update("jax_enable_x64", wide_default)
+    function, pair = CASES[name]
+    shapes = jax.eval_shape(function, reference_rbm(4, 3, 0.3, *pair, jnp.float32))
+    for leaf in jax.tree.leaves(shapes):
+        assert leaf.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.split()[0] not in SAMPLERS])
+def test_derivatives_are_those_of_finite_differences(name, x64):
+    function, pair = CASES[name]
+    rbm = reference_rbm(4, 3, 0.3, *pair)
+    direction = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), rbm)
+    along = jax.jit(lambda t: function(jax.tree.map(lambda leaf, change: leaf + t * change, rbm, direction)))
+    step = 1e-4
+    # fourth order in the step
+    ends = [along(k * step) for k in (-2.0, -1.0, 1.0, 2.0)]
+    expected = jax.tree.map(lambda a, b, c, d: (a - 8 * b + 8 * c - d) / (12 * step), *ends)
+    found = jax.jit(jax.jacrev(along))(0.0)
+    assert_same(found, expected, 1e-6)
+    assert any(abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(found))
+
+
+def test_every_public_function_of_an_rbm_is_in_the_table():
+    others = {
+        # made before there is an RBM, or of a list of them
+        "init_rbm", "stack_rbms", "enumerate_states",
+        # training, which has its own tests
+        "cd", "pcd", "fit", "init_train_state", "log_spaced_updates", "train_step",
+    }  # fmt: skip
+    functions = {name for name in rbm_jax.__all__ if name.islower() and callable(getattr(rbm_jax, name))}
+    assert functions - others <= {name.split()[0] for name in CASES}
