@@ -6,9 +6,9 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-from jaxtyping import install_import_hook
+import jaxtyping
 
-with install_import_hook("rbm_jax", "beartype.beartype"):
+with jaxtyping.install_import_hook("rbm_jax", "beartype.beartype"):
     import rbm_jax  # noqa: F401
 
 import jax
@@ -21,6 +21,14 @@ def _default_precision():
     """Leave every test with x64 off, whatever it set."""
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def unchecked():
+    """Run the test as users do, without run-time shape checks, so that the library's own errors are seen."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

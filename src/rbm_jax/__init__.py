@@ -23,7 +23,7 @@ from rbm_jax.exact import (
     exact_visible_probabilities,
 )
 from rbm_jax.gaussian import gaussian_log_z, gaussian_moments
-from rbm_jax.mean_field import MeanFieldSolution, solve_mean_field
+from rbm_jax.mean_field import MeanFieldSolution, mean_field_free_energy, solve_mean_field
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
 from rbm_jax.rbm import RBM, init_rbm, stack_rbms
 from rbm_jax.sampling import gibbs_step, init_chains, sample_gibbs, sample_hidden, sample_visible
@@ -75,6 +75,7 @@ __all__ = [
     "joint_energy",
     "likelihood_gradient",
     "log_spaced_updates",
+    "mean_field_free_energy",
     "pcd",
     "project",
     "sample_gibbs",

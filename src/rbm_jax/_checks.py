@@ -70,13 +70,13 @@ def as_configurations(name: str, states: Any, size: int, dtype: Any, *, ndim: in
     numeric = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_
     if not numeric or jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(f"{name} must hold real numbers or booleans, got dtype {array.dtype}")
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} axes, got shape {array.shape}")
     if array.ndim == 0 or array.shape[-1] != size:
         raise ValueError(
             f"{name} must have {size} units on its last axis, got shape {array.shape}; "
             "flatten images to one row each, and check that data and RBM belong together"
         )
-    if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} axes, got shape {array.shape}")
     return array.astype(dtype)
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key, Shaped, UInt32
 __all__ = [
     "Array",
     "ArrayLike",
+    "Chains",
     "Float",
     "FloatLike",
     "Int",
@@ -28,7 +29,10 @@ PRNGKey = Key[Array, ""] | UInt32[Array, "_"]
 """A typed JAX key or a legacy one (a vector of uint32)."""
 
 Sample = Shaped[ArrayLike, "n_samples n_units"]
-"""A data set, or a batch of chains: one configuration a row."""
+"""A data set: one configuration a row."""
+
+Chains = Shaped[ArrayLike, "n_chains n_units"]
+"""Visible states of Markov chains, one a row."""
 
 Weighting = Shaped[ArrayLike, " n_samples"] | None
 """Non-negative sample weights, normalized inside; None weighs all samples alike."""

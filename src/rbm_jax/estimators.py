@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rbm_jax._checks import check_count
-from rbm_jax._typing import PRNGKey, Sample, Weighting
+from rbm_jax._typing import Chains, PRNGKey, Sample, Weighting
 from rbm_jax.exact import exact_moments
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
 from rbm_jax.rbm import RBM
@@ -22,11 +22,11 @@ def exact(
     key: PRNGKey | None,
     rbm: RBM,
     batch: Sample,
-    chains: Sample | None,
+    chains: Chains | None,
     *,
     weights: Weighting = None,
     centered: bool = False,
-) -> tuple[RBM, Sample | None]:
+) -> tuple[RBM, Chains | None]:
     """The exact gradient on the batch, by enumeration (`exact_moments`); key and chains are passed over.
 
     Args:
@@ -50,13 +50,13 @@ def cd(
     key: PRNGKey,
     rbm: RBM,
     batch: Sample,
-    chains: Sample | None,
+    chains: Chains | None,
     *,
     n_steps: int = 1,
     weights: Weighting = None,
     centered: bool = False,
     compute_dtype=None,
-) -> tuple[RBM, Sample | None]:
+) -> tuple[RBM, Chains | None]:
     """Contrastive divergence: the model term from n_steps Gibbs sweeps started at the batch itself.
 
     Biased unless n_steps is far beyond the mixing time. Sample weights apply to both terms: each chain carries the
@@ -88,13 +88,13 @@ def pcd(
     key: PRNGKey,
     rbm: RBM,
     batch: Sample,
-    chains: Sample,
+    chains: Chains,
     *,
     n_steps: int = 1,
     weights: Weighting = None,
     centered: bool = False,
     compute_dtype=None,
-) -> tuple[RBM, Sample]:
+) -> tuple[RBM, Chains]:
     """Persistent contrastive divergence: the model term from chains that go on from one update to the next.
 
     Source: Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient" (2008).

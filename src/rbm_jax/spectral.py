@@ -19,9 +19,9 @@ class Modes(eqx.Module):
         right: v_α in the columns, shape (n_hidden, n_modes).
     """
 
-    left: Float[Array, "n_visible n_modes"]
-    values: Float[Array, " n_modes"]
-    right: Float[Array, "n_hidden n_modes"]
+    left: Float[Array, "*times n_visible n_modes"]
+    values: Float[Array, "*times n_modes"]
+    right: Float[Array, "*times n_hidden n_modes"]
 
 
 def svd_modes(weights: Float[Array, "n_visible n_hidden"]) -> Modes:

@@ -289,7 +289,7 @@ def _as_static(estimator: Callable) -> Callable:
 def _check_fit_data(rbm: RBM, data, weights, batch_size):
     if is_concrete(data):
         data = np.asarray(data)
-    as_configurations("data", data[:1], rbm.n_visible, rbm.dtype, ndim=2)
+    as_configurations("data", data[:1] if np.ndim(data) == 2 else data, rbm.n_visible, rbm.dtype, ndim=2)
     n_samples = data.shape[0]
     if n_samples == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")

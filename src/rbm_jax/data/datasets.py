@@ -157,14 +157,20 @@ def _existing_file(path: str | os.PathLike) -> Path:
 
 
 def _read_numpy(path: Path, name: str | None) -> np.ndarray:
-    try:
-        content = np.load(path, allow_pickle=False)
+    damage = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
+    unreadable = f"{path} is not a readable NumPy file of numbers: it is damaged, or of another kind"
+    with path.open("rb") as file:
+        try:
+            content = np.load(file, allow_pickle=False)
+        except damage as error:
+            raise ValueError(unreadable) from error
         if isinstance(content, np.ndarray):
             return content
-        with content:
-            return content[_choose(path, content.files, name)]
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not a readable NumPy file: {error}") from error
+        chosen = _choose(path, content.files, name)
+        try:
+            return content[chosen]
+        except damage as error:
+            raise ValueError(unreadable) from error
 
 
 def _read_hdf5(path: Path, name: str | None) -> np.ndarray:

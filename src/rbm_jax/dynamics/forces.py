@@ -214,7 +214,7 @@ class _FixedPointMoments(eqx.Module):
 
 def _reference(statistics: DataStatistics, rbm: RBM):
     """Field, mean and variance of each layer's units at the point that the Gaussian closure expands around."""
-    mean = rbm.visible_units.interior_mean(statistics.mean.astype(rbm.dtype), 1e-3)
+    mean = rbm.visible_units.interior_mean(_visible_mean(statistics, rbm), 1e-3)
     visible_field_0 = rbm.visible_units.field_at_mean(mean)
     hidden_field_0 = jnp.zeros_like(rbm.hidden_bias)
     visible = (visible_field_0, mean, rbm.visible_units.variance(visible_field_0))
@@ -226,10 +226,14 @@ def _reference(statistics: DataStatistics, rbm: RBM):
     return visible, hidden
 
 
+def _visible_mean(statistics: DataStatistics, rbm: RBM) -> Float[Array, " n_visible"]:
+    return as_configurations("data", statistics.mean, rbm.n_visible, rbm.dtype)
+
+
 def _gaussian_data_moments(statistics: DataStatistics, rbm: RBM) -> Moments:
     """The data term, with hidden units that respond linearly: equation (16) of the sources."""
     _, (_, hidden_mean, hidden_variance) = _reference(statistics, rbm)
-    visible = statistics.mean.astype(rbm.dtype)
+    visible = _visible_mean(statistics, rbm)
     hidden = hidden_mean + hidden_variance * (rbm.hidden_bias + visible @ rbm.weights)
     covariance = statistics.covariance.astype(rbm.dtype) @ rbm.weights * hidden_variance
     return Moments(visible, hidden, visible[:, None] * hidden + covariance)

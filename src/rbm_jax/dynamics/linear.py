@@ -28,8 +28,8 @@ __all__ = [
     "linear_weights",
 ]
 
-Values = Float[ArrayLike, "*modes"] | float
-Result = Float[Array, "*modes"]
+Values = Float[ArrayLike, "*#modes"] | float
+Result = Float[Array, "..."]
 
 
 def linear_velocity(
@@ -227,7 +227,7 @@ def growth_modes(
     statistics = data if isinstance(data, DataStatistics) else data_statistics(data, weights)
     mean = visible_units.interior_mean(statistics.mean, 1e-3)
     visible_variance = visible_units.variance(visible_units.field_at_mean(mean))
-    hidden_variance = hidden_units.variance(jnp.zeros((), mean.dtype))
+    hidden_variance = hidden_units.variance(jnp.zeros(1, mean.dtype))[0]
     eigenvalues, vectors = jnp.linalg.eigh(statistics.covariance - jnp.diag(visible_variance))
     eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
     largest = jnp.take_along_axis(vectors, jnp.abs(vectors).argmax(0)[None], axis=0)

@@ -1,5 +1,6 @@
 """Integration of a force with diffrax."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import diffrax
@@ -18,7 +19,7 @@ __all__ = ["integrate"]
 def integrate(
     force: Any,
     rbm: RBM,
-    ts: Float[ArrayLike, " n_times"],
+    ts: Float[ArrayLike, " n_times"] | Sequence[float],
     *,
     args: Any = None,
     solver: diffrax.AbstractSolver | None = None,

@@ -1,0 +1,120 @@
+"""Files that survive, and figures that show what they are given."""
+
+import h5py
+import jax
+import jax.numpy as jnp
+import matplotlib.figure
+import numpy as np
+import pytest
+
+from rbm_jax import Gaussian, Spin, Trajectory, init_rbm
+from rbm_jax.checkpoint import atomic_write, load_rbm, load_trajectories, save_rbm, save_trajectories
+from rbm_jax.plotting import plot_comparison, plot_images, plot_quantity, plot_spectrum
+
+
+def some_rbm(seed=0):
+    return init_rbm(jax.random.key(seed), 5, 3, visible_units=Spin(), hidden_units=Gaussian(0.3))
+
+
+def some_trajectory(observations=None):
+    rbms = jax.tree.map(lambda a, b: jnp.stack([a, b]), some_rbm(0), some_rbm(1))
+    return Trajectory(jnp.array([0.0, 1.0]), rbms, jnp.array(0, jnp.int32), observations)
+
+
+def assert_same(first, second):
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
+
+
+def test_rbm_and_chains_come_back_as_they_went(tmp_path, dtype):
+    rbm = some_rbm()
+    save_rbm(tmp_path / "rbm.h5", rbm)
+    assert_same(load_rbm(tmp_path / "rbm.h5"), (rbm, None))
+    save_rbm(tmp_path / "rbm.h5", rbm, chains=jnp.ones((4, 5)))
+    assert_same(load_rbm(tmp_path / "rbm.h5"), (rbm, jnp.ones((4, 5))))
+
+
+@pytest.mark.parametrize("observations", [None, jnp.arange(2.0), {"gap": jnp.arange(2.0), "ll": jnp.ones((2, 3))}])
+def test_trajectories_come_back_as_they_went(tmp_path, observations):
+    trajectories = {"one": some_trajectory(observations), "two": some_trajectory()}
+    save_trajectories(tmp_path / "path.h5", trajectories)
+    assert_same(load_trajectories(tmp_path / "path.h5"), trajectories)
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "rbm.h5"
+    save_rbm(path, some_rbm())
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path):
+    save_rbm(tmp_path / "good.h5", some_rbm())
+    good = (tmp_path / "good.h5").read_bytes()
+    for name, content in {"cut.h5": good[: len(good) // 2], "empty.h5": b"", "text.h5": b"hello"}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=name):
+            load_rbm(tmp_path / name)
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["weights"] = np.zeros(3)
+    with pytest.raises(ValueError, match="not one that rbm_jax wrote"):
+        load_rbm(tmp_path / "foreign.h5")
+    with h5py.File(tmp_path / "good.h5", "a") as file:
+        del file["rbm/weights"]
+    with pytest.raises(ValueError, match=r"good\.h5"):
+        load_rbm(tmp_path / "good.h5")
+    save_trajectories(tmp_path / "path.h5", {"one": some_trajectory()})
+    with pytest.raises(ValueError, match="no RBM"):
+        load_rbm(tmp_path / "path.h5")
+    with pytest.raises(FileNotFoundError, match=r"missing\.h5"):
+        load_trajectories(tmp_path / "missing.h5")
+    with pytest.raises(OSError, match="nowhere"):
+        save_rbm(tmp_path / "nowhere" / "rbm.h5", some_rbm())
+
+
+def lines_of(ax):
+    return [line for line in ax.lines if len(line.get_xdata())]
+
+
+def test_spectrum_draws_every_singular_value_as_a_point():
+    ts, values = np.arange(4), np.arange(1, 21).reshape(4, 5)
+    ax = plot_spectrum(ts, values, n_modes=2)
+    drawn = np.concatenate([line.get_ydata() for line in lines_of(ax)])
+    np.testing.assert_array_equal(np.sort(drawn), np.arange(1, 21))
+    assert all(line.get_linestyle() == "None" for line in lines_of(ax))
+    assert ax.get_yscale() == "log"
+
+
+def test_comparison_draws_training_as_points_and_theory_as_lines():
+    ts, values = np.arange(4.0), np.exp(np.outer(np.arange(4), [1.0, 0.5]))
+    ax = plot_comparison(ts, values, {"theory": (ts, values)}, n_modes=2, identified=values < 10)
+    styles = [line.get_linestyle() for line in lines_of(ax)]
+    assert styles.count("None") == 4
+    assert styles.count("-") == 2
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["PCD", "PCD, other direction", "theory"]
+    assert "time" in ax.get_xlabel()
+
+
+def test_quantity_has_its_label_and_names():
+    ax = plot_quantity({"PCD": ([0, 1], [1, 2])}, {"ODE": ([0, 1], [1, 2])}, label="nats")
+    assert ax.get_ylabel() == "nats"
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["PCD", "ODE"]
+
+
+def test_images_are_laid_out_in_rows():
+    images = np.arange(12).reshape(3, 4)
+    ax = matplotlib.figure.Figure().add_subplot()
+    assert plot_images(images, (2, 2), n_columns=2, ax=ax) is ax
+    canvas = ax.images[0].get_array()
+    assert canvas.shape == (5, 5)
+    np.testing.assert_array_equal(canvas[:2, 3:], [[4, 5], [6, 7]])
+    np.testing.assert_array_equal(canvas[3:, :2], [[8, 9], [10, 11]])
+    with pytest.raises(ValueError, match="2×3"):
+        plot_images(images, (2, 3))

@@ -1,0 +1,95 @@
+"""The architecture: a module imports only from a lower layer, or from an earlier file of its own."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "rbm_jax"
+
+# From the bottom up; within a layer, a file imports only those before it.
+LAYERS = [
+    ["_typing", "_checks", "_optional", "_math", "_random"],
+    ["units", "rbm", "trajectory"],
+    ["energies", "transforms", "moments", "gaussian"],
+    [
+        "exact",
+        "spectral",
+        "sampling.gibbs",
+        "sampling",
+        "mean_field.free_energy",
+        "mean_field.solve",
+        "mean_field",
+        "data.synthetic",
+        "data.datasets",
+        "data",
+    ],
+    ["estimators"],
+    [
+        "training",
+        "dynamics.forces",
+        "dynamics.modes",
+        "dynamics.linear",
+        "dynamics.solve",
+        "dynamics.compare",
+        "dynamics",
+    ],
+    ["checkpoint", "progress", "plotting"],
+    ["cli._common", "cli._compare", "cli._runs", "cli", "__main__", "__init__"],
+]
+ORDER = [module for layer in LAYERS for module in layer]
+FILES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in SOURCE.rglob("*.py")
+}
+# Only these touch disk, terminal, clock or matplotlib.
+OUTER = {"checkpoint", "progress", "plotting"}
+FORBIDDEN_BELOW = {"time", "tqdm", "matplotlib", "typer", "h5py", "sys", "pickle"}
+
+
+def imports(path):
+    """Names of the modules that a file imports, with those of the package relative to it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if node.module == "rbm_jax":
+                yield from (f"rbm_jax.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def test_every_file_has_its_place():
+    assert set(FILES) == set(ORDER)
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_imports_point_down(module):
+    for imported in imports(FILES[module]):
+        package, _, inner = imported.partition(".")
+        if package == "rbm_jax" and module != "__init__":
+            assert inner in ORDER, f"{module} imports {imported}"
+            assert ORDER.index(inner) < ORDER.index(module), f"{module} imports {imported}, which is above it"
+
+
+@pytest.mark.parametrize("module", [name for name in sorted(FILES) if name not in OUTER and "cli" not in name])
+def test_lower_layers_do_not_touch_the_outside(module):
+    if module in ("__main__",):
+        return
+    found = {imported.partition(".")[0] for imported in imports(FILES[module])}
+    assert not found & FORBIDDEN_BELOW
+
+
+def test_dynamics_never_imports_training():
+    for module, path in FILES.items():
+        if module.startswith("dynamics"):
+            assert "rbm_jax.training" not in set(imports(path))
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_every_file_lists_its_public_names_and_is_short(module):
+    tree = ast.parse(FILES[module].read_text())
+    assigned = {target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets}
+    assert "__all__" in assigned
+    assert len(FILES[module].read_text().splitlines()) <= 400
