@@ -8,7 +8,7 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import jaxtyping
 
-with jaxtyping.install_import_hook("rbm_jax", "beartype.beartype"):
+with jaxtyping.install_import_hook("rbm_jax", "tests.checked"):
     import rbm_jax  # noqa: F401
 
 import jax

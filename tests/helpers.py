@@ -14,7 +14,7 @@ def reference_rbm(
     n_visible: int,
     n_hidden: int,
     strength: float,
-    visible_units: AbstractUnits = Bernoulli(),
+    visible_units: AbstractUnits = UNITS[0],
     hidden_units: AbstractUnits | None = None,
     dtype=None,
 ) -> RBM:

@@ -47,9 +47,14 @@ def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "rbm.h5"
     save_rbm(path, some_rbm())
     before = path.read_bytes()
-    with pytest.raises(KeyboardInterrupt), atomic_write(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise KeyboardInterrupt
+
+    def interrupted_write():
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_write()
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

@@ -60,6 +60,7 @@ def enumerate_states(units: AbstractUnits, size: int) -> Float[np.ndarray, "n_st
     return states[digits].reshape(len(digits), size)
 
 
+@jax.jit
 def exact_log_z(rbm: RBM) -> Float[Array, ""]:
     """Log Z = log Σ_{v,h} ρ_v(v) ρ_h(h) e^{-E(v,h)}, with integrals in place of sums for Gaussian units.
 
@@ -93,6 +94,7 @@ def exact_log_z(rbm: RBM) -> Float[Array, ""]:
     return lax.scan(jax.checkpoint(add_chunk), log_z, jnp.arange(_n_chunks(enumerated)))[0]
 
 
+@jax.jit
 def exact_moments(rbm: RBM) -> Moments:
     """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the model.
 

@@ -93,8 +93,8 @@ def compare(
     Example: rbm-jax compare --data digits --n-hidden 64 --out compare
     """
     check_positive("--learning-rate", learning_rate)
-    folder = prepare_folder(out)
     dataset = load_dataset(data, units, threshold)
+    folder = prepare_folder(out)
     key_rbm, key_chains, key_run = jax.random.split(jax.random.key(seed), 3)
     rbm = init_rbm(
         key_rbm,
@@ -189,8 +189,11 @@ def _print_table(
         )
     typer.echo(
         "\nThe linear theory ends where weights are no longer small: growth slows as the model's own correlations"
-        "\nanswer. The Gaussian closure has that answer, and ends where units saturate and stop being Gaussian.\n"
+        "\nanswer. The Gaussian closure has that answer, and ends where units saturate and stop being Gaussian."
     )
+    if "exact equations" in comparisons:
+        typer.echo("The exact equations have no end: what is left are PCD's finite steps and sampling noise.")
+    typer.echo("")
 
 
 def _percent(value: float, reference: float) -> str:

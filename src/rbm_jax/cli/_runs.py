@@ -74,8 +74,8 @@ def train(
     Example: rbm-jax train --data digits --n-hidden 64 --out run
     """
     check_positive("--learning-rate", learning_rate)
-    folder = prepare_folder(out)
     dataset = load_dataset(data, units, threshold)
+    folder = prepare_folder(out)
     key_rbm, key_chains, key_run = jax.random.split(jax.random.key(seed), 3)
     n_samples, n_visible = dataset.samples.shape
     rbm = init_rbm(
@@ -161,8 +161,8 @@ def spectrum(
     values = np.asarray(jax.vmap(svd_modes)(training.rbms.weights).values)
     path = run / "spectrum.png" if out is None else out
     figure = require("matplotlib.figure").Figure(figsize=(6, 4), layout="constrained")
-    ax = plot_spectrum(training.ts, values, n_modes=modes, ax=figure.add_subplot())
-    ax.set_xscale("symlog", linthresh=float(training.ts[1]) if len(training.ts) > 1 else 1.0)
+    later = training.ts > 0  # the start has no place on a logarithmic axis
+    plot_spectrum(training.ts[later], values[later], n_modes=modes, ax=figure.add_subplot()).set_xscale("log")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=160, format="png")
     shown = np.unique(np.linspace(0, len(values) - 1, 8).astype(int))

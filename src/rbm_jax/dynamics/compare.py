@@ -1,5 +1,7 @@
 """Discrete training against continuous theory, on one clock."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -62,9 +64,7 @@ def compare_trajectories(
         raise ValueError(f"trajectories must be of RBMs of one shape, got weights of {shape} and {other}")
     ts, weights, theory = _common_times(discrete, continuous)
     n_modes = min(n_modes, *shape)
-    reference = jax.vmap(svd_modes)(theory)
-    reference = Modes(reference.left[..., :n_modes], reference.values[:, :n_modes], reference.right[..., :n_modes])
-    modes = jax.vmap(align_modes)(jax.vmap(svd_modes)(weights), reference)
+    reference, modes = _aligned_modes(theory, weights, n_modes)
     deviation = modes.values / reference.values - 1
     return Comparison(
         ts=ts,
@@ -109,6 +109,18 @@ def linear_window(trajectory: Trajectory, growth: GrowthModes, *, largest: float
     """
     exceeded = (_projected_norms(trajectory, growth) > largest).any(1)
     return jnp.cumsum(exceeded) == 0
+
+
+@functools.partial(jax.jit, static_argnames="n_modes")
+def _aligned_modes(theory, weights, n_modes: int) -> tuple[Modes, Modes]:
+    """Leading modes of the theory's weights at each time, and the modes of the others that go with them."""
+
+    def at_one_time(theory, weights):
+        reference = svd_modes(theory)
+        leading = Modes(reference.left[:, :n_modes], reference.values[:n_modes], reference.right[:, :n_modes])
+        return leading, align_modes(svd_modes(weights), leading)
+
+    return jax.vmap(at_one_time)(theory, weights)
 
 
 def _projected_norms(trajectory: Trajectory, growth: GrowthModes) -> Float[Array, "n_times n_visible"]:

@@ -66,15 +66,9 @@ def solve_mean_field(
     start = rbm.visible_units.mean(rbm.visible_bias) if init is None else init
     start = as_configurations("init", start, rbm.n_visible, rbm.dtype)
 
-    damping = jnp.asarray(damping, rbm.dtype)
-
-    def sweep(visible, model):
-        hidden = model.hidden_units.mean(hidden_field(model, visible))
-        new = model.visible_units.mean(visible_field(model, hidden))
-        return (1 - damping) * new + damping * visible
-
+    arguments = (rbm, jnp.asarray(damping, rbm.dtype))
     solver = optx.FixedPointIteration(rtol=0.0, atol=tol, norm=_max_norm)
-    solution = optx.fixed_point(sweep, solver, start, args=rbm, max_steps=max_steps, throw=False)
+    solution = optx.fixed_point(_damped_sweep, solver, start, args=arguments, max_steps=max_steps, throw=False)
     visible = solution.value
     hidden = rbm.hidden_units.mean(hidden_field(rbm, visible))
     return MeanFieldSolution(
@@ -83,8 +77,16 @@ def solve_mean_field(
         mean_field_free_energy(rbm, visible, hidden),
         solution.result == optx.RESULTS.successful,
         solution.stats["num_steps"],
-        jnp.abs(sweep(visible, rbm) - visible).max(-1),
+        jnp.abs(_damped_sweep(visible, arguments) - visible).max(-1),
     )
+
+
+def _damped_sweep(visible: Array, arguments: tuple[RBM, Array]) -> Array:
+    """One sweep visible → hidden → visible. At module level, so that a second solution compiles nothing."""
+    rbm, damping = arguments
+    hidden = rbm.hidden_units.mean(hidden_field(rbm, visible))
+    new = rbm.visible_units.mean(visible_field(rbm, hidden))
+    return (1 - damping) * new + damping * visible
 
 
 def _max_norm(change: Array) -> Array:

@@ -1,0 +1,167 @@
+"""The command line on real arguments: what it writes, and how it says no."""
+
+import gzip
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import rbm_jax.__main__
+from rbm_jax.checkpoint import load_rbm, load_trajectories
+from rbm_jax.cli import run
+
+FAST = ["--n-hidden", "4", "--n-chains", "50", "--n-updates", "40"]
+
+
+def is_png(path):
+    return path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    assert run(["train", *FAST, "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize("options", [[], ["--units", "spin", "--plain", "--n-hidden", "14"]], ids=["exact", "spin"])
+def test_compare_writes_picture_trajectories_and_table(tmp_path, capsys, options):
+    assert run(["compare", *FAST, *options, "--modes", "3", "--out", str(tmp_path)]) == 0
+    assert is_png(tmp_path / "compare.png")
+    names = {"training", "linear theory", "Gaussian closure"} | ({"exact equations"} if not options else set())
+    trajectories = load_trajectories(tmp_path / "compare.h5")
+    assert set(trajectories) == names
+    for trajectory in trajectories.values():
+        np.testing.assert_allclose(trajectory.ts, trajectories["training"].ts, rtol=1e-5)
+    table = capsys.readouterr().out
+    assert [line.split()[0] for line in table.splitlines() if line.strip()[:1].isdigit()] == ["1", "2", "3"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.h5", "compare.png"]
+
+
+def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):
+    rbm, chains = load_rbm(trained / "rbm.h5")
+    assert rbm.weights.shape == (64, 4)
+    assert chains.shape == (50, 64)
+    for n_samples in ("20", "60"):  # from the chains of the training, and from fresh ones
+        picture = tmp_path / f"{n_samples}.png"
+        assert run(["sample", str(trained), "--n-samples", n_samples, "--n-steps", "3", "--out", str(picture)]) == 0
+        assert is_png(picture)
+    assert run(["spectrum", str(trained), "--modes", "2", "--out", str(tmp_path / "spectrum.png")]) == 0
+    assert is_png(tmp_path / "spectrum.png")
+    assert "T_eff" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", ["cd", "exact"])
+def test_every_method_trains(tmp_path, method):
+    assert run(["train", *FAST, "--method", method, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "trajectory.h5").is_file()
+
+
+def test_folder_of_mnist_format_and_array_files_are_read(tmp_path):
+    images = (np.random.default_rng(0).random((30, 4, 4)) * 255).astype(np.uint8)
+    header = struct.pack(">BBBB3I", 0, 0, 8, 3, *images.shape)
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    (folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
+    np.save(tmp_path / "images.npy", images)
+    results = []
+    for name, source in (("a", folder), ("b", tmp_path / "images.npy")):
+        out = tmp_path / name
+        assert run(["train", "--data", str(source), *FAST, "--out", str(out)]) == 0
+        results.append(load_rbm(out / "rbm.h5")[0].weights)
+    np.testing.assert_array_equal(*results)
+
+
+def bad_command_lines(folder):
+    text = folder / "text.npy"
+    text.write_text("hello")
+    nan = folder / "nan.npy"
+    np.save(nan, np.full((3, 4), np.nan))
+    labels = folder / "labels.npy"
+    np.save(labels, np.arange(5))
+    scores = folder / "scores.npy"
+    np.save(scores, np.full((3, 4), 7.0))
+    empty = folder / "empty"
+    empty.mkdir()
+    return {
+        "unknown command": (["frobnicate"], "frobnicate"),
+        "unknown option": (["compare", "--frobnicate"], "frobnicate"),
+        "no hidden unit": (["compare", "--n-hidden", "0"], "n-hidden"),
+        "a word for a number": (["train", "--n-updates", "many"], "n-updates"),
+        "negative learning rate": (["train", "--learning-rate", "-1"], "learning-rate"),
+        "learning rate that is no number": (["compare", "--learning-rate", "nan"], "learning-rate"),
+        "negative seed": (["train", "--seed", "-1"], "seed"),
+        "unknown units": (["train", "--units", "qubits"], "units"),
+        "missing data": (["train", "--data", str(folder / "nothing.npy")], "nothing.npy"),
+        "folder without images": (["compare", "--data", str(empty)], "train-images"),
+        "damaged data": (["compare", "--data", str(text)], "text.npy"),
+        "data with NaN": (["compare", "--data", str(nan)], "NaN"),
+        "labels for images": (["compare", "--data", str(labels)], "labels.npy"),
+        "values beyond 1": (["train", "--data", str(scores)], r"[0, 1]"),
+        "a file where a folder goes": (["train", "--out", str(text)], "text.npy"),
+        "no run": (["sample", str(folder / "run")], "no run folder"),
+        "a folder that is no run": (["spectrum", str(empty)], "trajectory.h5"),
+        "missing argument": (["sample"], "argument"),
+        "no samples": (["sample", str(empty), "--n-samples", "0"], "n-samples"),
+    }
+
+
+def test_mistakes_get_one_line_and_exit_code_2(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for case, (arguments, named) in bad_command_lines(tmp_path).items():
+        assert run(arguments) == 2, case
+        captured = capsys.readouterr()
+        assert captured.out == "", case
+        assert captured.err.startswith("rbm-jax: "), case
+        assert captured.err.count("\n") == 1, case
+        assert named in captured.err, case
+
+
+def test_divergence_is_an_error_and_writes_nothing(tmp_path, capsys):
+    arguments = ["train", *FAST, "--learning-rate", "1e38", "--out", str(tmp_path)]
+    assert run(arguments) == 2
+    assert "diverged" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--help"], ["compare", "--help"], ["train", "--help"], ["sample", "--help"]]
+)
+def test_help_reads_as_a_table_of_contents(arguments, capsys):
+    assert run(arguments) == 0
+    text = capsys.readouterr().out
+    assert "Usage: rbm-jax" in text
+    if arguments in ([], ["--help"]):
+        assert all(command in text for command in ("compare", "train", "sample", "spectrum"))
+    else:
+        assert "Example: rbm-jax" in text
+
+
+def test_missing_extra_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    assert run(["train", *FAST]) == 2
+    assert 'pip install "rbm-jax[app]"' in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "typer", None)
+    for name in [name for name in sys.modules if name.startswith("rbm_jax.cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(SystemExit, match=r"rbm-jax\[app\]"):
+        rbm_jax.__main__.main()
+
+
+def test_interrupt_leaves_finished_files_intact(trained):
+    before = {path.name: path.read_bytes() for path in trained.iterdir()}
+    command = [sys.executable, "-m", "rbm_jax", "train", "--n-updates", "100000000", "--out", str(trained)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        time.sleep(12)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
