@@ -142,9 +142,9 @@ def test_help_reads_as_a_table_of_contents(arguments, capsys):
         assert "Example: rbm-jax" in text
 
 
-def test_missing_extra_says_what_to_install(monkeypatch, capsys):
+def test_missing_extra_says_what_to_install(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    assert run(["train", *FAST]) == 2
+    assert run(["train", *FAST, "--out", str(tmp_path)]) == 2
     assert 'pip install "rbm-jax[app]"' in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "typer", None)
     for name in [name for name in sys.modules if name.startswith("rbm_jax.cli")]:

@@ -287,18 +287,17 @@ def _as_static(estimator: Callable) -> Callable:
 
 
 def _check_fit_data(rbm: RBM, data, weights, batch_size):
-    if is_concrete(data):
-        data = np.asarray(data)
+    values = np.asarray(data) if is_concrete(data) else data
     as_configurations("data", data[:1] if np.ndim(data) == 2 else data, rbm.n_visible, rbm.dtype, ndim=2)
     n_samples = data.shape[0]
     if n_samples == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", data)
-    if is_concrete(data) and not (allowed := rbm.visible_units.contains(data)).all():
+    check_finite("data", values)
+    if is_concrete(data) and not (allowed := rbm.visible_units.contains(values)).all():
         row, column = np.argwhere(~allowed)[0]
         raise ValueError(
             f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
-            f"{data[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize"
+            f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize"
         )
     check_sample_weights(weights, n_samples)
     weights = None if weights is None else jnp.asarray(weights).astype(rbm.dtype)

@@ -59,7 +59,7 @@ def gibbs_step(key: PRNGKey, rbm: RBM, v: VisibleStates) -> Float[Array, "*batch
         ValueError: the last axis of `v` is not n_visible.
     """
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
-    return _sweep(key_words(key), 0, rbm, rbm.weights, v)
+    return _sweep(key_words(key), 0, rbm, (rbm.weights, rbm.weights.T), v)
 
 
 def sample_gibbs(
@@ -125,23 +125,24 @@ def init_chains(key: PRNGKey, rbm: RBM, n_chains: int) -> Float[Array, "n_chains
 @functools.partial(jax.jit, static_argnames=("n_steps", "compute_dtype"))
 def _run_sweeps(words: Words, rbm: RBM, v, clamp_mask, *, n_steps: int, compute_dtype):
     weights = rbm.weights.astype(compute_dtype)
+    matrices = (weights, weights.T)  # transposed here: in the scan, XLA on CPU would do a bfloat16 h Wᵀ in float32
 
     def sweep(state, step):
-        new = _sweep(words, step, rbm, weights, state)
+        new = _sweep(words, step, rbm, matrices, state)
         return (new if clamp_mask is None else jnp.where(clamp_mask, state, new)), None
 
     return lax.scan(sweep, v.astype(compute_dtype), jnp.arange(n_steps, dtype=jnp.uint32))[0].astype(rbm.dtype)
 
 
-def _sweep(words: Words, step: Counter, rbm: RBM, weights, v):
-    """Sweep number `step`, with the states kept in the dtype of `weights` and the fields in that of the RBM."""
+def _sweep(words: Words, step: Counter, rbm: RBM, matrices, v):
+    """Sweep number `step`, with the states kept in the dtype of `v`, and the fields in that of the RBM."""
 
     def half_step(counter, units, states, matrix, bias):
         field = jnp.matmul(states, matrix, preferred_element_type=bias.dtype) + bias
         return units.sample_from_uniform(field, uniform(words, counter, field.shape, field.dtype)).astype(v.dtype)
 
-    h = half_step(2 * step, rbm.hidden_units, v, weights, rbm.hidden_bias)
-    return half_step(2 * step + 1, rbm.visible_units, h, weights.T, rbm.visible_bias)
+    h = half_step(2 * step, rbm.hidden_units, v, matrices[0], rbm.hidden_bias)
+    return half_step(2 * step + 1, rbm.visible_units, h, matrices[1], rbm.visible_bias)
 
 
 def _check_mask(clamp_mask, shape: tuple[int, ...]) -> Array:
