@@ -51,6 +51,8 @@ def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):
         picture = tmp_path / f"{n_samples}.png"
         assert run(["sample", str(trained), "--n-samples", n_samples, "--n-steps", "3", "--out", str(picture)]) == 0
         assert is_png(picture)
+    assert run(["sample", str(trained), "--rows", "4", "--n-steps", "0", "--out", str(picture)]) == 0
+    assert run(["sample", str(trained), "--rows", "5"]) == 2
     assert run(["spectrum", str(trained), "--modes", "2", "--out", str(tmp_path / "spectrum.png")]) == 0
     assert is_png(tmp_path / "spectrum.png")
     assert "T_eff" in capsys.readouterr().out
@@ -86,6 +88,8 @@ def bad_command_lines(folder):
     np.save(labels, np.arange(5))
     scores = folder / "scores.npy"
     np.save(scores, np.full((3, 4), 7.0))
+    constant = folder / "constant.npy"
+    np.save(constant, np.ones((3, 4), np.uint8))
     empty = folder / "empty"
     empty.mkdir()
     return {
@@ -102,6 +106,8 @@ def bad_command_lines(folder):
         "damaged data": (["compare", "--data", str(text)], "text.npy"),
         "data with NaN": (["compare", "--data", str(nan)], "NaN"),
         "labels for images": (["compare", "--data", str(labels)], "labels.npy"),
+        "no pixel that varies": (["train", "--data", str(constant)], "no pixel varies"),
+        "threshold beyond 1": (["train", "--threshold", "2"], "threshold"),
         "values beyond 1": (["train", "--data", str(scores)], r"[0, 1]"),
         "a file where a folder goes": (["train", "--out", str(text)], "text.npy"),
         "no run": (["sample", str(folder / "run")], "no run folder"),

@@ -52,7 +52,11 @@ def is_complete_idx(content):
         return False
     kind = next(kind for kind, code in CODES.items() if code == content[2])
     sizes = struct.unpack_from(f">{n_axes}I", content, 4)
-    return len(content) == 4 + 4 * n_axes + math.prod(sizes) * np.dtype(kind).itemsize
+    n_bytes = math.prod(sizes) * np.dtype(kind).itemsize
+    body = np.frombuffer(content[4 + 4 * n_axes :], np.uint8)
+    if n_bytes == 0 or len(body) != n_bytes:
+        return False
+    return bool(np.isfinite(body.view(kind)).all())
 
 
 def idx_like():
@@ -85,6 +89,8 @@ def damaged_idx_files():
         "header cut": (good[:7], "truncated"),
         "empty": (b"", "not an IDX file"),
         "text": (b"hello, world", "not an IDX file"),
+        "no images": (idx_bytes(np.zeros((0, 3), "u1")), "no data"),
+        "NaN": (idx_bytes(np.full((2, 3), np.nan, ">f4")), "NaN"),
         "gzip cut": (gzip.compress(good)[:-6], "gzip"),
         "gzip damaged": (gzip.compress(good)[:12] + b"\xff" * 9, "gzip"),
         "gzip of text": (gzip.compress(b"hello"), "not an IDX file"),
@@ -166,7 +172,8 @@ def test_digits_are_intensities():
 def test_intensities_flatten_and_scale():
     images = np.array([[[0, 255], [51, 0]]], np.uint8)
     np.testing.assert_allclose(intensities(images), [[0, 1, 0.2, 0]])
-    np.testing.assert_array_equal(intensities(images > 0), [[0, 1, 1, 0]])
+    for kind in (bool, np.uint8, float):
+        np.testing.assert_array_equal(intensities((images > 0).astype(kind)), [[0, 1, 1, 0]])
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         intensities(np.array([[0.0, 2.0]]))
 
@@ -180,6 +187,9 @@ def test_random_binarization_has_the_intensities_as_its_mean():
         binarize(np.array([[0, 255]], np.uint8))
     with pytest.raises(ValueError, match="NaN"):
         binarize(np.array([[0, np.nan]]))
+    for threshold in (-0.1, 1.5, np.nan):
+        with pytest.raises(ValueError, match="threshold"):
+            binarize(np.array([[0, 1]]), threshold=threshold)
 
 
 def test_bars_and_stripes_are_the_distinct_patterns():

@@ -4,6 +4,8 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,22 @@ def test_examples_in_docstrings_run(name):
     module = importlib.import_module(name)
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     assert doctest.testmod(module, optionflags=options).failed == 0
+
+
+def test_python_in_the_readme_runs():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_commands_in_the_readme_are_those_of_continuous_integration():
+    root = Path(__file__).parents[1]
+    readme, script = (root / "README.md").read_text(), (root / ".ci" / "run").read_text()
+    command = re.search(r"pip install -e \"\.\[test\]\" && \S+/python (-m pytest [^\n]*)", readme)
+    assert command
+    assert f'"$venv/bin/python" {command[1]}' in script
 
 
 @pytest.mark.parametrize("name", MODULES)

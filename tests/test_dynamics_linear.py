@@ -116,6 +116,27 @@ def test_closed_solution_solves_the_equation_for_modes_above_at_and_below_thresh
     np.testing.assert_allclose(values, solution.ys, rtol=1e-7)
 
 
+@pytest.mark.parametrize("excess", [1e-3, -1e-3, 2e-4, -2e-4, 1e-6, 0.0])
+def test_closed_solution_in_float32_holds_around_the_threshold(excess):
+    ts, variance = np.array([100.0, 1000.0, 10000.0], np.float32), np.array([1 + excess], np.float32)
+    single = linear_solution(ts, np.array([1e-3], np.float32), variance)
+    jax.config.update("jax_enable_x64", True)
+    double = linear_solution(ts.astype(float), np.array([1e-3]), variance.astype(float))
+    np.testing.assert_allclose(single, double, rtol=3e-5)
+    np.testing.assert_allclose(linear_time(double[:, 0], 1e-3, variance.astype(float)), ts, rtol=1e-5)
+
+
+def test_fixed_points_are_differentiable_on_both_sides_of_the_threshold(x64):
+    slope = jax.grad(lambda c: linear_fixed_points(c).sum())(jnp.array([4.0, 0.5]))
+    np.testing.assert_allclose(slope, [0.5 / 16 / np.sqrt(0.75), 0], atol=1e-12)
+
+
+def test_statistics_take_no_further_weights():
+    statistics = data_statistics(digits())
+    with pytest.raises(ValueError, match="weights"):
+        growth_modes(statistics, visible_units=Spin(), hidden_units=Spin(), weights=np.ones(1797))
+
+
 def test_closed_solution_stays_at_its_fixed_point(x64):
     fixed = linear_fixed_points(jnp.array([4.0]))
     for value in linear_solution(jnp.array([0.0, 1.0, 50.0]), fixed, jnp.array([4.0])):
@@ -251,6 +272,20 @@ def test_comparison_refuses_what_cannot_be_compared():
         compare_trajectories(Trajectory(discrete.ts, smaller, discrete.status), continuous)
     with pytest.raises(ValueError, match="n_modes"):
         compare_trajectories(discrete, continuous, n_modes=0)
+    spins = dataclasses.replace(discrete.rbms, visible_units=Spin(), hidden_units=Spin())
+    with pytest.raises(ValueError, match="unit types"):
+        compare_trajectories(Trajectory(discrete.ts, spins, discrete.status), continuous)
+    start = Trajectory(continuous.ts[:1], jax.tree.map(lambda leaf: leaf[:1], continuous.rbms), continuous.status)
+    with pytest.raises(ValueError, match="two times"):
+        compare_trajectories(discrete, start)
+
+
+def test_where_the_theory_is_nan_it_has_been_left(x64):
+    discrete, continuous = paths(np.zeros((9, 3)))
+    weights = continuous.rbms.weights.at[6:].set(jnp.nan)
+    rbms = dataclasses.replace(continuous.rbms, weights=weights)
+    found = compare_trajectories(discrete, Trajectory(continuous.ts, rbms, continuous.status), n_modes=2)
+    np.testing.assert_array_equal(found.departure, found.ts[6])
 
 
 def test_window_ends_for_good_when_the_first_mode_is_large(x64):
@@ -264,5 +299,9 @@ def test_window_ends_for_good_when_the_first_mode_is_large(x64):
     assert window[0]
     assert not window[-1]
     assert (jnp.diff(window.astype(int)) <= 0).all()
+    np.testing.assert_allclose(growth_rates_along(path, growth, window), growth.rates, atol=1e-10)
+    broken = dataclasses.replace(path.rbms, weights=path.rbms.weights.at[-1].set(jnp.nan))
+    path = Trajectory(ts, broken, path.status)
+    np.testing.assert_array_equal(linear_window(path, growth), window)
     np.testing.assert_allclose(growth_rates_along(path, growth, window), growth.rates, atol=1e-10)
     assert path.status == Status.SUCCESS

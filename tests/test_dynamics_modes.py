@@ -131,3 +131,6 @@ def test_velocity_of_another_shape_is_refused():
     modes = svd_modes(reference_rbm(5, 3, 1.0).weights)
     with pytest.raises(ValueError, match=r"dW must have the shape \(5, 3\)"):
         mode_velocity(modes, jnp.zeros((3, 5)))
+    leading = Modes(modes.left[:, :2], modes.values[:2], modes.right[:, :2])
+    with pytest.raises(ValueError, match="all 3 modes"):
+        mode_velocity(leading, jnp.zeros((5, 3)))

@@ -10,6 +10,7 @@ from rbm_jax import (
     hidden_field,
     hidden_free_energy,
     joint_energy,
+    stack_rbms,
     transpose,
     visible_field,
     visible_free_energy,
@@ -192,3 +193,9 @@ def test_the_joint_energy_names_the_layer_that_does_not_fit(n_visible, n_hidden,
 def test_batches_that_do_not_broadcast_are_refused():
     with pytest.raises((TypeError, ValueError)):
         joint_energy(reference_rbm(4, 3, 0.5), jnp.ones((2, 4)), jnp.ones((3, 3)))
+
+
+def test_a_stack_of_rbms_is_sent_to_vmap():
+    stack = stack_rbms([reference_rbm(3, 2, strength) for strength in (0.1, 0.2)])
+    with pytest.raises(ValueError, match=r"jax\.vmap"):
+        visible_free_energy(stack, jnp.ones((2, 3)))

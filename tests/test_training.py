@@ -266,6 +266,13 @@ def test_bad_arguments_are_named(changes, message):
 
 
 @pytest.mark.usefixtures("unchecked")
+def test_data_may_be_a_list():
+    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2}
+    from_list, _ = fit(jax.random.key(7), small_state(), DATA.tolist(), **options)
+    assert_trees_equal(from_list, run(small_state(), 2)[0])
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_bad_estimator_arguments_are_named():
     rbm = reference_rbm(9, 4, 0.5)
     with pytest.raises(ValueError, match="n_steps"):

@@ -38,14 +38,19 @@ def check_count(name: str, value: int, *, minimum: int = 1) -> int:
     return count
 
 
-def check_positive(name: str, value: float) -> float:
-    """Return `value` as a float, or raise: a positive and finite number."""
+def check_positive(name: str, value: float, *, or_zero: bool = False) -> float:
+    """Return `value` as a float, or raise: a positive and finite number (or zero, where that is allowed).
+
+    A traced value passes as it is.
+    """
+    if not is_concrete(value):
+        return value
     try:
         number = float(value)
     except (TypeError, ValueError, jax.errors.JAXTypeError) as error:
         raise TypeError(f"{name} must be a positive number, got {value!r}") from error
-    if not (number > 0 and np.isfinite(number)):
-        raise ValueError(f"{name} must be positive and finite, got {number}")
+    if not ((number > 0 or (or_zero and number == 0)) and np.isfinite(number)):
+        raise ValueError(f"{name} must be {'at least 0' if or_zero else 'positive'} and finite, got {number}")
     return number
 
 

@@ -14,6 +14,8 @@ def require(module: str) -> ModuleType:
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
-        package = module.split(".")[0]
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if error.name != package:
+            raise
         raise ImportError(f'this needs {package}, which is not installed: pip install "rbm-jax[app]"') from error

@@ -20,6 +20,7 @@ def visible_field(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch n_visible"]
     Raises:
         ValueError: the last axis of `h` is not n_hidden.
     """
+    _check_single(rbm)
     h = as_configurations("h", h, rbm.n_hidden, rbm.dtype)
     return rbm.visible_bias + h @ rbm.weights.T
 
@@ -34,6 +35,7 @@ def hidden_field(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_hidden"]:
     Raises:
         ValueError: the last axis of `v` is not n_visible.
     """
+    _check_single(rbm)
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
     return rbm.hidden_bias + v @ rbm.weights
 
@@ -55,7 +57,7 @@ def joint_energy(
     """
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
     h = as_configurations("h", h, rbm.n_hidden, rbm.dtype)
-    return -(v @ rbm.visible_bias) - (hidden_field(rbm, v) * h).sum(-1)
+    return -(hidden_field(rbm, v) * h).sum(-1) - v @ rbm.visible_bias
 
 
 def visible_free_energy(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch"]:
@@ -71,8 +73,8 @@ def visible_free_energy(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch"]:
         ValueError: the last axis of `v` is not n_visible.
     """
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
-    base = rbm.visible_units.log_base_measure(v).sum(-1)
-    return -base - v @ rbm.visible_bias - rbm.hidden_units.log_partition(hidden_field(rbm, v)).sum(-1)
+    marginal = rbm.hidden_units.log_partition(hidden_field(rbm, v)).sum(-1)
+    return -rbm.visible_units.log_base_measure(v).sum(-1) - v @ rbm.visible_bias - marginal
 
 
 def hidden_free_energy(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch"]:
@@ -86,5 +88,10 @@ def hidden_free_energy(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch"]:
         ValueError: the last axis of `h` is not n_hidden.
     """
     h = as_configurations("h", h, rbm.n_hidden, rbm.dtype)
-    base = rbm.hidden_units.log_base_measure(h).sum(-1)
-    return -base - h @ rbm.hidden_bias - rbm.visible_units.log_partition(visible_field(rbm, h)).sum(-1)
+    marginal = rbm.visible_units.log_partition(visible_field(rbm, h)).sum(-1)
+    return -rbm.hidden_units.log_base_measure(h).sum(-1) - h @ rbm.hidden_bias - marginal
+
+
+def _check_single(rbm: RBM) -> None:
+    if rbm.weights.ndim != 2:
+        raise ValueError(f"rbm must be one RBM, got a stack with weights of shape {rbm.weights.shape}: use jax.vmap")

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._checks import check_count, check_sample_weights
+from rbm_jax._checks import as_configurations, check_count, check_sample_weights
 from rbm_jax._math import normalized_weights
 from rbm_jax._typing import Array, Float, Int, Sample, Weighting
 from rbm_jax.energies import hidden_field, visible_free_energy
@@ -20,7 +20,7 @@ from rbm_jax.gaussian import gaussian_log_z, gaussian_moments
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
 from rbm_jax.rbm import RBM
 from rbm_jax.transforms import transpose
-from rbm_jax.units import AbstractUnits
+from rbm_jax.units import AbstractUnits, Gaussian
 
 __all__ = [
     "enumerate_states",
@@ -148,8 +148,11 @@ def exact_log_likelihood(rbm: RBM, data: Sample, weights: Weighting = None) -> F
     Raises:
         ValueError: too many states, or shapes that do not fit.
     """
-    check_sample_weights(weights, np.shape(data)[0])
-    share = normalized_weights(weights, np.shape(data)[0], rbm.dtype)
+    data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
+    if len(data) == 0:
+        raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
+    check_sample_weights(weights, len(data))
+    share = normalized_weights(weights, len(data), rbm.dtype)
     return -(share @ visible_free_energy(rbm, data)) - exact_log_z(rbm)
 
 
@@ -168,6 +171,7 @@ def exact_gradient(rbm: RBM, data: Sample, weights: Weighting = None) -> RBM:
     return jax.tree.map(jnp.negative, ascent)
 
 
+@jax.jit
 def exact_visible_probabilities(rbm: RBM) -> Float[Array, " n_states"]:
     """P(v) of every visible configuration, in the order of `enumerate_states(rbm.visible_units, rbm.n_visible)`.
 
@@ -177,12 +181,14 @@ def exact_visible_probabilities(rbm: RBM) -> Float[Array, " n_states"]:
     Raises:
         ValueError: continuous visible units, or too many states.
     """
-    free_energy = visible_free_energy(rbm, enumerate_states(rbm.visible_units, rbm.n_visible))
-    return jax.nn.softmax(-free_energy)
+    _unit_states(rbm.visible_units)
+    _check_enumerable(_n_states(rbm.visible_units, rbm.n_visible), f"{rbm.n_visible} {rbm.visible_units} visible units")
+    free_energy = lax.map(lambda chunk: visible_free_energy(rbm, _chunk_states(rbm, chunk)), jnp.arange(_n_chunks(rbm)))
+    return jax.nn.softmax(-free_energy.reshape(-1))
 
 
 def _is_gaussian(rbm: RBM) -> bool:
-    return rbm.visible_units.states is None and rbm.hidden_units.states is None
+    return isinstance(rbm.visible_units, Gaussian) and isinstance(rbm.hidden_units, Gaussian)
 
 
 def _base_variances(rbm: RBM) -> tuple[Array, Array]:

@@ -54,8 +54,8 @@ def conditional_moments(rbm: RBM, v: Sample, weights: Weighting = None) -> Momen
 def likelihood_gradient(rbm: RBM, data: Moments, model: Moments, *, centered: bool = False) -> RBM:
     """The learning equations: gradient of the log-likelihood per sample, ⟨.⟩_data - ⟨.⟩_model.
 
-    dW/dt = ⟨vhᵀ⟩_data - ⟨vhᵀ⟩_model, da/dt = ⟨v⟩_data - ⟨v⟩_model, db/dt = ⟨h⟩_data - ⟨h⟩_model (equations 3 to 5 of
-    Decelle, Fissore & Furtlehner 2017).
+    dW/dt = ⟨vhᵀ⟩_data - ⟨vhᵀ⟩_model, da/dt = ⟨v⟩_data - ⟨v⟩_model, db/dt = ⟨h⟩_data - ⟨h⟩_model. Source: Decelle,
+    Fissore & Furtlehner (2017).
 
     Args:
         rbm: gives the unit types of the result.

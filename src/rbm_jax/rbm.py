@@ -39,8 +39,14 @@ class RBM(eqx.Module):
             if not isinstance(units, AbstractUnits):
                 raise TypeError(f"{name} must be a unit type such as Bernoulli() or Spin(), got {units!r}")
         leaves = (self.weights, self.visible_bias, self.hidden_bias)
+        if any(isinstance(leaf, list | tuple) for leaf in leaves):
+            raise TypeError("weights and biases must be arrays, got a list or tuple; use jax.numpy.asarray")
         if not all(hasattr(leaf, "shape") for leaf in leaves):
             return  # a specification, such as vmap's in_axes
+        dtypes = {jnp.dtype(leaf.dtype) for leaf in leaves}
+        if len(dtypes) > 1 or not jnp.issubdtype(self.weights.dtype, jnp.floating):
+            names = ", ".join(sorted(map(str, dtypes)))
+            raise TypeError(f"weights and biases must be arrays of one floating dtype, got {names}; use astype")
         *rbms, n_visible, n_hidden = self.weights.shape if self.weights.ndim >= 2 else (None, None)
         expected = ((*rbms, n_visible), (*rbms, n_hidden))
         if (self.visible_bias.shape, self.hidden_bias.shape) != expected:
@@ -92,7 +98,7 @@ def init_rbm(
         dtype: floating dtype; None for JAX's default (float32, or float64 under x64).
 
     Raises:
-        ValueError: a size below 1, a scale that is not positive, means of the wrong shape or outside the support.
+        ValueError: a size below 1, a negative scale, means of the wrong shape or outside the support.
 
     Example:
         >>> import jax
@@ -113,7 +119,7 @@ def init_rbm(
         mean = as_configurations("visible_mean", visible_mean, n_visible, dtype, ndim=1)
         _check_mean(visible_units, mean)
         visible_bias = visible_units.field_at_mean(visible_units.interior_mean(mean, 1e-3))
-    weights = check_positive("scale", scale) * jax.random.normal(key, (n_visible, n_hidden), dtype)
+    weights = check_positive("scale", scale, or_zero=True) * jax.random.normal(key, (n_visible, n_hidden), dtype)
     return RBM(weights, visible_bias, jnp.zeros((n_hidden,), dtype), visible_units, hidden_units)
 
 

@@ -44,6 +44,7 @@ def svd_modes(weights: Float[Array, "n_visible n_hidden"]) -> Modes:
         >>> svd_modes(jnp.array([[0.0, -2.0], [1.0, 0.0]])).values
         Array([2., 1.], dtype=float32)
     """
+    weights = jnp.asarray(weights)
     if weights.ndim != 2:
         raise ValueError(f"weights must be a matrix, got shape {weights.shape}; use jax.vmap for several")
     left, values, right_t = jnp.linalg.svd(weights, full_matrices=False)

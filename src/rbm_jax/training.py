@@ -143,9 +143,11 @@ def fit(
             replacement); without minibatches they are passed to the estimator.
         save_at: updates of this call after which the RBM is kept, increasing, from 0 (the start) to n_updates. None
             keeps start and end. See `log_spaced_updates`.
-        observe: a function of the state that `jit` can compile; its values at `save_at` are kept as well.
+        observe: a function of the state that `jit` can compile, such as `lambda state: exact_log_z(state.rbm)`; its
+            values at `save_at` are kept as well. Like estimator and optimizer, the same object should be passed to each
+            call: a new one compiles anew.
         time_step: time of one update. With the learning rate of plain SGD, the trajectory's clock is the one of
-            `rbm_jax.dynamics`; by default it counts updates.
+            `rbm_jax.dynamics`; by default it counts updates. Calls that continue a run must agree in it.
         progress: called on the host with the number of updates done since its last call, about a hundred times.
 
     Returns:
@@ -227,7 +229,8 @@ def _batch_rows(words, step, n_samples: int, batch_size: int, cumulative) -> Int
     if cumulative is None:
         return shuffled_rows(words, step, n_samples, batch_size)
     drawn = uniform(words, step, (batch_size,), cumulative.dtype) * cumulative[-1]
-    return jnp.searchsorted(cumulative, drawn, side="right").clip(0, n_samples - 1)
+    below_total = jnp.nextafter(cumulative[-1], 0)  # rounding up must not reach samples of no weight at the end
+    return jnp.searchsorted(cumulative, jnp.minimum(drawn, below_total), side="right").astype(jnp.int32)
 
 
 def _run_on_host(advance, state, intervals, n_after, observe, progress):
@@ -287,17 +290,17 @@ def _as_static(estimator: Callable) -> Callable:
 
 
 def _check_fit_data(rbm: RBM, data, weights, batch_size):
-    values = np.asarray(data) if is_concrete(data) else data
+    data = values = data if isinstance(data, jax.Array) else np.asarray(data)
     as_configurations("data", data[:1] if np.ndim(data) == 2 else data, rbm.n_visible, rbm.dtype, ndim=2)
     n_samples = data.shape[0]
     if n_samples == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
     check_finite("data", values)
     if is_concrete(data) and not (allowed := rbm.visible_units.contains(values)).all():
-        row, column = np.argwhere(~allowed)[0]
+        row, column = np.argwhere(~np.asarray(allowed))[0]
         raise ValueError(
             f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
-            f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize"
+            f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize, which makes 0/1"
         )
     check_sample_weights(weights, n_samples)
     weights = None if weights is None else jnp.asarray(weights).astype(rbm.dtype)

@@ -9,7 +9,7 @@ from rbm_jax.units import AbstractUnits, Bernoulli, Spin
 __all__ = ["bernoulli_to_spin", "interpolate", "spin_to_bernoulli", "temper", "transpose"]
 
 
-def bernoulli_to_spin(rbm: RBM) -> tuple[RBM, Float[Array, ""]]:
+def bernoulli_to_spin(rbm: RBM) -> tuple[RBM, Float[Array, "*rbms"]]:
     """The same model in ±1 variables, s = 2v - 1 and σ = 2h - 1: W/4, a/2 + W1/4, b/2 + Wᵀ1/4.
 
     Args:
@@ -25,10 +25,10 @@ def bernoulli_to_spin(rbm: RBM) -> tuple[RBM, Float[Array, ""]]:
     _require_units(rbm, Bernoulli())
     w, a, b = rbm.weights, rbm.visible_bias, rbm.hidden_bias
     spin = RBM(w / 4, a / 2 + w.sum(-1) / 4, b / 2 + w.sum(-2) / 4, Spin(), Spin())
-    return spin, -(a.sum() / 2 + b.sum() / 2 + w.sum() / 4)
+    return spin, -(a.sum(-1) / 2 + b.sum(-1) / 2 + w.sum((-2, -1)) / 4)
 
 
-def spin_to_bernoulli(rbm: RBM) -> tuple[RBM, Float[Array, ""]]:
+def spin_to_bernoulli(rbm: RBM) -> tuple[RBM, Float[Array, "*rbms"]]:
     """The same model in 0/1 variables, v = (s + 1)/2 and h = (σ + 1)/2: 4W, 2(a - W1), 2(b - Wᵀ1).
 
     Args:
@@ -44,7 +44,7 @@ def spin_to_bernoulli(rbm: RBM) -> tuple[RBM, Float[Array, ""]]:
     _require_units(rbm, Spin())
     w, a, b = rbm.weights, rbm.visible_bias, rbm.hidden_bias
     bernoulli = RBM(4 * w, 2 * (a - w.sum(-1)), 2 * (b - w.sum(-2)), Bernoulli(), Bernoulli())
-    return bernoulli, a.sum() + b.sum() - w.sum()
+    return bernoulli, a.sum(-1) + b.sum(-1) - w.sum((-2, -1))
 
 
 def temper(rbm: RBM, beta: FloatLike) -> RBM:

@@ -122,11 +122,11 @@ class Bernoulli(AbstractUnits):
         return jax.nn.sigmoid(field)
 
     def variance(self, field: Field) -> Field:
-        """P (1 - p), accurate in both tails."""
+        """Variance p (1 - p), accurate in both tails."""
         return jax.nn.sigmoid(field) * jax.nn.sigmoid(-field)
 
     def third_cumulant(self, field: Field) -> Field:
-        """P (1 - p) (1 - 2p)."""
+        """Third cumulant p (1 - p) (1 - 2p)."""
         return -self.variance(field) * jnp.tanh(field / 2)
 
     def field_at_mean(self, mean: Field) -> Field:
@@ -247,7 +247,7 @@ class Gaussian(AbstractUnits):
         return jnp.zeros_like(field)
 
     def field_at_mean(self, mean: Field) -> Field:
-        """M / σ²."""
+        """Field m / σ²."""
         return mean / self.base_variance
 
     def entropy(self, mean: Field) -> PerUnit:

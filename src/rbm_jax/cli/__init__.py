@@ -30,7 +30,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = app(arguments, prog_name="rbm-jax", standalone_mode=False)
-    except (typer.TyperException, ValueError, TypeError, OSError, ImportError) as error:
+    except (typer.TyperException, ValueError, OSError, ImportError) as error:
         message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         typer.echo(f"rbm-jax: {' '.join(message.split())}", err=True)
         return 2

@@ -79,6 +79,8 @@ def load_dataset(source: str, units: UnitName, threshold: float) -> Dataset:
     images = load_digits() if source == "digits" else _load_path(Path(source))
     shape = images.shape[1:] if images.ndim == 3 else _square(images[0].size)
     binary = binarize(intensities(images), threshold=threshold)
+    if (binary == binary[0]).all():
+        raise ValueError("--data: no pixel varies over the samples; check the range of the values and --threshold")
     if units == UnitName.SPIN:
         return Dataset(2 * binary.astype(np.int8) - 1, shape, Spin())
     return Dataset(binary, shape, Bernoulli())

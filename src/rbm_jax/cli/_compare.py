@@ -41,6 +41,7 @@ from rbm_jax.dynamics import (
     growth_modes,
     growth_rates_along,
     integrate,
+    linear_bound,
     linear_weights,
     linear_window,
 )
@@ -57,13 +58,14 @@ from rbm_jax.trajectory import Status, Trajectory, finite_status
 __all__ = ["compare"]
 
 N_SAVES = 80
+MAX_DEFAULT_UPDATES = 20_000
 ENUMERABLE = 12
 """Largest smaller layer for which the exact equations are integrated."""
 
 Modes = Annotated[int, typer.Option(min=1, help="Leading modes to compare.")]
 NUpdates = Annotated[
     int | None,
-    typer.Option(min=1, help="Updates [default: 2.5 times what the leading mode needs to leave the linear regime]."),
+    typer.Option(min=1, help="Updates [default: 2.5 times what takes the leading mode out of the linear regime]."),
 ]
 Centered = Annotated[
     bool, typer.Option("--centered/--plain", help="Centered or plain gradient, for training and theory.")
@@ -124,6 +126,8 @@ def compare(
             time_step=learning_rate,
             progress=progress,
         )
+    if training.status != Status.SUCCESS:
+        raise ValueError("training diverged (the weights are no longer finite): try a smaller --learning-rate")
     theories = _integrate_theories(rbm, dataset, statistics, growth, training.ts, centered)
     save_trajectories(folder / "compare.h5", {"training": training, **theories})
     comparisons = {name: compare_trajectories(training, theory, n_modes=modes) for name, theory in theories.items()}
@@ -139,7 +143,20 @@ def _default_updates(rbm: RBM, growth: GrowthModes, learning_rate: float) -> int
     if rate <= 0:
         return 1000
     start = float(jnp.linalg.norm(growth.vectors[:, 0] @ rbm.weights))
-    return math.ceil(2.5 * math.log(4 / start) / rate / learning_rate)
+    updates = math.ceil(2.5 * math.log(_bound(rbm) / start) / rate / learning_rate)
+    if updates > MAX_DEFAULT_UPDATES:
+        updates = MAX_DEFAULT_UPDATES
+        typer.echo(
+            f"note: modes grow slowly; stopping at {MAX_DEFAULT_UPDATES} updates (--n-updates for more)", err=True
+        )
+    return updates
+
+
+def _bound(rbm: RBM) -> float:
+    """Where the Gaussian theory of the units at zero field ends."""
+    zero = jnp.zeros(1)
+    variances = rbm.visible_units.variance(zero)[0], rbm.hidden_units.variance(zero)[0]
+    return float(linear_bound(visible_variance=variances[0], hidden_variance=variances[1]))
 
 
 def _free_energy_gap(data, state: TrainState):
@@ -148,10 +165,7 @@ def _free_energy_gap(data, state: TrainState):
 
 
 def _integrate_theories(rbm, dataset: Dataset, statistics, growth, ts, centered) -> dict[str, Trajectory]:
-    weights = linear_weights(ts, rbm.weights, growth)
-    steady = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(ts), *leaf.shape)), rbm)
-    rbms = dataclasses.replace(steady, weights=weights)
-    theories = {"linear theory": Trajectory(ts, rbms, finite_status(rbms))}
+    theories = {"linear theory": _linear_theory(rbm, growth, ts)}
     forces = {"Gaussian closure": gaussian_force(statistics, centered=centered)}
     if min(rbm.weights.shape) <= ENUMERABLE:
         forces["exact equations"] = exact_force(dataset.samples, centered=centered)
@@ -164,6 +178,15 @@ def _integrate_theories(rbm, dataset: Dataset, statistics, growth, ts, centered)
     return theories
 
 
+def _linear_theory(rbm: RBM, growth: GrowthModes, ts) -> Trajectory:
+    """W(t) up to ten times where the theory ends: far beyond, small singular values would drown in rounding."""
+    norms = jnp.linalg.norm(growth.vectors.T @ rbm.weights, axis=1) * jnp.exp(ts[:, None] * growth.rates)
+    ts = ts[: max(2, int((norms.max(1) < 10 * _bound(rbm)).sum()))]
+    steady = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(ts), *leaf.shape)), rbm)
+    rbms = dataclasses.replace(steady, weights=linear_weights(ts, rbm.weights, growth))
+    return Trajectory(ts, rbms, finite_status(rbms))
+
+
 def _print_table(
     training: Trajectory, growth: GrowthModes, comparisons: dict[str, Comparison], learning_rate: float
 ) -> None:
@@ -171,11 +194,12 @@ def _print_table(
     measured = np.asarray(growth_rates_along(training, growth, window))
     name, best = list(comparisons.items())[-1]
     linear = comparisons["linear theory"]
-    end, rate = float(best.ts[-1]), float(growth.rates[0])
+    end, leading = float(best.ts[-1]), float(growth.rates[0])
+    discrete = _percent(math.log1p(leading * learning_rate) / learning_rate, leading).strip()
     typer.echo(f"\nGrowth rates: slopes of log|u.W| for t <= {float(training.ts[window][-1]):.3g}, and in theory")
-    typer.echo("var(h) eig(C - diag var(v)). Steps of finite length grow by log(1 + rate step)/step:")
-    typer.echo(f"{_percent(math.log1p(rate * learning_rate) / learning_rate, rate).strip()} for mode 1 here.")
-    typer.echo(f"Singular values at t = {end:.3g}, of PCD and of the {name};")
+    typer.echo("var(h) eig(C - diag var(v)). With steps of finite length the rate r becomes")
+    typer.echo(f"log(1 + r step)/step: {discrete} for mode 1 here.")
+    typer.echo(f"Singular values, by rank, at t = {end:.3g}, of PCD and of the {name};")
     typer.echo("and the time from which on PCD is more than 10 % off each theory.\n")
     typer.echo("          growth rate                singular value           10 % off from t =")
     typer.echo(f"mode  measured   theory   diff.     PCD   theory   diff.  linear theory  {name}")
@@ -189,7 +213,7 @@ def _print_table(
         )
     typer.echo(
         "\nThe linear theory ends where weights are no longer small: growth slows as the model's own correlations"
-        "\nanswer. The Gaussian closure has that answer, and ends where units saturate and stop being Gaussian."
+        "\nbuild up. The Gaussian closure includes them, and ends where units saturate and stop being Gaussian."
     )
     if "exact equations" in comparisons:
         typer.echo("The exact equations have no end: what is left are PCD's finite steps and sampling noise.")

@@ -2,6 +2,7 @@
 
 import enum
 import functools
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,6 @@ from rbm_jax._checks import check_positive
 from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write, load_rbm, load_trajectories, save_rbm, save_trajectories
 from rbm_jax.cli._common import (
-    BatchSize,
     Data,
     LearningRate,
     NChains,
@@ -63,7 +63,7 @@ def train(
     learning_rate: LearningRate = 0.05,
     n_chains: NChains = 500,
     n_steps: NSteps = 5,
-    batch_size: BatchSize = 500,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a minibatch.")] = 500,
     units: Units = UnitName.BERNOULLI,
     threshold: Threshold = 0.5,
     seed: Seed = 0,
@@ -101,7 +101,7 @@ def train(
             estimator=estimator,
             optimizer=optimizer,
             n_updates=n_updates,
-            batch_size=None if batch_size is None else min(batch_size, n_samples),
+            batch_size=min(batch_size, n_samples),
             save_at=log_spaced_updates(n_updates, 50),
             time_step=learning_rate,
             progress=progress,
@@ -122,6 +122,7 @@ def sample(
     n_samples: Annotated[int, typer.Option(min=1, help="Samples to draw, one chain each.")] = 100,
     n_steps: Annotated[int, typer.Option(min=0, help="Gibbs sweeps of each chain.")] = 1000,
     seed: Seed = 0,
+    rows: Annotated[int | None, typer.Option(min=1, help="Rows of an image [default: it is a square].")] = None,
     out: Annotated[Path | None, typer.Option(help="The picture to write [default: samples.png in the run].")] = None,
 ) -> None:
     """Sample a trained RBM and write a grid of images.
@@ -135,8 +136,12 @@ def sample(
     if chains is None or len(chains) < n_samples:
         chains = init_chains(key_start, rbm, n_samples)
     samples = sample_gibbs(key_run, rbm, chains[:n_samples], n_steps=n_steps)
-    side = round(rbm.n_visible**0.5)
-    shape = (side, side) if side**2 == rbm.n_visible else (1, rbm.n_visible)
+    if rows is None:
+        side = math.isqrt(rbm.n_visible)
+        rows = side if side**2 == rbm.n_visible else 1
+    if rbm.n_visible % rows:
+        raise ValueError(f"--rows must divide the {rbm.n_visible} visible units, got {rows}")
+    shape = (rows, rbm.n_visible // rows)
     path = run / "samples.png" if out is None else out
     figure = require("matplotlib.figure").Figure(figsize=(6, 6), layout="constrained")
     plot_images(samples, shape, ax=figure.add_subplot())

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rbm_jax._checks import check_finite
 from rbm_jax._optional import require
 from rbm_jax._typing import ArrayLike, Float, PRNGKey, Shaped
 
@@ -51,7 +52,7 @@ def load_idx(path: str | os.PathLike) -> Shaped[np.ndarray, "..."]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not an IDX file, or is truncated, or has bytes left over.
+        ValueError: it is not an IDX file, is truncated, has bytes left over, or holds no data or NaN.
     """
     path = _existing_file(path)
     content = path.read_bytes()
@@ -71,7 +72,11 @@ def load_idx(path: str | os.PathLike) -> Shaped[np.ndarray, "..."]:
     if len(content) != expected:
         what = "truncated" if len(content) < expected else "too long"
         raise ValueError(f"{path} is {what}: shape {shape} of {dtype} needs {expected} bytes, it has {len(content)}")
-    return np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
+    if math.prod(shape) == 0:
+        raise ValueError(f"{path} holds no data, its shape is {shape}")
+    array = np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
+    check_finite(str(path), array)
+    return array
 
 
 def load_array(path: str | os.PathLike, *, name: str | None = None) -> Shaped[np.ndarray, "n_samples ..."]:
@@ -104,14 +109,15 @@ def intensities(images: Shaped[ArrayLike, "n_samples ..."]) -> Float[np.ndarray,
     """Images as one row each of intensities in [0, 1].
 
     Args:
-        images: shape (n_samples, ...); uint8 is divided by 255, booleans and floats are taken as they are.
+        images: shape (n_samples, ...). Values in [0, 1] of any dtype are taken as they are; uint8 beyond 1 is divided
+            by 255.
 
     Raises:
         ValueError: no samples, NaN, or values outside [0, 1].
     """
     array = _check_data("images", np.asarray(images))
     array = array.reshape(len(array), -1)
-    if array.dtype == np.uint8:
+    if array.dtype == np.uint8 and array.max() > 1:
         return (array / 255).astype(np.float32)
     array = array.astype(np.float32)
     if array.min() < 0 or array.max() > 1:
@@ -130,7 +136,7 @@ def binarize(
         key: a JAX key; each pixel is then 1 with probability equal to its intensity, and the threshold is not used.
 
     Raises:
-        ValueError: values outside [0, 1], NaN, or no samples.
+        ValueError: values or a threshold outside [0, 1], NaN, or no samples.
 
     Example:
         >>> from rbm_jax.data import binarize
@@ -144,6 +150,8 @@ def binarize(
             f"data must be intensities in [0, 1], got values from {array.min():g} to {array.max():g}; "
             "see rbm_jax.data.intensities"
         )
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
     if key is None:
         return (array >= threshold).astype(np.uint8)
     return np.asarray(jax.random.bernoulli(key, jnp.asarray(array, float)), np.uint8)
@@ -203,6 +211,5 @@ def _check_data(name: str, array: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"{name} must have samples on its first axis and variables on the others, got shape {array.shape}"
         )
-    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-        raise ValueError(f"{name} holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
+    check_finite(name, array)
     return array

@@ -26,7 +26,7 @@ class Comparison(eqx.Module):
         deviation: (discrete - continuous) / continuous, shape (n_times, n_modes).
         left_overlap: |u_α · u'_α| between the two, in [0, 1], shape (n_times, n_modes).
         right_overlap: |v_α · v'_α| between the two, shape (n_times, n_modes).
-        departure: the first time from which on |deviation| stays above the tolerance; inf if it never does so,
+        departure: the first time from which on |deviation| stays above the tolerance (or is NaN); inf if it never does,
             shape (n_modes,).
     """
 
@@ -46,6 +46,9 @@ def compare_trajectories(
 
     Both clocks must be t = learning rate × updates (`time_step` of `fit`). Times of the discrete trajectory outside the
     continuous one are left out; in between, the continuous weights are interpolated linearly (exact at common times).
+    Modes are numbered by the continuous singular values at each time, so numbers change hands where these cross. Works
+    on concrete trajectories, not under `jit`.
+
     With the linear theory as the continuous one, `departure` is when each mode leaves the linear regime.
 
     Args:
@@ -55,11 +58,14 @@ def compare_trajectories(
         tolerance: relative deviation of a singular value that counts as a departure.
 
     Raises:
-        ValueError: trajectories of different shapes, or without a common time.
+        ValueError: trajectories of different shapes or unit types, or without a common time.
     """
     n_modes = check_count("n_modes", n_modes)
     tolerance = check_positive("tolerance", tolerance)
     shape, other = discrete.rbms.weights.shape[1:], continuous.rbms.weights.shape[1:]
+    units, others = ((path.rbms.visible_units, path.rbms.hidden_units) for path in (discrete, continuous))
+    if units != others:
+        raise ValueError(f"trajectories must have the same unit types, got {units} and {others}: their flows differ")
     if shape != other:
         raise ValueError(f"trajectories must be of RBMs of one shape, got weights of {shape} and {other}")
     ts, weights, theory = _common_times(discrete, continuous)
@@ -73,7 +79,7 @@ def compare_trajectories(
         deviation=deviation,
         left_overlap=jnp.abs((modes.left * reference.left).sum(1)),
         right_overlap=jnp.abs((modes.right * reference.right).sum(1)),
-        departure=_departure(ts, jnp.abs(deviation) > tolerance),
+        departure=_departure(ts, ~(jnp.abs(deviation) <= tolerance)),
     )
 
 
@@ -91,7 +97,8 @@ def growth_rates_along(
         One rate per vector, in the order of `growth`; NaN if fewer than two times are in the window.
     """
     log_norm = jnp.log(_projected_norms(trajectory, growth))
-    share = window / window.sum()
+    log_norm = jnp.where(window[:, None], log_norm, 0)  # rows outside may be NaN
+    share = (window / window.sum()).astype(trajectory.ts.dtype)
     ts = trajectory.ts - share @ trajectory.ts
     return (share * ts) @ (log_norm - share @ log_norm) / (share @ ts**2)
 
@@ -107,7 +114,7 @@ def linear_window(trajectory: Trajectory, growth: GrowthModes, *, largest: float
     Returns:
         True inside the window, which is one interval from the start, shape (n_times,).
     """
-    exceeded = (_projected_norms(trajectory, growth) > largest).any(1)
+    exceeded = ~(_projected_norms(trajectory, growth) <= largest).all(1)
     return jnp.cumsum(exceeded) == 0
 
 
@@ -130,6 +137,8 @@ def _projected_norms(trajectory: Trajectory, growth: GrowthModes) -> Float[Array
 def _common_times(discrete: Trajectory, continuous: Trajectory):
     """Discrete times within the continuous range, with both sets of weights there."""
     ts, theory = continuous.ts, continuous.rbms.weights
+    if len(ts) < 2:
+        raise ValueError(f"continuous must have at least two times, got {len(ts)}")
     # Times of training are products that may differ from the solver's by rounding.
     slack = 1e-5 * jnp.abs(ts[-1])
     inside = (discrete.ts >= ts[0] - slack) & (discrete.ts <= ts[-1] + slack)

@@ -25,6 +25,7 @@ from rbm_jax.rbm import RBM
 __all__ = [
     "DataStatistics",
     "LearningForce",
+    "as_statistics",
     "data_statistics",
     "exact_force",
     "gaussian_force",
@@ -85,6 +86,19 @@ def data_statistics(data: Sample, weights: Weighting = None, *, dtype=None) -> D
     return DataStatistics(mean, (share[:, None] * deviation).T @ deviation)
 
 
+def as_statistics(data: Sample | DataStatistics, weights: Weighting = None) -> DataStatistics:
+    """The statistics of data, or statistics as they are.
+
+    Raises:
+        ValueError: weights beside statistics, or data that is not a matrix.
+    """
+    if not isinstance(data, DataStatistics):
+        return data_statistics(data, weights)
+    if weights is not None:
+        raise ValueError("weights must be None when data is DataStatistics: pass them to data_statistics instead")
+    return data
+
+
 def exact_force(data: Sample, *, weights: Weighting = None, centered: bool = False) -> LearningForce:
     """The learning equations without approximation: gradient ascent on the log-likelihood, by enumeration.
 
@@ -121,7 +135,8 @@ def mean_field_force(
         A force for any pair of unit types. Where the iteration does not converge it is NaN, and `integrate` stops.
     """
     data_moments = _data_response(data, weights)
-    start = data_statistics(data, weights).mean if weights is not None else jnp.asarray(data).mean(0)
+    data = jnp.asarray(data)
+    start = normalized_weights(weights, len(data), jnp.zeros(()).dtype) @ data
     return LearningForce(data_moments, _FixedPointMoments(start, linear_response, max_steps), centered)
 
 
@@ -147,12 +162,7 @@ def gaussian_force(
     Raises:
         ValueError: weights beside DataStatistics, or data that is not a matrix.
     """
-    if isinstance(data, DataStatistics):
-        if weights is not None:
-            raise ValueError("weights must be None when data is DataStatistics: pass them to data_statistics instead")
-        statistics = data
-    else:
-        statistics = data_statistics(data, weights)
+    statistics = as_statistics(data, weights)
     response, model = (
         Partial(_gaussian_data_moments, statistics),
         Partial(_gaussian_model_moments, statistics),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rbm_jax._typing import Array, ArrayLike, Float, Sample, Weighting
-from rbm_jax.dynamics.forces import DataStatistics, data_statistics
+from rbm_jax.dynamics.forces import DataStatistics, as_statistics
 from rbm_jax.units import AbstractUnits
 
 __all__ = [
@@ -75,7 +75,8 @@ def linear_fixed_points(
     """The stable singular values w*² = (c - σ_v²) / (σ_v² σ_h² c) for c > σ_v², and 0 below, equation (18).
 
     A mode of the data is learned if its variance is above the threshold σ_v²; the model's variance along it is then c.
-    `linear_rate` is negative there; at the threshold itself it is 0.
+    `linear_rate` is negative there; at the threshold itself it is 0. The other fixed point, w = 0, is unstable for
+    c > σ_v²: `linear_rate(0, c)` > 0.
 
     Args:
         data_variance: c.
@@ -84,7 +85,9 @@ def linear_fixed_points(
     """
     c = jnp.asarray(data_variance)
     excess = jnp.maximum(c - visible_variance, 0)
-    return jnp.sqrt(excess / jnp.where(excess > 0, visible_variance * hidden_variance * c, 1))
+    learned = excess > 0
+    squared = excess / jnp.where(learned, visible_variance * hidden_variance * c, 1)
+    return jnp.where(learned, jnp.sqrt(jnp.where(learned, squared, 1)), 0)
 
 
 def linear_bound(*, visible_variance: Values = 1.0, hidden_variance: Values = 1.0) -> Result:
@@ -119,6 +122,7 @@ def linear_time(
     return _time(jnp.log(x), jnp.log(x0), data_variance, visible_variance, hidden_variance)
 
 
+@jax.jit
 def linear_solution(
     ts: Float[ArrayLike, " n_times"],
     initial: Float[ArrayLike, " n_modes"],
@@ -162,13 +166,13 @@ def linear_solution(
         return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
     n_halvings = jnp.finfo(log_initial.dtype).nmant + 8
-    low, high = lax.fori_loop(0, n_halvings, halve, lax.stop_gradient((low, high)))
-    root = lax.stop_gradient((low + high) / 2)
+    reach = lax.stop_gradient((low, high))
+    root = sum(lax.fori_loop(0, n_halvings, halve, reach)) / 2
     value = jnp.exp(root / 2)
     rate = lax.stop_gradient(2 * linear_velocity(value, data_variance, **variances) / value)
     correction = elapsed(root) - ts
     moving = (ts > 0) & jnp.isfinite(correction) & (jnp.abs(rate) > 0)
-    root = root - jnp.where(moving, rate * jnp.where(moving, correction, 0), 0)
+    root = jnp.clip(root - jnp.where(moving, rate * jnp.where(moving, correction, 0), 0), *reach)
     return jnp.where(ts > 0, jnp.exp(root / 2), initial)
 
 
@@ -224,10 +228,10 @@ def growth_modes(
     Returns:
         All n_visible modes. Each vector's largest component is positive.
     """
-    statistics = data if isinstance(data, DataStatistics) else data_statistics(data, weights)
+    statistics = as_statistics(data, weights)
     mean = visible_units.interior_mean(statistics.mean, 1e-3)
     visible_variance = visible_units.variance(visible_units.field_at_mean(mean))
-    hidden_variance = hidden_units.variance(jnp.zeros(1, mean.dtype))[0]
+    hidden_variance = hidden_units.variance(jnp.zeros(hidden_units.group_size, mean.dtype))[0]
     eigenvalues, vectors = jnp.linalg.eigh(statistics.covariance - jnp.diag(visible_variance))
     eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
     largest = jnp.take_along_axis(vectors, jnp.abs(vectors).argmax(0)[None], axis=0)
@@ -256,15 +260,19 @@ def _remaining(w, visible_variance, hidden_variance):
 
 
 def _time(log_x, log_x0, data_variance, visible_variance, hidden_variance):
-    """Equation (17) solved for the time between two values of log w²."""
+    """Equation (17) solved for the time between two values of log w², in a form without cancellation at threshold.
+
+    The first logarithm of `linear_time` over Δ is log(1 + Δz) / Δ plus a part of the second; it tends to z for Δ → 0.
+    Far from threshold its two terms are taken one by one, as 1 + Δz would cancel in turn.
+    """
     c = jnp.asarray(data_variance)
-    ratio = visible_variance / c
-    excess = c - visible_variance
-    x, x0 = jnp.exp(log_x), jnp.exp(log_x0)
-    at_threshold = jnp.abs(excess) <= jnp.sqrt(jnp.finfo(log_x0.dtype).eps) * c
-    safe = jnp.where(at_threshold, 1, excess)
-    fixed_point = safe / (c * visible_variance * hidden_variance)
-    away = (log_x - log_x0 - ratio * jnp.log((fixed_point - x) / (fixed_point - x0))) / safe
-    product = c * visible_variance * hidden_variance
-    threshold = (1 / x - 1 / x0) / product + (log_x - log_x0) / c
-    return jnp.where(at_threshold, threshold, away) / (2 * hidden_variance)
+    excess, slope = c - visible_variance, c * visible_variance * hidden_variance
+    pull = excess - slope * jnp.exp(log_x)
+    pull_at_start = excess - slope * jnp.exp(log_x0)
+    log_pull = jnp.log(pull / pull_at_start)
+    z = jnp.expm1(log_x - log_x0) / pull
+    near = jnp.abs(excess * z) < 0.5
+    at_threshold = jnp.abs(excess * z) < jnp.finfo(log_x0.dtype).tiny
+    growth = jnp.where(near, jnp.log1p(jnp.where(near, excess * z, 0)), log_x - log_x0 - log_pull)
+    first = jnp.where(at_threshold, z, growth / jnp.where(at_threshold, 1, excess))
+    return (first + log_pull / c) / (2 * hidden_variance)

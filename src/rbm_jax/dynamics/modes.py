@@ -46,16 +46,22 @@ def mode_velocity(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard
     where σ_α is.
 
     Args:
-        modes: from `svd_modes`: all of them, or the leading ones.
+        modes: all modes of the weights, from `svd_modes`.
         dW: a time derivative of the weights, such as `force(t, rbm, args).weights`.
         guard: relative to the largest singular value; None for 100 times the rounding error of the dtype.
 
     Raises:
-        ValueError: dW does not have the shape of the weights.
+        ValueError: dW does not have the shape of the weights, or some modes are missing.
     """
+    dW = jnp.asarray(dW)  # noqa: N806
     shape = (modes.left.shape[0], modes.right.shape[0])
     if dW.shape != shape:
         raise ValueError(f"dW must have the shape {shape} of the weights, got {dW.shape}")
+    if modes.values.shape[0] != min(shape):
+        raise ValueError(
+            f"modes must be all {min(shape)} modes of the weights, got {modes.values.shape[0]}: "
+            "the vectors of leading modes rotate into the others"
+        )
     left, values, right = modes.left, modes.values, modes.right
     if guard is None:
         guard = 100 * float(jnp.finfo(values.dtype).eps)

@@ -35,9 +35,9 @@ def integrate(
         rbm: the state at ts[0].
         ts: increasing times, at least two; the RBM is kept at each.
         args: handed to the force.
-        solver: a diffrax solver, `diffrax.Tsit5()` by default.
+        solver: an adaptive diffrax solver, `diffrax.Tsit5()` by default.
         rtol: relative tolerance of a step; None for 1e-4 in float32 and 1e-7 in float64.
-        atol: absolute tolerance of a step; None for a hundredth of rtol.
+        atol: absolute tolerance of a step, to be well below the initial weights; None for a hundredth of rtol.
         max_steps: solver steps at most.
 
     Returns:

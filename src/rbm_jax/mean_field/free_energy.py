@@ -14,8 +14,8 @@ def mean_field_free_energy(
     """Naive mean-field free energy G(m_v, m_h) = -S(m_v) - S(m_h) - a·m_v - b·m_h - m_vᵀ W m_h.
 
     S is `entropy` of the units. G ≥ -log Z for all magnetizations (Gibbs and Bogoliubov), and its minimum is the naive
-    estimate of -log Z. Equation (13) of the sources has this form with the entropy's constant dropped and its sign and
-    that of the fields reversed.
+    estimate of -log Z. Decelle, Fissore & Furtlehner (2017) write it for ±1 units without the constant
+    -(n_visible + n_hidden) log 2 and with fields of the opposite sign.
 
     Args:
         rbm: any pair of unit types.

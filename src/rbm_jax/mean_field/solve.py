@@ -1,10 +1,12 @@
 """Fixed points of the mean-field equations."""
 
+from typing import Any
+
 import equinox as eqx
 import jax.numpy as jnp
 import optimistix as optx
 
-from rbm_jax._checks import as_configurations, check_count, check_positive
+from rbm_jax._checks import as_configurations, check_count, check_positive, is_concrete
 from rbm_jax._typing import Array, Float, FloatLike, Int, Shaped
 from rbm_jax.energies import hidden_field, visible_field
 from rbm_jax.mean_field.free_energy import mean_field_free_energy
@@ -51,7 +53,7 @@ def solve_mean_field(
         init: visible magnetizations to start from, shape (*batch, n_visible); None for those of the uncoupled layer,
             μ(a).
         damping: share d of the old value in a step, new = (1 - d) f(old) + d old; in [0, 1).
-        tol: largest change of a magnetization in the last step; None for 1e-5 in float32 and 1e-10 in float64.
+        tol: largest change that an undamped last step would make; None for 1e-5 in float32 and 1e-10 in float64.
         max_steps: sweeps at most.
 
     Returns:
@@ -66,8 +68,11 @@ def solve_mean_field(
     start = rbm.visible_units.mean(rbm.visible_bias) if init is None else init
     start = as_configurations("init", start, rbm.n_visible, rbm.dtype)
 
+    if is_concrete(damping) and not 0 <= damping < 1:
+        raise ValueError(f"damping must be at least 0 and below 1, got {damping}")
     arguments = (rbm, jnp.asarray(damping, rbm.dtype))
-    solver = optx.FixedPointIteration(rtol=0.0, atol=tol, norm=_max_norm)
+    damped_tol: Any = tol * (1 - damping)
+    solver = optx.FixedPointIteration(rtol=0.0, atol=damped_tol, norm=_max_norm)
     solution = optx.fixed_point(_damped_sweep, solver, start, args=arguments, max_steps=max_steps, throw=False)
     visible = solution.value
     hidden = rbm.hidden_units.mean(hidden_field(rbm, visible))
@@ -77,7 +82,7 @@ def solve_mean_field(
         mean_field_free_energy(rbm, visible, hidden),
         solution.result == optx.RESULTS.successful,
         solution.stats["num_steps"],
-        jnp.abs(_damped_sweep(visible, arguments) - visible).max(-1),
+        jnp.abs(_damped_sweep(visible, (rbm, jnp.zeros((), rbm.dtype))) - visible).max(-1),
     )
 
 

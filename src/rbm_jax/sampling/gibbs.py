@@ -157,6 +157,8 @@ def _check_mask(clamp_mask, shape: tuple[int, ...]) -> Array:
 
 def _check_compute_dtype(rbm: RBM, compute_dtype) -> jnp.dtype:
     dtype = jnp.dtype(rbm.dtype if compute_dtype is None else compute_dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"compute_dtype must be a floating dtype, got {dtype}")
     continuous = rbm.visible_units.states is None or rbm.hidden_units.states is None
     if continuous and jnp.finfo(dtype).bits < jnp.finfo(rbm.dtype).bits:
         raise TypeError(
