@@ -209,7 +209,7 @@ def _print_table(
         typer.echo(
             f"{mode + 1:4d} {rate:9.5f} {theory:8.5f} {_percent(rate, theory)} "
             f"{value:7.3f} {expected:8.3f} {_percent(value, expected)} "
-            f"{_time(linear.departure[mode]):>14}  {_time(best.departure[mode])}"
+            f"{_time(linear, mode):>14}  {_time(best, mode)}"
         )
     typer.echo(
         "\nThe linear theory ends where weights are no longer small: growth slows as the model's own correlations"
@@ -224,8 +224,9 @@ def _percent(value: float, reference: float) -> str:
     return f"{100 * (value / reference - 1):+6.1f}%" if math.isfinite(value) and reference else "      -"
 
 
-def _time(departure) -> str:
-    return f"{float(departure):.3g}" if math.isfinite(departure) else "not seen"
+def _time(comparison: Comparison, mode: int) -> str:
+    departure = float(comparison.departure[mode])
+    return f"{departure:.3g}" if math.isfinite(departure) else f"> {float(comparison.ts[-1]):.3g}"
 
 
 def _draw(path: Path, dataset: Dataset, growth: GrowthModes, training, theories, comparisons) -> None:
