@@ -2,7 +2,7 @@
 
 A uniform number is the Threefry-2x32 cipher of the pair (counter, position) under two words that are drawn once
 from the user's key. The twenty rounds are written out, so that XLA fuses them with the comparison that uses
-the number: on CPU this is several times faster than `jax.random`, whose rounds are a loop there. A number
+the number; `jax.random` runs them as a loop on CPU, which does not fuse and is slower. A number
 depends on its position in the global array alone, so a batch that is sharded over devices gets the same ones.
 
 Source: Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).

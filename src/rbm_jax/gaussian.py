@@ -23,8 +23,8 @@ HiddenVariance = Float[Array, " n_hidden"]
 def gaussian_moments(rbm: RBM, visible_variance: VisibleVariance, hidden_variance: HiddenVariance) -> Moments:
     """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the Gaussian RBM with these weights, biases and base variances; unit types are not used.
 
-    The covariance of v and h is (S_v^{-1} - W S_h Wᵀ)^{-1} W S_h: equation (15) of the sources, for one variance per
-    unit.
+    The covariance of v and h is (S_v^{-1} - W S_h Wᵀ)^{-1} W S_h. Source: Decelle, Fissore & Furtlehner
+    (2017), there with one variance per layer.
 
     Args:
         rbm: weights and biases; the biases are fields, so that the uncoupled mean of v_i is S_v,i a_i.

@@ -105,7 +105,7 @@ def project(data: Shaped[ArrayLike, "*batch n_visible"], modes: Modes) -> Float[
 
 
 def effective_temperature(weights: Float[Array, "n_visible n_hidden"]) -> Float[Array, ""]:
-    """T_eff = 1 / Var(W) over all entries, as on the slides of the sources; it falls as training goes on.
+    """T_eff = 1 / Var(W) over all entries, as in a talk of Decelle, Fissore & Furtlehner.
 
     It depends on the size of the layers: entries of variance σ²/√(n_visible n_hidden) have T_eff = √(n_visible
     n_hidden)/σ².

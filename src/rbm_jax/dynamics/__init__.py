@@ -4,6 +4,9 @@
 integrates them with diffrax; `modes` writes them on the singular value decomposition of W; `linear` has the closed
 solutions; `compare` puts training and theory on one clock. Time is t = Σ learning rate × updates, for gradients per
 sample.
+
+Source: Decelle, Fissore & Furtlehner, EPL 119, 60001 (2017) and J. Stat. Phys. 172, 1576 (2018). Equation numbers are
+those of the authors' talk on the two papers.
 """
 
 from rbm_jax.dynamics.compare import Comparison, compare_trajectories, growth_rates_along, linear_window

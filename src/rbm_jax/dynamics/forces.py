@@ -147,8 +147,7 @@ def gaussian_force(
 
     Each unit is replaced by the Gaussian unit with the same mean and variance at a reference field: the data's mean for
     visible units, zero field for hidden ones. Then dW/dt = [C_d - (Σ_v^{-1} - W Σ_h Wᵀ)^{-1}] W Σ_h on centered
-    variables. For Gaussian-Gaussian RBMs nothing is approximated, and this is the matrix form of equation (17) of the
-    sources; for binary ones it is the theory of early learning.
+    variables. For Gaussian-Gaussian RBMs nothing is approximated, and this is the matrix form of equation (17); for binary ones it is the theory of early learning.
 
     Args:
         data: shape (n_samples, n_visible), or its `DataStatistics`. Means are moved 1e-3 in probability from the edge
@@ -241,7 +240,7 @@ def _visible_mean(statistics: DataStatistics, rbm: RBM) -> Float[Array, " n_visi
 
 
 def _gaussian_data_moments(statistics: DataStatistics, rbm: RBM) -> Moments:
-    """The data term, with hidden units that respond linearly: equation (16) of the sources."""
+    """The data term, with hidden units that respond linearly: equation (16)."""
     _, (_, hidden_mean, hidden_variance) = _reference(statistics, rbm)
     visible = _visible_mean(statistics, rbm)
     hidden = hidden_mean + hidden_variance * (rbm.hidden_bias + visible @ rbm.weights)

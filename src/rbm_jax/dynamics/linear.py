@@ -1,7 +1,7 @@
 """The linear (Gaussian) theory of learning.
 
 In a Gaussian-Gaussian RBM whose left singular vectors are eigenvectors of the data's covariance, with eigenvalues c_α,
-the singular values σ_α = w decouple: dw/dt = σ_h² w (c - σ_v² / (1 - σ_v² σ_h² w²)) (equation 17 of the sources). The
+the singular values σ_α = w decouple: dw/dt = σ_h² w (c - σ_v² / (1 - σ_v² σ_h² w²)) (equation 17). The
 functions of single modes act elementwise and broadcast. For real binary data, `growth_modes` expands around the
 product measure with the data's means instead of one variance for all.
 """

@@ -1,7 +1,7 @@
 """The learning equations on the singular value decomposition of the weights.
 
 For W = U diag(σ) Vᵀ and any dW/dt, with A = Uᵀ (dW/dt) V: dσ_α/dt = A_αα, and both bases rotate,
-Ω^v_αβ = (du_α/dt)·u_β, Ω^h_αβ = (dv_α/dt)·v_β (equations 6 to 8 of Decelle, Fissore & Furtlehner 2017).
+Ω^v_αβ = (du_α/dt)·u_β, Ω^h_αβ = (dv_α/dt)·v_β (equations 6 to 8).
 """
 
 import equinox as eqx
