@@ -147,7 +147,8 @@ def gaussian_force(
 
     Each unit is replaced by the Gaussian unit with the same mean and variance at a reference field: the data's mean for
     visible units, zero field for hidden ones. Then dW/dt = [C_d - (Σ_v^{-1} - W Σ_h Wᵀ)^{-1}] W Σ_h on centered
-    variables. For Gaussian-Gaussian RBMs nothing is approximated, and this is the matrix form of equation (17); for binary ones it is the theory of early learning.
+    variables. For Gaussian-Gaussian RBMs nothing is approximated, and this is the matrix form of equation (17);
+    for binary ones it is the theory of early learning.
 
     Args:
         data: shape (n_samples, n_visible), or its `DataStatistics`. Means are moved 1e-3 in probability from the edge
