@@ -14,11 +14,14 @@ LAYERS = [
     ["energies", "transforms", "moments", "gaussian"],
     [
         "exact",
+        "pseudolikelihood",
         "spectral",
         "sampling.gibbs",
         "sampling",
         "mean_field.free_energy",
+        "mean_field.sweep",
         "mean_field.solve",
+        "mean_field.clustering",
         "mean_field",
         "data.synthetic",
         "data.datasets",
@@ -35,7 +38,7 @@ LAYERS = [
         "dynamics",
     ],
     ["checkpoint", "progress", "plotting"],
-    ["cli._common", "cli._compare", "cli._runs", "cli", "__main__", "__init__"],
+    ["cli._common", "cli._compare", "cli._methods", "cli._fixed_points", "cli._runs", "cli", "__main__", "__init__"],
 ]
 ORDER = [module for layer in LAYERS for module in layer]
 FILES = {

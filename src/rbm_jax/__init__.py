@@ -13,7 +13,7 @@ from rbm_jax.energies import (
     visible_field,
     visible_free_energy,
 )
-from rbm_jax.estimators import cd, pcd
+from rbm_jax.estimators import cd, emf, pcd
 from rbm_jax.exact import (
     enumerate_states,
     exact_gradient,
@@ -23,8 +23,23 @@ from rbm_jax.exact import (
     exact_visible_probabilities,
 )
 from rbm_jax.gaussian import gaussian_log_z, gaussian_moments
-from rbm_jax.mean_field import MeanFieldSolution, mean_field_free_energy, solve_mean_field
+from rbm_jax.mean_field import (
+    FixedPoints,
+    MeanFieldSolution,
+    find_fixed_points,
+    fixed_point_tree,
+    log_state_weights,
+    log_z_mean_field,
+    mean_field_covariance,
+    mean_field_free_energy,
+    mean_field_hessian,
+    mean_field_moments,
+    mean_field_stability,
+    quadratic_free_energy,
+    solve_mean_field,
+)
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
+from rbm_jax.pseudolikelihood import pseudo_log_likelihood
 from rbm_jax.rbm import RBM, init_rbm, stack_rbms
 from rbm_jax.sampling import gibbs_step, init_chains, sample_gibbs, sample_hidden, sample_visible
 from rbm_jax.spectral import Modes, align_modes, effective_temperature, project, svd_modes
@@ -39,6 +54,7 @@ __all__ = [
     "RBM",
     "AbstractUnits",
     "Bernoulli",
+    "FixedPoints",
     "Gaussian",
     "MeanFieldSolution",
     "Modes",
@@ -55,6 +71,7 @@ __all__ = [
     "data",
     "dynamics",
     "effective_temperature",
+    "emf",
     "enumerate_states",
     "estimators",
     "exact_gradient",
@@ -62,7 +79,9 @@ __all__ = [
     "exact_log_z",
     "exact_moments",
     "exact_visible_probabilities",
+    "find_fixed_points",
     "fit",
+    "fixed_point_tree",
     "gaussian_log_z",
     "gaussian_moments",
     "gibbs_step",
@@ -75,9 +94,17 @@ __all__ = [
     "joint_energy",
     "likelihood_gradient",
     "log_spaced_updates",
+    "log_state_weights",
+    "log_z_mean_field",
+    "mean_field_covariance",
     "mean_field_free_energy",
+    "mean_field_hessian",
+    "mean_field_moments",
+    "mean_field_stability",
     "pcd",
     "project",
+    "pseudo_log_likelihood",
+    "quadratic_free_energy",
     "sample_gibbs",
     "sample_hidden",
     "sample_visible",

@@ -12,6 +12,8 @@ __all__ = [
     "as_configurations",
     "check_count",
     "check_finite",
+    "check_mask",
+    "check_order",
     "check_positive",
     "check_sample_weights",
     "check_same_length",
@@ -38,7 +40,7 @@ def check_count(name: str, value: int, *, minimum: int = 1) -> int:
     return count
 
 
-def check_positive(name: str, value: float, *, or_zero: bool = False) -> float:
+def check_positive(name: str, value: Any, *, or_zero: bool = False) -> float:
     """Return `value` as a float, or raise: a positive and finite number (or zero, where that is allowed).
 
     A traced value passes as it is.
@@ -93,6 +95,26 @@ def check_finite(name: str, array: Any) -> None:
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
         n_bad = int((~np.isfinite(values)).sum())
         raise ValueError(f"{name} holds {n_bad} values that are NaN or infinite; remove or impute them first")
+
+
+def check_mask(name: str, mask: Any, shape: tuple[int, ...]) -> jax.Array | None:
+    """Return a boolean mask broadcast to `shape`, or raise; None passes as it is."""
+    if mask is None:
+        return None
+    array = jnp.asarray(mask)
+    if array.dtype != jnp.bool_:
+        raise TypeError(f"{name} must be boolean, True where a unit is clamped, got dtype {array.dtype}")
+    try:
+        return jnp.broadcast_to(array, shape)
+    except ValueError as error:
+        raise ValueError(f"{name} must broadcast to the shape {shape} of the states, got {array.shape}") from error
+
+
+def check_order(order: int) -> int:
+    """Return the order of an expansion in the couplings, or raise: it is 1, 2 or 3."""
+    if check_count("order", order) > 3:
+        raise ValueError(f"order must be 1 (naive mean field), 2 (TAP) or 3, got {order}")
+    return order
 
 
 def check_sample_weights(weights: Any, n_samples: int) -> None:

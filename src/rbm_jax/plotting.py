@@ -12,7 +12,7 @@ import numpy as np
 from rbm_jax._optional import require
 from rbm_jax._typing import ArrayLike, Float, Shaped
 
-__all__ = ["plot_comparison", "plot_images", "plot_quantity", "plot_spectrum"]
+__all__ = ["plot_comparison", "plot_fixed_points", "plot_images", "plot_quantity", "plot_spectrum", "plot_tree"]
 
 _LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -108,9 +108,10 @@ def plot_quantity(
         ax: where to draw; a new figure by default.
     """
     ax = _axes(ax)
-    markers = "os^v"
-    for (name, (ts, quantity)), marker in zip(points.items(), markers, strict=False):
-        ax.plot(ts, quantity, marker, markersize=2.5, label=name, color="0.2")
+    for (name, (ts, quantity)), marker, color in zip(
+        points.items(), "osx^", ("0.2", "0.6", "0.4", "0.8"), strict=False
+    ):
+        ax.plot(ts, quantity, marker, markersize=2.5, label=name, color=color)
     for (name, (ts, quantity)), style in zip((lines or {}).items(), _LINE_STYLES, strict=False):
         ax.plot(ts, quantity, style, linewidth=1, label=name, color="tab:blue")
     ax.legend(frameon=False)
@@ -160,6 +161,77 @@ def plot_images(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
+
+
+def plot_fixed_points(
+    data: Float[ArrayLike, "n_samples 2"],
+    points: Float[ArrayLike, "n_points 2"],
+    sizes: Shaped[ArrayLike, " n_points"],
+    *,
+    ax: Axes = None,
+) -> Axes:
+    """Data and fixed points in a plane, usually that of the two leading left singular vectors.
+
+    Args:
+        data: projections of the data, shape (n_samples, 2), drawn as small gray dots.
+        points: projections of the fixed points, shape (n_points, 2), drawn as red circles.
+        sizes: data in each basin, shape (n_points,); the area of a circle is proportional to it.
+        ax: where to draw; a new figure by default.
+    """
+    ax = _axes(ax)
+    data, points, sizes = np.asarray(data), np.asarray(points), np.asarray(sizes, float)
+    ax.plot(data[:, 0], data[:, 1], ".", color="0.75", markersize=3, label="data", zorder=1)
+    area = 10 + 200 * sizes / max(sizes.sum(), 1)
+    label = "fixed points (area: basin)"
+    ax.scatter(
+        points[:, 0], points[:, 1], s=area, color="tab:red", edgecolor="white", linewidth=0.5, label=label, zorder=2
+    )
+    ax.set_xlabel(r"$u_1\cdot v$")
+    ax.set_ylabel(r"$u_2\cdot v$")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_tree(
+    ts: Float[ArrayLike, " n_times"],
+    labels: Shaped[ArrayLike, "n_times n_samples"],
+    *,
+    ax: Axes = None,
+) -> Axes:
+    """How nested clusters split along training: time to the right, one leaf for each final cluster.
+
+    Args:
+        ts: times, increasing, shape (n_times,).
+        labels: the cluster of each sample at each time, -1 for none, shape (n_times, n_samples), as `fixed_point_tree`
+            gives them. Samples of one cluster are of one cluster at all earlier times.
+        ax: where to draw; a new figure by default.
+    """
+    ax = _axes(ax)
+    labels = np.asarray(labels)
+    labels = labels[:, (labels >= 0).all(0)]
+    ordered = labels[:, np.lexsort(labels[::-1])]  # by the first time's label, then the second's, ...
+    is_new = np.append(True, ordered[-1, 1:] != ordered[-1, :-1]) if ordered.size else np.zeros(0, bool)
+    leaf = np.cumsum(is_new) - 1
+    n_leaves = int(is_new.sum())
+    leaves = ordered[:, is_new]  # one sample of each leaf
+    sizes = np.bincount(leaf, minlength=n_leaves)
+    heights = np.stack([_group_means(row, np.arange(n_leaves)) for row in leaves]) if n_leaves else leaves
+    for index in range(n_leaves):
+        ax.plot(ts, heights[:, index], "-", color="0.4", linewidth=0.8, zorder=1)
+    for time, row, height in zip(np.asarray(ts), leaves, heights, strict=True):
+        share = np.array([sizes[row == label].sum() for label in row]) / max(sizes.sum(), 1)
+        ax.scatter(np.full(n_leaves, time), height, s=4 + 80 * share, color="tab:red", zorder=2)
+    ax.set_xlabel(r"time $t$ (learning rate × updates)")
+    ax.set_yticks([])
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    return ax
+
+
+def _group_means(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """For each element, the mean of the values over its group."""
+    _, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return (np.bincount(inverse, values) / counts)[inverse]
 
 
 def _axes(ax: Axes) -> Axes:

@@ -1,5 +1,7 @@
 """The singular value decomposition of the weights: W = Σ_α u_α σ_α v_αᵀ."""
 
+import math
+
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
@@ -104,10 +106,14 @@ def project(data: Shaped[ArrayLike, "*batch n_visible"], modes: Modes) -> Float[
     return data @ modes.left
 
 
-def effective_temperature(weights: Float[Array, "n_visible n_hidden"]) -> Float[Array, ""]:
+def effective_temperature(weights: Float[Array, "n_visible n_hidden"], *, size_free: bool = False) -> Float[Array, ""]:
     """T_eff = 1 / Var(W) over all entries, as in a talk of Decelle, Fissore & Furtlehner.
 
-    It depends on the size of the layers: entries of variance σ²/√(n_visible n_hidden) have T_eff = √(n_visible
-    n_hidden)/σ².
+    It depends on the size of the layers: entries of variance σ²/L, with L = √(n_visible n_hidden), have T_eff = L/σ².
+
+    Args:
+        weights: shape (n_visible, n_hidden).
+        size_free: return 1/σ = 1 / √(L Var(W)) instead, the temperature axis of the phase diagram.
     """
-    return 1 / jnp.var(weights)
+    variance = jnp.var(weights)
+    return 1 / jnp.sqrt(math.sqrt(weights.size) * variance) if size_free else 1 / variance

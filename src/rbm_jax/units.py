@@ -32,13 +32,19 @@ PerUnit = Float[Array, "*batch n_groups"]
 class AbstractUnits(abc.ABC):
     """A layer's unit type: a stateless, hashable strategy.
 
+    Mean-field theory asks for a little more: the other layer's fluctuations act on a unit as a quadratic term K s²/2 in
+    its log weight, so the last three functions are those of a unit with weight ρ(s) e^{xs + Ks²/2} whose field x is set
+    by its mean. K is called the curvature.
+
     Attributes:
         group_size: components of the field that one unit owns; 1 unless a unit has vector states.
         support: the values that a unit takes, in words, for error messages.
+        variance_is_free: whether the variance at a given mean depends on the curvature. With two states it does not.
     """
 
     group_size: ClassVar[int] = 1
     support: ClassVar[str]
+    variance_is_free: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
@@ -72,6 +78,18 @@ class AbstractUnits(abc.ABC):
         For discrete units it is the Shannon entropy in nats; finite on the edge of the support, where its
         derivative -`field_at_mean` is infinite.
         """
+
+    @abc.abstractmethod
+    def variance_at_mean(self, mean: Field, curvature: Field | float = 0.0) -> Field:
+        """Variance of a unit of this mean and curvature; NaN where its weight cannot be normalized."""
+
+    @abc.abstractmethod
+    def third_cumulant_at_mean(self, mean: Field) -> Field:
+        """Third cumulant of a unit of this mean, without curvature."""
+
+    @abc.abstractmethod
+    def fluctuation_entropy(self, mean: Field, curvature: Field) -> PerUnit:
+        """What the curvature adds to the entropy, ½ ∫₀ᴷ variance dK' at fixed mean, one number per unit."""
 
     @abc.abstractmethod
     def log_base_measure(self, states: Field) -> PerUnit:
@@ -137,6 +155,18 @@ class Bernoulli(AbstractUnits):
         """-p log p - (1 - p) log(1 - p)."""
         return entr(mean) + entr(1 - mean)
 
+    def variance_at_mean(self, mean: Field, curvature: Field | float = 0.0) -> Field:
+        """Variance p (1 - p), whatever the curvature."""
+        return mean * (1 - mean)
+
+    def third_cumulant_at_mean(self, mean: Field) -> Field:
+        """Third cumulant p (1 - p) (1 - 2p)."""
+        return mean * (1 - mean) * (1 - 2 * mean)
+
+    def fluctuation_entropy(self, mean: Field, curvature: Field) -> PerUnit:
+        """K p (1 - p) / 2."""
+        return curvature * self.variance_at_mean(mean) / 2
+
     def log_base_measure(self, states: Field) -> PerUnit:
         """Zero: counting measure."""
         return jnp.zeros_like(states)
@@ -189,6 +219,18 @@ class Spin(AbstractUnits):
         """Shannon entropy of the probabilities (1 ± m) / 2."""
         return entr((1 + mean) / 2) + entr((1 - mean) / 2)
 
+    def variance_at_mean(self, mean: Field, curvature: Field | float = 0.0) -> Field:
+        """1 - m², whatever the curvature."""
+        return (1 - mean) * (1 + mean)
+
+    def third_cumulant_at_mean(self, mean: Field) -> Field:
+        """-2 m (1 - m²)."""
+        return -2 * mean * self.variance_at_mean(mean)
+
+    def fluctuation_entropy(self, mean: Field, curvature: Field) -> PerUnit:
+        """K (1 - m²) / 2."""
+        return curvature * self.variance_at_mean(mean) / 2
+
     def log_base_measure(self, states: Field) -> PerUnit:
         """Zero: counting measure."""
         return jnp.zeros_like(states)
@@ -218,6 +260,7 @@ class Gaussian(AbstractUnits):
 
     base_variance: float
     support: ClassVar[str] = "a finite real number"
+    variance_is_free: ClassVar[bool] = True
 
     def __init__(self, variance: float = 1.0):
         object.__setattr__(self, "base_variance", check_positive("variance", variance))
@@ -254,6 +297,18 @@ class Gaussian(AbstractUnits):
         """½ log 2πσ² - m² / 2σ²."""
         return math.log(2 * math.pi * self.base_variance) / 2 - mean**2 / (2 * self.base_variance)
 
+    def variance_at_mean(self, mean: Field, curvature: Field | float = 0.0) -> Field:
+        """1 / (1/σ² - K), whatever the mean; NaN for K ≥ 1/σ²."""
+        return jnp.broadcast_to(self.base_variance / self._remaining_precision(mean, curvature), mean.shape)
+
+    def third_cumulant_at_mean(self, mean: Field) -> Field:
+        """Zero."""
+        return jnp.zeros_like(mean)
+
+    def fluctuation_entropy(self, mean: Field, curvature: Field) -> PerUnit:
+        """-½ log(1 - σ²K); NaN for K ≥ 1/σ²."""
+        return -jnp.log(self._remaining_precision(mean, curvature)) / 2
+
     def log_base_measure(self, states: Field) -> PerUnit:
         """-s² / 2σ²."""
         return -(states**2) / (2 * self.base_variance)
@@ -269,3 +324,8 @@ class Gaussian(AbstractUnits):
     def sample_from_uniform(self, field: Field, uniform: Field) -> Field:
         """σ²x + σ Φ^{-1}(u)."""
         return self.mean(field) + (math.sqrt(self.base_variance) * ndtri(uniform)).astype(field.dtype)
+
+    def _remaining_precision(self, mean: Field, curvature: Field | float) -> Field:
+        """1 - σ²K, the share of the precision that the curvature leaves; NaN unless positive."""
+        remaining = 1 - self.base_variance * jnp.asarray(curvature, mean.dtype)
+        return jnp.where(remaining > 0, remaining, jnp.nan)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import typer
 
 from rbm_jax.cli._compare import compare
+from rbm_jax.cli._fixed_points import fixed_points
+from rbm_jax.cli._methods import compare_training
 from rbm_jax.cli._runs import sample, spectrum, train
 
 __all__ = ["run"]
@@ -17,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Restricted Boltzmann Machines and the physics of how they learn.",
 )
-for _command in (compare, train, sample, spectrum):
+for _command in (compare, compare_training, train, sample, spectrum, fixed_points):
     app.command()(_command)
 
 

@@ -2,32 +2,50 @@
 
 import dataclasses
 import enum
+import functools
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
+from rbm_jax.checkpoint import atomic_write
 from rbm_jax.data import binarize, intensities, load_array, load_digits, load_idx
+from rbm_jax.estimators import cd, emf, exact, pcd
 from rbm_jax.units import AbstractUnits, Bernoulli, Spin
 
 __all__ = [
+    "MODEL",
+    "TRAJECTORY",
     "BatchSize",
     "Data",
     "Dataset",
     "LearningRate",
+    "Method",
     "NChains",
     "NHidden",
     "NSteps",
+    "Order",
     "Out",
+    "Run",
     "Seed",
+    "Source",
     "Threshold",
     "UnitName",
     "Units",
+    "in_run",
     "load_dataset",
+    "load_source",
+    "make_estimator",
     "prepare_folder",
+    "save_source",
 ]
+
+MODEL, TRAJECTORY, SOURCE = "rbm.h5", "trajectory.h5", "data.json"
+"""Files of a run."""
 
 _ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".hdf")
 
@@ -39,6 +57,15 @@ class UnitName(enum.StrEnum):
     SPIN = "spin"
 
 
+class Method(enum.StrEnum):
+    """Estimators of the gradient."""
+
+    PCD = "pcd"
+    CD = "cd"
+    EMF = "emf"
+    EXACT = "exact"
+
+
 _DATA_HELP = (
     "'digits' (scikit-learn's 8x8 images), an IDX file or a folder with MNIST's train-images file, or a .npy, .npz or "
     "HDF5 file of images in [0, 1] or uint8, one a row."
@@ -48,11 +75,13 @@ Threshold = Annotated[float, typer.Option(help="A pixel is on if its intensity i
 Units = Annotated[UnitName, typer.Option(help="Units of both layers: 0/1 or -1/+1.")]
 NHidden = Annotated[int, typer.Option(min=1, help="Hidden units.")]
 NChains = Annotated[int, typer.Option(min=1, help="Persistent Markov chains.")]
-NSteps = Annotated[int, typer.Option(min=1, help="Gibbs sweeps in each update.")]
+NSteps = Annotated[int, typer.Option(min=1, help="Sweeps, Gibbs or mean-field, in each update.")]
+Order = Annotated[int, typer.Option(min=1, max=3, help="Order of mean field: 1 naive, 2 TAP, 3.")]
 LearningRate = Annotated[float, typer.Option(help="Learning rate of plain SGD; time is learning rate x updates.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows of a minibatch [default: all data, at most 2000].")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
 Out = Annotated[Path, typer.Option(help="Folder to write to; made if it is not there.")]
+Run = Annotated[Path, typer.Argument(help="Folder that rbm-jax train wrote.")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +113,65 @@ def load_dataset(source: str, units: UnitName, threshold: float) -> Dataset:
     if units == UnitName.SPIN:
         return Dataset(2 * binary.astype(np.int8) - 1, shape, Spin())
     return Dataset(binary, shape, Bernoulli())
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where a run's data came from, so that a later command can read them again."""
+
+    data: str
+    units: UnitName
+    threshold: float
+
+    def load(self) -> Dataset:
+        """The data set.
+
+        Raises:
+            ValueError, OSError: as `load_dataset`.
+        """
+        return load_dataset(self.data, self.units, self.threshold)
+
+
+def save_source(run: Path, source: Source) -> None:
+    """Write where the data came from into a run's folder; a path is made absolute."""
+    data = source.data if source.data == "digits" else str(Path(source.data).resolve())
+    with atomic_write(run / SOURCE) as path:
+        path.write_text(json.dumps(dataclasses.asdict(dataclasses.replace(source, data=data)), indent=1) + "\n")
+
+
+def load_source(run: Path) -> Source:
+    """Read what `save_source` wrote.
+
+    Raises:
+        ValueError, OSError: no such run, or a damaged file.
+    """
+    path = in_run(run, SOURCE)
+    try:
+        fields = json.loads(path.read_text())
+        return Source(fields["data"], UnitName(fields["units"]), float(fields["threshold"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged or not of rbm-jax train: {error}") from error
+
+
+def in_run(run: Path, name: str) -> Path:
+    """The path of a file in a run's folder.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if not run.is_dir():
+        raise FileNotFoundError(f"there is no run folder {run}; rbm-jax train makes one")
+    return run / name
+
+
+def make_estimator(method: Method, n_steps: int, order: int) -> Callable:
+    """The estimator of a method, with the centered gradient."""
+    return {
+        Method.PCD: functools.partial(pcd, n_steps=n_steps, centered=True),
+        Method.CD: functools.partial(cd, n_steps=n_steps, centered=True),
+        Method.EMF: functools.partial(emf, n_steps=n_steps, order=order, centered=True),
+        Method.EXACT: functools.partial(exact, centered=True),
+    }[method]
 
 
 def prepare_folder(path: Path) -> Path:

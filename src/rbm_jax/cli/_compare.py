@@ -34,6 +34,7 @@ from rbm_jax.cli._common import (
 from rbm_jax.dynamics import (
     Comparison,
     GrowthModes,
+    LearningForce,
     compare_trajectories,
     data_statistics,
     exact_force,
@@ -44,6 +45,7 @@ from rbm_jax.dynamics import (
     linear_bound,
     linear_weights,
     linear_window,
+    mean_field_force,
 )
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.estimators import pcd
@@ -61,11 +63,20 @@ N_SAVES = 80
 MAX_DEFAULT_UPDATES = 20_000
 ENUMERABLE = 12
 """Largest smaller layer for which the exact equations are integrated."""
+N_TAP_STARTS = 30
+TAP_STEP = 0.02
+"""Step of its integration, in growth times of the leading mode."""
+MAX_TAP_SIZE = 20_000_000
+"""Largest n_samples·n_visible·n_hidden for which the TAP closure is integrated unasked."""
 
 Modes = Annotated[int, typer.Option(min=1, help="Leading modes to compare.")]
 NUpdates = Annotated[
     int | None,
     typer.Option(min=1, help="Updates [default: 2.5 times what takes the leading mode out of the linear regime]."),
+]
+Tap = Annotated[
+    bool | None,
+    typer.Option("--tap/--no-tap", help="Integrate the TAP closure [default: where it takes less than a few minutes]."),
 ]
 Centered = Annotated[
     bool, typer.Option("--centered/--plain", help="Centered or plain gradient, for training and theory.")
@@ -83,14 +94,16 @@ def compare(
     modes: Modes = 10,
     units: Units = UnitName.BERNOULLI,
     centered: Centered = True,
+    tap: Tap = None,
     threshold: Threshold = 0.5,
     seed: Seed = 0,
     out: Out = Path("compare"),
 ) -> None:
     """Training by PCD against the continuous-time learning equations.
 
-    Trains an RBM from small random weights, integrates from the same weights the linear theory, the Gaussian closure
-    and, for up to 12 units in the smaller layer, the exact equations, and writes compare.png and compare.h5.
+    Trains an RBM from small random weights, integrates from the same weights the linear theory, the Gaussian closure,
+    the TAP closure and, for up to 12 units in the smaller layer, the exact equations, and writes compare.png and
+    compare.h5.
 
     Example: rbm-jax compare --data digits --n-hidden 64 --out compare
     """
@@ -128,7 +141,7 @@ def compare(
         )
     if training.status != Status.SUCCESS:
         raise ValueError("training diverged (the weights are no longer finite): try a smaller --learning-rate")
-    theories = _integrate_theories(rbm, dataset, statistics, growth, training.ts, centered)
+    theories = _integrate_theories(rbm, dataset, statistics, growth, training.ts, centered, tap)
     save_trajectories(folder / "compare.h5", {"training": training, **theories})
     comparisons = {name: compare_trajectories(training, theory, n_modes=modes) for name, theory in theories.items()}
     _print_table(training, growth, comparisons, learning_rate)
@@ -164,13 +177,24 @@ def _free_energy_gap(data, state: TrainState):
     return visible_free_energy(state.rbm, state.chains).mean() - visible_free_energy(state.rbm, data).mean()
 
 
-def _integrate_theories(rbm, dataset: Dataset, statistics, growth, ts, centered) -> dict[str, Trajectory]:
+def _integrate_theories(rbm, dataset: Dataset, statistics, growth, ts, centered, tap) -> dict[str, Trajectory]:
+    samples = dataset.samples
     theories = {"linear theory": _linear_theory(rbm, growth, ts)}
-    forces = {"Gaussian closure": gaussian_force(statistics, centered=centered)}
+    forces: dict[str, tuple[LearningForce, dict]] = {
+        "Gaussian closure": (gaussian_force(statistics, centered=centered), {})
+    }
+    if tap or (tap is None and len(samples) * rbm.weights.size <= MAX_TAP_SIZE):
+        starts = samples[np.linspace(0, len(samples) - 1, min(N_TAP_STARTS, len(samples))).astype(int)]
+        force = mean_field_force(samples, starts=starts, centered=centered, tol=1e-4, max_steps=200)
+        step = TAP_STEP / float(growth.rates[0]) if growth.rates[0] > 0 else 1.0
+        forces["TAP closure"] = (force, {"step": step, "max_steps": math.ceil(float(ts[-1]) / step) + 1})
+    elif tap is None:
+        typer.echo("note: the TAP closure is left out for data of this size (--tap to integrate it)", err=True)
     if min(rbm.weights.shape) <= ENUMERABLE:
-        forces["exact equations"] = exact_force(dataset.samples, centered=centered)
-    for name, force in forces.items():
-        trajectory = integrate(force, rbm, ts)
+        forces["exact equations"] = (exact_force(samples, centered=centered), {})
+    for name, (force, options) in forces.items():
+        typer.echo(f"integrating the {name}", err=True)
+        trajectory = integrate(force, rbm, ts, **options)
         if trajectory.status != Status.SUCCESS:
             status = Status(int(trajectory.status)).name.lower().replace("_", " ")
             typer.echo(f"warning: integration of the {name} ended early ({status}); its curves stop there", err=True)
@@ -193,7 +217,6 @@ def _print_table(
     window = linear_window(training, growth)
     measured = np.asarray(growth_rates_along(training, growth, window))
     name, best = list(comparisons.items())[-1]
-    linear = comparisons["linear theory"]
     end, leading = float(best.ts[-1]), float(growth.rates[0])
     discrete = _percent(math.log1p(leading * learning_rate) / learning_rate, leading).strip()
     typer.echo(f"\nGrowth rates: slopes of log|u.W| for t <= {float(training.ts[window][-1]):.3g}, and in theory")
@@ -201,19 +224,21 @@ def _print_table(
     typer.echo(f"log(1 + r step)/step: {discrete} for mode 1 here.")
     typer.echo(f"Singular values, by rank, at t = {end:.3g}, of PCD and of the {name};")
     typer.echo("and the time from which on PCD is more than 10 % off each theory.\n")
+    columns = "  ".join(f"{title:>16}" for title in comparisons)
     typer.echo("          growth rate                singular value           10 % off from t =")
-    typer.echo(f"mode  measured   theory   diff.     PCD   theory   diff.  linear theory  {name}")
+    typer.echo(f"mode  measured   theory   diff.     PCD   theory   diff.  {columns}")
     for mode in range(len(best.departure)):
         rate, theory = float(measured[mode]), float(growth.rates[mode])
         value, expected = float(best.discrete_values[-1, mode]), float(best.continuous_values[-1, mode])
+        times = "  ".join(f"{_time(comparison, mode):>16}" for comparison in comparisons.values())
         typer.echo(
             f"{mode + 1:4d} {rate:9.5f} {theory:8.5f} {_percent(rate, theory)} "
-            f"{value:7.3f} {expected:8.3f} {_percent(value, expected)} "
-            f"{_time(linear, mode):>14}  {_time(best, mode)}"
+            f"{value:7.3f} {expected:8.3f} {_percent(value, expected)}  {times}"
         )
     typer.echo(
         "\nThe linear theory ends where weights are no longer small: growth slows as the model's own correlations"
-        "\nbuild up. The Gaussian closure includes them, and ends where units saturate and stop being Gaussian."
+        "\nbuild up. The Gaussian closure includes them, and ends where units saturate and stop being Gaussian. The TAP"
+        "\nclosure goes on with a mixture of the model's fixed points."
     )
     if "exact equations" in comparisons:
         typer.echo("The exact equations have no end: what is left are PCD's finite steps and sampling noise.")

@@ -1,7 +1,5 @@
 """`rbm-jax train`, `sample` and `spectrum`: make a run, and look at one."""
 
-import enum
-import functools
 import math
 from pathlib import Path
 from typing import Annotated
@@ -15,20 +13,27 @@ from rbm_jax._checks import check_positive
 from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write, load_rbm, load_trajectories, save_rbm, save_trajectories
 from rbm_jax.cli._common import (
+    MODEL,
+    TRAJECTORY,
     Data,
     LearningRate,
+    Method,
     NChains,
     NHidden,
     NSteps,
+    Order,
     Out,
+    Run,
     Seed,
+    Source,
     Threshold,
     UnitName,
     Units,
-    load_dataset,
+    in_run,
+    make_estimator,
     prepare_folder,
+    save_source,
 )
-from rbm_jax.estimators import cd, exact, pcd
 from rbm_jax.plotting import plot_images, plot_spectrum
 from rbm_jax.progress import progress_bar
 from rbm_jax.rbm import init_rbm
@@ -39,18 +44,6 @@ from rbm_jax.trajectory import Status, Trajectory
 
 __all__ = ["sample", "spectrum", "train"]
 
-MODEL, TRAJECTORY = "rbm.h5", "trajectory.h5"
-
-
-class Method(enum.StrEnum):
-    """Estimators of the gradient."""
-
-    PCD = "pcd"
-    CD = "cd"
-    EXACT = "exact"
-
-
-Run = Annotated[Path, typer.Argument(help="Folder that rbm-jax train wrote.")]
 NUpdates = Annotated[int, typer.Option(min=1, help="Updates.")]
 MethodOption = Annotated[Method, typer.Option(help="How the model's averages are estimated.")]
 
@@ -59,6 +52,7 @@ def train(
     data: Data = "digits",
     n_hidden: NHidden = 64,
     method: MethodOption = Method.PCD,
+    order: Order = 2,
     n_updates: NUpdates = 5000,
     learning_rate: LearningRate = 0.05,
     n_chains: NChains = 500,
@@ -74,7 +68,8 @@ def train(
     Example: rbm-jax train --data digits --n-hidden 64 --out run
     """
     check_positive("--learning-rate", learning_rate)
-    dataset = load_dataset(data, units, threshold)
+    source = Source(data, units, threshold)
+    dataset = source.load()
     folder = prepare_folder(out)
     key_rbm, key_chains, key_run = jax.random.split(jax.random.key(seed), 3)
     n_samples, n_visible = dataset.samples.shape
@@ -86,11 +81,6 @@ def train(
         hidden_units=dataset.units,
         visible_mean=dataset.samples.mean(0),
     )
-    estimator = {
-        Method.PCD: functools.partial(pcd, n_steps=n_steps, centered=True),
-        Method.CD: functools.partial(cd, n_steps=n_steps, centered=True),
-        Method.EXACT: functools.partial(exact, centered=True),
-    }[method]
     optimizer = optax.sgd(learning_rate)
     state = init_train_state(key_chains, rbm, optimizer, n_chains=n_chains)
     with progress_bar(n_updates, method.value.upper()) as progress:
@@ -98,7 +88,7 @@ def train(
             key_run,
             state,
             dataset.samples,
-            estimator=estimator,
+            estimator=make_estimator(method, n_steps, order),
             optimizer=optimizer,
             n_updates=n_updates,
             batch_size=min(batch_size, n_samples),
@@ -108,6 +98,7 @@ def train(
         )
     if trajectory.status != Status.SUCCESS:
         raise ValueError("training diverged (the weights are no longer finite): try a smaller --learning-rate")
+    save_source(folder, source)
     save_rbm(folder / MODEL, state.rbm, chains=state.chains)
     save_trajectories(folder / TRAJECTORY, {"training": trajectory})
     leading = ", ".join(f"{value:.3g}" for value in svd_modes(state.rbm.weights).values[:5])
@@ -131,7 +122,7 @@ def sample(
 
     Example: rbm-jax sample run --n-samples 100 --out samples.png
     """
-    rbm, chains = load_rbm(_in_run(run, MODEL))
+    rbm, chains = load_rbm(in_run(run, MODEL))
     key_start, key_run = jax.random.split(jax.random.key(seed))
     if chains is None or len(chains) < n_samples:
         chains = init_chains(key_start, rbm, n_samples)
@@ -159,7 +150,7 @@ def spectrum(
 
     Example: rbm-jax spectrum run --modes 10
     """
-    trajectories = load_trajectories(_in_run(run, TRAJECTORY))
+    trajectories = load_trajectories(in_run(run, TRAJECTORY))
     if "training" not in trajectories:
         raise ValueError(f"{run / TRAJECTORY} holds no training, only {sorted(trajectories)}")
     training: Trajectory = trajectories["training"]
@@ -177,9 +168,3 @@ def spectrum(
         leading = " ".join(f"{value:8.4f}" for value in values[time, :modes])
         typer.echo(f"{float(training.ts[time]):8.3g} {temperature:8.3g}  {leading}")
     typer.echo(f"wrote {path}")
-
-
-def _in_run(run: Path, name: str) -> Path:
-    if not run.is_dir():
-        raise FileNotFoundError(f"there is no run folder {run}; rbm-jax train makes one")
-    return run / name

@@ -17,7 +17,6 @@ from rbm_jax.dynamics.forces import (
     exact_force,
     gaussian_force,
     mean_field_force,
-    mean_field_moments,
 )
 from rbm_jax.dynamics.linear import (
     GrowthModes,
@@ -60,7 +59,6 @@ __all__ = [
     "linear_weights",
     "linear_window",
     "mean_field_force",
-    "mean_field_moments",
     "mode_velocity",
     "modes_derivative",
     "rebuild_velocity",

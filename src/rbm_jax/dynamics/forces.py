@@ -9,16 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from rbm_jax._checks import as_configurations, check_sample_weights
+from rbm_jax._checks import as_configurations, check_count, check_order, check_sample_weights
 from rbm_jax._math import normalized_weights
-from rbm_jax._typing import Array, Float, Sample, Weighting
-from rbm_jax.energies import hidden_field, visible_field
+from rbm_jax._typing import Array, ArrayLike, Float, Sample, Shaped, Weighting
 from rbm_jax.exact import exact_moments
 from rbm_jax.gaussian import gaussian_moments
-from rbm_jax.mean_field import solve_mean_field
+from rbm_jax.mean_field import log_state_weights, mean_field_covariance, mean_field_moments, solve_mean_field
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
 from rbm_jax.rbm import RBM
 
@@ -30,7 +30,6 @@ __all__ = [
     "exact_force",
     "gaussian_force",
     "mean_field_force",
-    "mean_field_moments",
 ]
 
 
@@ -116,28 +115,44 @@ def exact_force(data: Sample, *, weights: Weighting = None, centered: bool = Fal
 def mean_field_force(
     data: Sample,
     *,
+    order: int = 2,
+    starts: Shaped[ArrayLike, "n_starts n_visible"] | None = None,
+    linear_response: bool = False,
     weights: Weighting = None,
     centered: bool = False,
-    linear_response: bool = True,
+    tol: float | None = None,
     max_steps: int = 1000,
 ) -> LearningForce:
-    """The learning equations with the model around its naive mean-field fixed point; the data term is exact.
+    """The learning equations with the model as a mixture of its mean-field fixed points; the data term is exact.
+
+    Order 2 is the TAP closure. The moments of each fixed point are the derivatives of its free energy, and distinct
+    ones are weighed by e^{-G}, so that the force is the gradient of the mean-field log-likelihood while the set of
+    fixed points stays. It changes by jumps where one appears: integrate it with equal steps.
 
     Args:
         data: shape (n_samples, n_visible). Values are not checked.
+        order: 1 (naive), 2 (TAP) or 3.
+        starts: visible magnetizations to find fixed points from, shape (n_starts, n_visible), a few dozen data, say.
+            None for the mean of the data alone, which is enough until clusters appear.
+        linear_response: take ⟨vhᵀ⟩ of a fixed point from `mean_field_covariance` instead: more accurate before clusters
+            appear, and what gives order 1 its threshold c = σ_v² for growth; but it repels from phase transitions.
         weights: non-negative sample weights, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
-        linear_response: add the Gaussian fluctuations around the fixed point to ⟨vhᵀ⟩; without them it is
-            m_v m_hᵀ, the gradient of the naive free energy, which has no threshold at c = σ_v².
-        max_steps: sweeps at most for each fixed point, started at the means of the data.
+        tol: largest change in the last sweep of each solution; None as in `solve_mean_field`.
+        max_steps: sweeps at most for each solution. Starts that have not converged by then are left out.
 
     Returns:
-        A force for any pair of unit types. Where the iteration does not converge it is NaN, and `integrate` stops.
+        A force for any pair of unit types. Where no start converges it is NaN, and `integrate` stops.
+
+    Raises:
+        ValueError: shapes that do not fit, or another order.
     """
     data_moments = _data_response(data, weights)
-    data = jnp.asarray(data)
-    start = normalized_weights(weights, len(data), jnp.zeros(()).dtype) @ data
-    return LearningForce(data_moments, _FixedPointMoments(start, linear_response, max_steps), centered)
+    if starts is None:
+        starts = normalized_weights(weights, jnp.shape(data)[0], jnp.zeros(()).dtype)[None] @ jnp.asarray(data)
+    starts = as_configurations("starts", starts, jnp.shape(data)[1], jnp.zeros(()).dtype, ndim=2)
+    options = check_order(order), linear_response, tol, check_count("max_steps", max_steps)
+    return LearningForce(data_moments, _FixedPointMoments(starts, *options), centered)
 
 
 def gaussian_force(
@@ -170,36 +185,6 @@ def gaussian_force(
     return LearningForce(response, model, centered)
 
 
-def mean_field_moments(
-    rbm: RBM,
-    init: Float[Array, " n_visible"] | None = None,
-    *,
-    linear_response: bool = True,
-    max_steps: int = 1000,
-) -> Moments:
-    """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the model at its naive mean-field fixed point.
-
-    Args:
-        rbm: any pair of unit types.
-        init: visible magnetizations to start from; None for those of the uncoupled layer.
-        linear_response: add the covariance (Σ_v^{-1} - W Σ_h Wᵀ)^{-1} W Σ_h, with the units' variances at the fixed
-            point.
-        max_steps: sweeps at most.
-
-    Returns:
-        The moments; NaN if the iteration does not converge.
-    """
-    solution = solve_mean_field(rbm, init=init, max_steps=max_steps)
-    visible, hidden = (jnp.where(solution.converged, m, jnp.nan) for m in (solution.visible, solution.hidden))
-    product = visible[:, None] * hidden
-    if linear_response:
-        visible_variance = rbm.visible_units.variance(visible_field(rbm, hidden))
-        hidden_variance = rbm.hidden_units.variance(hidden_field(rbm, visible))
-        unbiased = _with_biases(rbm, jnp.zeros_like(visible), jnp.zeros_like(hidden))
-        product = product + gaussian_moments(unbiased, visible_variance, hidden_variance).product
-    return Moments(visible, hidden, product)
-
-
 def _data_response(data: Sample, weights: Weighting) -> Callable[[RBM], Moments]:
     check_sample_weights(weights, jnp.shape(data)[0])
     weights = None if weights is None else jnp.asarray(weights)
@@ -211,15 +196,25 @@ def _conditional_moments(data, weights, rbm: RBM) -> Moments:
 
 
 class _FixedPointMoments(eqx.Module):
-    """`mean_field_moments` from a given start, with its options static."""
+    """Moments of the mixture of fixed points that are found from given starts."""
 
-    start: Float[Array, " n_visible"]
+    starts: Float[Array, "n_starts n_visible"]
+    order: int = eqx.field(static=True)
     linear_response: bool = eqx.field(static=True)
+    tol: float | None = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
 
     def __call__(self, rbm: RBM) -> Moments:
-        start = self.start.astype(rbm.dtype)
-        return mean_field_moments(rbm, start, linear_response=self.linear_response, max_steps=self.max_steps)
+        starts = self.starts.astype(rbm.dtype)
+        solution = solve_mean_field(rbm, init=starts, order=self.order, tol=self.tol, max_steps=self.max_steps)
+        visible, hidden = solution.visible, solution.hidden
+        share = jax.nn.softmax(log_state_weights(solution.free_energy, visible, solution.converged))
+        moments = mean_field_moments(rbm, visible, hidden, order=self.order, weights=share)
+        if not self.linear_response:
+            return moments
+        covariance = mean_field_covariance(rbm, visible, hidden, order=self.order)
+        cross = jnp.tensordot(share, covariance, 1)[: rbm.n_visible, rbm.n_visible :]
+        return moments._replace(product=(share[:, None] * visible).T @ hidden + cross)
 
 
 def _reference(statistics: DataStatistics, rbm: RBM):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._checks import check_count, check_finite, is_concrete
+from rbm_jax._checks import check_count, check_finite, check_positive, is_concrete
 from rbm_jax._typing import ArrayLike, Float
 from rbm_jax.rbm import RBM
 from rbm_jax.trajectory import Status, Trajectory, finite_status
@@ -25,9 +25,10 @@ def integrate(
     solver: diffrax.AbstractSolver | None = None,
     rtol: float | None = None,
     atol: float | None = None,
+    step: float | None = None,
     max_steps: int = 4096,
 ) -> Trajectory:
-    """Integrate d(rbm)/dt = force(t, rbm, args) with adaptive steps.
+    """Integrate d(rbm)/dt = force(t, rbm, args), with adaptive steps or equal ones.
 
     Args:
         force: such as `exact_force(data)`; any function (t, rbm, args) -> RBM-shaped time derivative. A force that is a
@@ -35,9 +36,11 @@ def integrate(
         rbm: the state at ts[0].
         ts: increasing times, at least two; the RBM is kept at each.
         args: handed to the force.
-        solver: an adaptive diffrax solver, `diffrax.Tsit5()` by default.
+        solver: a diffrax solver; None for `diffrax.Tsit5()`, or `diffrax.Heun()` with equal steps.
         rtol: relative tolerance of a step; None for 1e-4 in float32 and 1e-7 in float64.
         atol: absolute tolerance of a step, to be well below the initial weights; None for a hundredth of rtol.
+        step: length of equal steps, for a force with jumps, at which adaptive steps would become tiny; rtol and atol
+            are then not used. None for adaptive steps.
         max_steps: solver steps at most.
 
     Returns:
@@ -63,13 +66,18 @@ def integrate(
     ts = jnp.asarray(ts).astype(rbm.dtype)
     if rtol is None:
         rtol = 1e-7 if jnp.finfo(rbm.dtype).bits == 64 else 1e-4
-    controller = diffrax.PIDController(rtol=rtol, atol=rtol / 100 if atol is None else atol)
+    if step is None:
+        controller = diffrax.PIDController(rtol=rtol, atol=rtol / 100 if atol is None else atol)
+        default_solver = diffrax.Tsit5()
+    else:
+        controller, step = diffrax.ConstantStepSize(), check_positive("step", step)
+        default_solver = diffrax.Heun()
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(force),
-        diffrax.Tsit5() if solver is None else solver,
+        default_solver if solver is None else solver,
         t0=ts[0],
         t1=ts[-1],
-        dt0=None,
+        dt0=step,
         y0=rbm,
         args=args,
         saveat=diffrax.SaveAt(ts=ts),

@@ -1,6 +1,34 @@
 """Mean-field theory: variational free energies and their fixed points."""
 
-from rbm_jax.mean_field.free_energy import mean_field_free_energy
+from rbm_jax.mean_field.clustering import (
+    FixedPoints,
+    find_fixed_points,
+    fixed_point_tree,
+    log_state_weights,
+    log_z_mean_field,
+)
+from rbm_jax.mean_field.free_energy import (
+    mean_field_covariance,
+    mean_field_free_energy,
+    mean_field_hessian,
+    mean_field_moments,
+    mean_field_stability,
+    quadratic_free_energy,
+)
 from rbm_jax.mean_field.solve import MeanFieldSolution, solve_mean_field
 
-__all__ = ["MeanFieldSolution", "mean_field_free_energy", "solve_mean_field"]
+__all__ = [
+    "FixedPoints",
+    "MeanFieldSolution",
+    "find_fixed_points",
+    "fixed_point_tree",
+    "log_state_weights",
+    "log_z_mean_field",
+    "mean_field_covariance",
+    "mean_field_free_energy",
+    "mean_field_hessian",
+    "mean_field_moments",
+    "mean_field_stability",
+    "quadratic_free_energy",
+    "solve_mean_field",
+]

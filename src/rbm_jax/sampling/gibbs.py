@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import as_configurations, check_count
+from rbm_jax._checks import as_configurations, check_count, check_mask
 from rbm_jax._random import Counter, Words, key_words, uniform
 from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
 from rbm_jax.energies import HiddenStates, VisibleStates, hidden_field, visible_field
@@ -101,8 +101,7 @@ def sample_gibbs(
     """
     n_steps = check_count("n_steps", n_steps, minimum=0)
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
-    if clamp_mask is not None:
-        clamp_mask = _check_mask(clamp_mask, v.shape)
+    clamp_mask = check_mask("clamp_mask", clamp_mask, v.shape)
     compute_dtype = _check_compute_dtype(rbm, compute_dtype)
     return _run_sweeps(key_words(key), rbm, v, clamp_mask, n_steps=n_steps, compute_dtype=compute_dtype)
 
@@ -143,16 +142,6 @@ def _sweep(words: Words, step: Counter, rbm: RBM, matrices, v):
 
     h = half_step(2 * step, rbm.hidden_units, v, matrices[0], rbm.hidden_bias)
     return half_step(2 * step + 1, rbm.visible_units, h, matrices[1], rbm.visible_bias)
-
-
-def _check_mask(clamp_mask, shape: tuple[int, ...]) -> Array:
-    mask = jnp.asarray(clamp_mask)
-    if mask.dtype != jnp.bool_:
-        raise TypeError(f"clamp_mask must be boolean, True where a unit is clamped, got dtype {mask.dtype}")
-    try:
-        return jnp.broadcast_to(mask, shape)
-    except ValueError as error:
-        raise ValueError(f"clamp_mask must broadcast to the shape {shape} of v, got {mask.shape}") from error
 
 
 def _check_compute_dtype(rbm: RBM, compute_dtype) -> jnp.dtype:

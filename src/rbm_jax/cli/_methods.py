@@ -1,0 +1,185 @@
+"""`rbm-jax compare-training`: does what an RBM learns depend on how the model's averages are estimated?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import typer
+
+from rbm_jax._checks import check_positive
+from rbm_jax._optional import require
+from rbm_jax.checkpoint import atomic_write, save_trajectories
+from rbm_jax.cli._common import (
+    Data,
+    Dataset,
+    LearningRate,
+    Method,
+    NChains,
+    NHidden,
+    NSteps,
+    Out,
+    Seed,
+    Threshold,
+    UnitName,
+    Units,
+    load_dataset,
+    make_estimator,
+    prepare_folder,
+)
+from rbm_jax.dynamics import Comparison, compare_trajectories
+from rbm_jax.energies import visible_free_energy
+from rbm_jax.exact import exact_log_likelihood
+from rbm_jax.mean_field import log_z_mean_field
+from rbm_jax.plotting import plot_comparison, plot_quantity
+from rbm_jax.progress import progress_bar
+from rbm_jax.pseudolikelihood import pseudo_log_likelihood
+from rbm_jax.rbm import RBM, init_rbm
+from rbm_jax.spectral import effective_temperature, svd_modes
+from rbm_jax.training import fit, init_train_state
+from rbm_jax.trajectory import Status, Trajectory
+
+__all__ = ["compare_training"]
+
+N_SAVES = 40
+ENUMERABLE = 16
+"""Largest smaller layer for which the log-likelihood is exact."""
+MAX_SAMPLES = 2000
+"""Data at which likelihoods are evaluated."""
+REFERENCE, AGAIN = "PCD", "PCD again"
+
+
+def compare_training(
+    data: Data = "digits",
+    n_hidden: NHidden = 12,
+    n_updates: Annotated[int, typer.Option(min=10, help="Updates.")] = 6000,
+    learning_rate: LearningRate = 0.05,
+    n_chains: NChains = 500,
+    n_steps: NSteps = 5,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a minibatch.")] = 500,
+    modes: Annotated[int, typer.Option(min=1, help="Leading modes to compare.")] = 5,
+    units: Units = UnitName.BERNOULLI,
+    threshold: Threshold = 0.5,
+    seed: Seed = 0,
+    out: Out = Path("compare-training"),
+) -> None:
+    """Training by PCD and by extended mean field of orders 1, 2 and 3, from the same start on the same minibatches.
+
+    PCD runs a second time with other random numbers, to show what difference chance makes. Writes compare-training.png
+    and compare-training.h5.
+
+    Example: rbm-jax compare-training --data digits --n-hidden 12
+    """
+    check_positive("--learning-rate", learning_rate)
+    dataset = load_dataset(data, units, threshold)
+    folder = prepare_folder(out)
+    n_samples, n_visible = dataset.samples.shape
+    key_rbm, key_chains, key_run, key_again = jax.random.split(jax.random.key(seed), 4)
+    options = {"visible_units": dataset.units, "hidden_units": dataset.units, "visible_mean": dataset.samples.mean(0)}
+    rbm = init_rbm(key_rbm, n_visible, n_hidden, **options)
+    optimizer = optax.sgd(learning_rate)
+    runs = {
+        REFERENCE: (make_estimator(Method.PCD, n_steps, 2), key_run),
+        AGAIN: (make_estimator(Method.PCD, n_steps, 2), key_again),
+        **{f"EMF-{order}": (make_estimator(Method.EMF, n_steps, order), key_run) for order in (1, 2, 3)},
+    }
+    trajectories = {}
+    for name, (estimator, key) in runs.items():
+        state = init_train_state(key_chains, rbm, optimizer, n_chains=n_chains)
+        with progress_bar(n_updates, name) as progress:
+            _, trajectories[name] = fit(
+                key,
+                state,
+                dataset.samples,
+                estimator=estimator,
+                optimizer=optimizer,
+                n_updates=n_updates,
+                batch_size=min(batch_size, n_samples),
+                save_at=np.unique(np.append(0, np.geomspace(max(1, n_updates / 500), n_updates, N_SAVES).astype(int))),
+                time_step=learning_rate,
+                progress=progress,
+            )
+        if trajectories[name].status != Status.SUCCESS:
+            raise ValueError(f"training by {name} diverged: try a smaller --learning-rate")
+    save_trajectories(folder / "compare-training.h5", trajectories)
+    quality = {name: _Quality(path, dataset) for name, path in trajectories.items()}
+    reference = trajectories[REFERENCE]
+    comparisons = {
+        name: compare_trajectories(path, reference, n_modes=modes)
+        for name, path in trajectories.items()
+        if name != REFERENCE
+    }
+    _print_tables(reference.ts, comparisons, quality)
+    with atomic_write(folder / "compare-training.png") as path:
+        _draw(path, trajectories, quality, modes)
+    typer.echo(f"wrote {folder / 'compare-training.png'} and {folder / 'compare-training.h5'}")
+
+
+class _Quality:
+    """Measures of the RBMs along a training, in nats per sample but for the temperature."""
+
+    def __init__(self, path: Trajectory, dataset: Dataset):
+        rows = np.linspace(0, len(dataset.samples) - 1, min(MAX_SAMPLES, len(dataset.samples))).astype(int)
+        data = jnp.asarray(dataset.samples[rows])
+        self.is_exact = min(path.rbms.weights.shape[1:]) <= ENUMERABLE
+        likelihood = exact_log_likelihood if self.is_exact else _tap_log_likelihood
+        one_by_one = lambda function: np.asarray(jax.lax.map(lambda rbm: function(rbm, data), path.rbms))  # noqa: E731
+        self.pseudo = one_by_one(pseudo_log_likelihood)
+        self.likelihood = one_by_one(likelihood)
+        self.temperature = np.asarray(jax.vmap(effective_temperature)(path.rbms.weights))
+
+
+def _tap_log_likelihood(rbm: RBM, data) -> jax.Array:
+    """Log-likelihood with log Z from the TAP fixed points that are found from the data."""
+    return -visible_free_energy(rbm, data).mean() - log_z_mean_field(rbm, init=data[:200])
+
+
+def _print_tables(ts, comparisons: dict[str, Comparison], quality: dict[str, _Quality]) -> None:
+    n_modes = next(iter(comparisons.values())).departure.shape[0]
+    head = "".join(f"{name:>12}" for name in comparisons)
+    typer.echo(f"\nLargest relative difference to PCD of the {n_modes} leading singular values, and likelihoods.\n")
+    which = "exact" if quality[REFERENCE].is_exact else "TAP estimate"
+    typer.echo(f"       t{head}   log-likelihood ({which}): {', '.join(quality)}")
+    for time in np.unique(np.linspace(0, len(ts) - 1, 13).astype(int)):
+        values = "".join(f"{np.abs(each.deviation[time]).max():12.1%}" for each in comparisons.values())
+        likelihoods = "".join(f"{each.likelihood[time]:10.2f}" for each in quality.values())
+        typer.echo(f"{float(ts[time]):8.3g}{values}   {likelihoods}")
+    typer.echo("\nFirst time at which a singular value is more than 10 % away from PCD's.\n")
+    typer.echo(f"    mode{head}")
+    for mode in range(n_modes):
+        typer.echo(f"{mode + 1:8d}" + "".join(f"{_first_time(each, mode):>12}" for each in comparisons.values()))
+    typer.echo("")
+
+
+def _first_time(comparison: Comparison, mode: int) -> str:
+    apart = np.abs(comparison.deviation[:, mode]) > 0.1
+    return f"{float(comparison.ts[apart.argmax()]):.3g}" if apart.any() else "never"
+
+
+def _draw(path: Path, trajectories: dict[str, Trajectory], quality: dict[str, _Quality], n_modes: int) -> None:
+    figure = require("matplotlib.figure").Figure(figsize=(10, 7.5), layout="constrained")
+    axes = figure.subplots(2, 2)
+    later = slice(1, None)  # the start has no place on a logarithmic axis
+    values = {
+        name: (path.ts[later], np.asarray(jax.vmap(svd_modes)(path.rbms.weights).values)[later])
+        for name, path in trajectories.items()
+        if name != AGAIN
+    }
+    ts, reference = values.pop(REFERENCE)
+    plot_comparison(ts, reference, values, training=REFERENCE, n_modes=n_modes, ax=axes[0, 0])
+    is_exact = quality[REFERENCE].is_exact
+    panels = {
+        "pseudo-log-likelihood per sample (nats)": ("pseudo", axes[0, 1]),
+        f"log-likelihood per sample (nats{'' if is_exact else ', TAP estimate'})": ("likelihood", axes[1, 0]),
+        r"effective temperature $1/\mathrm{Var}(W)$": ("temperature", axes[1, 1]),
+    }
+    for label, (attribute, ax) in panels.items():
+        curves = {name: (ts, getattr(each, attribute)[later]) for name, each in quality.items()}
+        points = {name: curves.pop(name) for name in (REFERENCE, AGAIN)}
+        plot_quantity(points, curves, label=label, ax=ax)
+    axes[1, 1].set_yscale("log")
+    for ax in axes.flat:
+        ax.set_xscale("log")
+    figure.savefig(path, dpi=160, format="png")

@@ -1,0 +1,254 @@
+"""Fixed points of the mean-field equations as clusters of the data, and as the states of the model.
+
+After training, data flow to many fixed points, which stand for clusters (Decelle, Fissore & Furtlehner 2018; Decelle,
+Rosset & Seoane 2023 for the tree).
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy.special import logsumexp
+
+from rbm_jax._checks import as_configurations, check_finite, check_positive, check_same_length
+from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Int, Sample, Shaped
+from rbm_jax.mean_field.free_energy import mean_field_stability
+from rbm_jax.mean_field.solve import solve_mean_field
+from rbm_jax.rbm import RBM
+from rbm_jax.spectral import svd_modes
+
+__all__ = ["FixedPoints", "find_fixed_points", "fixed_point_tree", "log_state_weights", "log_z_mean_field"]
+
+
+class FixedPoints(eqx.Module):
+    """Distinct fixed points that were found from data, the largest basin first.
+
+    Attributes:
+        visible: centroids m_v, shape (n_points, n_visible).
+        hidden: m_h, shape (n_points, n_hidden).
+        free_energy: `mean_field_free_energy` of each, shape (n_points,).
+        sizes: number of data in each basin, shape (n_points,).
+        labels: the fixed point that each datum flows to; -1 for none, shape (n_samples,).
+        converged: whether the iteration from each datum converged, shape (n_samples,).
+        tolerance: end points whose visible magnetizations differ by less, in root mean square, count as one.
+    """
+
+    visible: Float[Array, "n_points n_visible"]
+    hidden: Float[Array, "n_points n_hidden"]
+    free_energy: Float[Array, " n_points"]
+    sizes: Int[Array, " n_points"]
+    labels: Int[Array, " n_samples"]
+    converged: Shaped[Array, " n_samples"]
+    tolerance: float = eqx.field(static=True)
+
+
+def find_fixed_points(
+    rbm: RBM,
+    data: Sample,
+    *,
+    order: int = 2,
+    damping: FloatLike = 0.0,
+    tol: FloatLike | None = None,
+    max_steps: int = 1000,
+    merge_tol: float = 1e-2,
+    stable_only: bool = False,
+) -> FixedPoints:
+    """Cluster data by the fixed point that the mean-field iteration started at each datum ends in.
+
+    The result has as many points as there are, so it cannot be under `jit` or `vmap`.
+
+    Args:
+        rbm: any pair of unit types.
+        data: shape (n_samples, n_visible).
+        order: of the equations; see `solve_mean_field`, also for the next three.
+        damping: share of the old value in a step.
+        tol: largest change in the last sweep.
+        max_steps: sweeps at most. A start that has not converged by then belongs to no cluster.
+        merge_tol: largest root mean square distance, over visible units, of end points that count as one. Should be
+            well above `tol`, since slow directions end that much short of the fixed point.
+        stable_only: leave out points at which `mean_field_stability` is negative; their data belong to no cluster. The
+            iteration ends in such a point only from a start of exact symmetry.
+
+    Raises:
+        ValueError: arguments that do not fit, or data with NaN.
+
+    Example:
+        >>> import jax
+        >>> from rbm_jax import init_rbm
+        >>> from rbm_jax.data import bars_and_stripes
+        >>> from rbm_jax.mean_field import find_fixed_points
+        >>> rbm = init_rbm(jax.random.key(0), 16, 8)
+        >>> find_fixed_points(rbm, bars_and_stripes(4)).sizes
+        Array([30], dtype=int32)
+    """
+    data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
+    if len(data) == 0:
+        raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
+    check_finite("data", data)
+    merge_tol = check_positive("merge_tol", merge_tol)
+    padding = [(0, 2 ** math.ceil(math.log2(len(data))) - len(data)), (0, 0)]  # few shapes, so few compilations
+    starts = jnp.pad(data, padding, mode="edge")
+    solution = solve_mean_field(rbm, init=starts, order=order, damping=damping, tol=tol, max_steps=max_steps)
+    solution = jax.tree.map(lambda leaf: leaf[: len(data)], solution)
+    labels = _merge(np.asarray(solution.visible), np.asarray(solution.converged), merge_tol)
+    if stable_only and labels.max() >= 0:
+        first = np.array([np.argmax(labels == label) for label in range(labels.max() + 1)])
+        stability = mean_field_stability(rbm, solution.visible[first], solution.hidden[first], order=order)
+        labels = _relabel(np.where(np.append(stability < 0, False)[labels], -1, labels))
+    sizes = np.bincount(labels[labels >= 0])
+    first = np.array([np.argmax(labels == label) for label in range(len(sizes))], int)
+    return FixedPoints(
+        solution.visible[first],
+        solution.hidden[first],
+        solution.free_energy[first],
+        jnp.asarray(sizes, jnp.int32),
+        jnp.asarray(labels, jnp.int32),
+        solution.converged,
+        merge_tol,
+    )
+
+
+def fixed_point_tree(rbms: Sequence[RBM], data: Sample, **options: Any) -> list[FixedPoints]:
+    """How clusters split as training goes on: the fixed points of the last RBM, followed back through the earlier ones.
+
+    Fixed points of each RBM are the starts for the one before it, where some end in the same point. So the clusters are
+    nested, and the labels of all times together are a tree whose root is at the start of the training.
+
+    Args:
+        rbms: one RBM for each time, the earliest first.
+        data: shape (n_samples, n_visible); the starts for the last RBM.
+        **options: of `find_fixed_points`.
+
+    Returns:
+        One `FixedPoints` for each RBM, in the same order. `sizes`, `labels` and `converged` count and index data.
+
+    Raises:
+        ValueError: no RBM, or arguments that do not fit.
+    """
+    if len(rbms) == 0:
+        raise ValueError("rbms must hold at least one RBM, got none")
+    points = find_fixed_points(rbms[-1], data, **options)
+    tree = [points]
+    for rbm in reversed(rbms[:-1]):
+        if len(points.visible):
+            points = _pull_back(find_fixed_points(rbm, points.visible, **options), points)
+        tree.append(points)
+    return tree[::-1]
+
+
+def log_z_mean_field(
+    rbm: RBM,
+    *,
+    init: Shaped[ArrayLike, "n_starts n_visible"] | None = None,
+    order: int = 2,
+    damping: FloatLike = 0.0,
+    tol: FloatLike | None = None,
+    max_steps: int = 1000,
+    merge_tol: float = 1e-2,
+) -> Float[Array, ""]:
+    """Mean-field estimate of log Z, log Σ_k e^{-G_k} over the distinct fixed points k that are found.
+
+    Differentiable, with the set of fixed points held constant.
+
+    Args:
+        rbm: any pair of unit types.
+        init: visible magnetizations to start from, shape (n_starts, n_visible): data, say. None for both ends of every
+            singular mode, the visible layer in the field of a hidden layer polarized along ±v_α.
+        order: of the equations; see `solve_mean_field`, also for the next three.
+        damping: share of the old value in a step.
+        tol: largest change in the last sweep.
+        max_steps: sweeps at most.
+        merge_tol: largest root mean square distance of end points that count as one.
+
+    Returns:
+        A scalar; starts that do not converge are left out, and it is NaN if none does.
+
+    Raises:
+        ValueError: arguments that do not fit.
+    """
+    merge_tol = check_positive("merge_tol", merge_tol)
+    start = _polarized(lax.stop_gradient(rbm)) if init is None else init
+    start = as_configurations("init", start, rbm.n_visible, rbm.dtype, ndim=2)
+    solution = solve_mean_field(rbm, init=start, order=order, damping=damping, tol=tol, max_steps=max_steps)
+    visible = lax.stop_gradient(solution.visible)
+    log_weights = log_state_weights(solution.free_energy, visible, solution.converged, merge_tol=merge_tol)
+    return jnp.where(solution.converged.any(), logsumexp(log_weights), jnp.nan)
+
+
+def log_state_weights(
+    free_energy: Float[Array, " n_points"],
+    visible: Float[Array, "n_points n_visible"],
+    converged: Shaped[Array, " n_points"] | None = None,
+    *,
+    merge_tol: FloatLike = 1e-2,
+) -> Float[Array, " n_points"]:
+    """Logarithms of e^{-G_k} / n_k, with n_k the number of points that are the same as point k.
+
+    Their sum of exponentials counts each distinct state once, and their softmax weighs averages over states so. Unlike
+    `find_fixed_points` it can be under `jit` and `vmap`.
+
+    Args:
+        free_energy: G_k, shape (n_points,).
+        visible: visible magnetizations, shape (n_points, n_visible).
+        converged: False for points to leave out, shape (n_points,); their value is -inf.
+        merge_tol: largest root mean square distance of points that are the same.
+
+    Raises:
+        ValueError: different numbers of points.
+    """
+    check_same_length(free_energy=free_energy, visible=visible)
+    taken = jnp.ones(free_energy.shape, bool) if converged is None else converged
+    centered = visible - visible[0]  # differences of large numbers would lose digits
+    squares = (centered**2).mean(-1)
+    distance = squares[:, None] + squares - 2 * centered @ centered.T / visible.shape[-1]
+    n_same = ((distance < merge_tol**2) & taken).sum(1)
+    return jnp.where(taken, -free_energy - jnp.log(jnp.maximum(n_same, 1)), -jnp.inf)
+
+
+def _polarized(rbm: RBM) -> Array:
+    modes = svd_modes(rbm.weights)
+    field = jnp.sqrt(rbm.n_hidden) * (modes.left * modes.values).T
+    return rbm.visible_units.mean(rbm.visible_bias + jnp.concatenate([field, -field]))
+
+
+def _merge(points: np.ndarray, converged: np.ndarray, tolerance: float) -> np.ndarray:
+    """Label each row by the first of those left within the tolerance, the largest group 0; -1 if not converged."""
+    labels = np.full(len(points), -1)
+    left = np.flatnonzero(converged)
+    for label in range(len(left)):
+        if not len(left):
+            break
+        same = ((points[left] - points[left[0]]) ** 2).mean(1) < tolerance**2
+        labels[left[same]] = label
+        left = left[~same]
+    return _relabel(labels)
+
+
+def _relabel(labels: np.ndarray) -> np.ndarray:
+    """Number the groups by decreasing size, the earlier first where sizes are equal."""
+    kept, sizes = np.unique(labels[labels >= 0], return_counts=True)
+    new = np.full(labels.max() + 2, -1)
+    new[kept[np.argsort(-sizes, kind="stable")]] = np.arange(len(kept))
+    return new[labels]
+
+
+def _pull_back(parents: FixedPoints, children: FixedPoints) -> FixedPoints:
+    """Parents found from their children, with sizes and labels that refer to the children's data."""
+    labels = np.append(parents.labels, -1)[np.asarray(children.labels)]
+    order = np.argsort(-np.bincount(labels[labels >= 0], minlength=len(parents.sizes)), kind="stable")
+    rank = np.append(np.argsort(order), -1)[labels]
+    return dataclasses.replace(
+        parents,
+        visible=parents.visible[order],
+        hidden=parents.hidden[order],
+        free_energy=parents.free_energy[order],
+        sizes=jnp.asarray(np.bincount(rank[rank >= 0], minlength=len(order)), jnp.int32),
+        labels=jnp.asarray(rank, jnp.int32),
+        converged=jnp.asarray(labels >= 0),
+    )
