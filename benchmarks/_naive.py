@@ -1,13 +1,17 @@
-"""What one would write first in JAX: `jax.random.bernoulli` of a sigmoid, a key split at every step, autodiff."""
+"""What one would write first in JAX: `jax.random.bernoulli` of a sigmoid, a key split at every step, autodiff.
+
+For mean field: a `while_loop` over the whole batch.
+"""
 
 import functools
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from rbm_jax import RBM
 
-__all__ = ["naive_pcd", "naive_sweeps"]
+__all__ = ["naive_pcd", "naive_sweeps", "naive_tap"]
 
 
 def _sweep(rbm: RBM, v, key):
@@ -41,3 +45,19 @@ def naive_pcd(key, rbm: RBM, v, data, *, n_updates: int, n_steps: int, batch_siz
         return (jax.tree.map(lambda leaf, slope: leaf - learning_rate * slope, rbm, gradient), v), None
 
     return lax.scan(update, (rbm, v), jax.random.split(key, n_updates))[0]
+
+
+@functools.partial(jax.jit, static_argnames="max_steps")
+def naive_tap(rbm: RBM, v, *, tol: float, max_steps: int):
+    """Iterate the TAP equations of ±1 units until the largest change over the batch is below `tol`."""
+    w, squares = rbm.weights, rbm.weights**2
+
+    def sweep(carry):
+        step, v, h, _ = carry
+        new_h = jnp.tanh(v @ w + rbm.hidden_bias - h * ((1 - v**2) @ squares))
+        new_v = jnp.tanh(new_h @ w.T + rbm.visible_bias - v * ((1 - new_h**2) @ squares.T))
+        change = jnp.maximum(jnp.abs(new_v - v).max(), jnp.abs(new_h - h).max())
+        return step + 1, new_v, new_h, change
+
+    start = (0, v, jnp.tanh(v @ w + rbm.hidden_bias), jnp.inf)
+    return lax.while_loop(lambda carry: (carry[3] > tol) & (carry[0] < max_steps), sweep, start)[1:3]

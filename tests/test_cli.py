@@ -1,6 +1,7 @@
 """The command line on real arguments: what it writes, and how it says no."""
 
 import gzip
+import json
 import os
 import signal
 import struct
@@ -33,7 +34,8 @@ def trained(tmp_path_factory):
 def test_compare_writes_picture_trajectories_and_table(tmp_path, capsys, options):
     assert run(["compare", *FAST, *options, "--modes", "3", "--out", str(tmp_path)]) == 0
     assert is_png(tmp_path / "compare.png")
-    names = {"training", "linear theory", "Gaussian closure"} | ({"exact equations"} if not options else set())
+    names = {"training", "linear theory", "Gaussian closure", "TAP closure"}
+    names |= {"exact equations"} if not options else set()
     trajectories = load_trajectories(tmp_path / "compare.h5")
     assert set(trajectories) == names
     for trajectory in trajectories.values():
@@ -58,10 +60,54 @@ def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):
     assert "T_eff" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("method", ["cd", "exact"])
+@pytest.mark.parametrize("method", [["cd"], ["exact"], ["emf"], ["emf", "--order", "1"]], ids=" ".join)
 def test_every_method_trains(tmp_path, method):
-    assert run(["train", *FAST, "--method", method, "--out", str(tmp_path)]) == 0
+    assert run(["train", *FAST, "--method", *method, "--out", str(tmp_path)]) == 0
     assert (tmp_path / "trajectory.h5").is_file()
+
+
+def test_tap_closure_can_be_left_out(tmp_path):
+    assert run(["compare", *FAST, "--no-tap", "--out", str(tmp_path)]) == 0
+    assert "TAP closure" not in load_trajectories(tmp_path / "compare.h5")
+
+
+def test_compare_training_writes_picture_trajectories_and_tables(tmp_path, capsys):
+    fast = ["--n-hidden", "4", "--n-chains", "20", "--n-updates", "12", "--n-steps", "1", "--modes", "3"]
+    assert run(["compare-training", *fast, "--out", str(tmp_path)]) == 0
+    assert is_png(tmp_path / "compare-training.png")
+    trajectories = load_trajectories(tmp_path / "compare-training.h5")
+    assert set(trajectories) == {"PCD", "PCD again", "EMF-1", "EMF-2", "EMF-3"}
+    starts = np.stack([trajectory.rbms.weights[0] for trajectory in trajectories.values()])
+    assert (starts == starts[0]).all()
+    output = capsys.readouterr().out
+    assert "log-likelihood (exact)" in output
+    last_table = output.split("more than 10 % away")[1]
+    assert [line.split()[0] for line in last_table.splitlines() if line.strip()[:1].isdigit()] == ["1", "2", "3"]
+
+
+def test_fixed_points_of_a_run_are_drawn_and_kept(trained, tmp_path, capsys):
+    picture = tmp_path / "points.png"
+    options = ["--n-samples", "40", "--n-times", "3", "--out", str(picture)]
+    assert run(["fixed-points", str(trained), *options]) == 0
+    assert is_png(picture)
+    results = np.load(tmp_path / "points.npz")
+    # an RBM that has hardly learned has one fixed point, to which all data flow
+    assert results["n_points"].tolist() == [1, 1, 1]
+    assert results["sizes"].tolist() == [40]
+    assert results["visible"].shape == (1, 64)
+    assert results["tree_labels"].shape == (3, 40)
+    assert "closer than 0.01" in capsys.readouterr().out
+
+
+def test_fixed_points_need_the_data_of_the_run(trained, tmp_path, capsys):
+    for content, named in ((None, "data.json"), ("{", "damaged"), (json.dumps({"data": "gone"}), "damaged")):
+        folder = tmp_path / named / str(content is None)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "trajectory.h5").write_bytes((trained / "trajectory.h5").read_bytes())
+        if content is not None:
+            (folder / "data.json").write_text(content)
+        assert run(["fixed-points", str(folder)]) == 2
+        assert named in capsys.readouterr().err
 
 
 def test_folder_of_mnist_format_and_array_files_are_read(tmp_path):
@@ -112,6 +158,9 @@ def bad_command_lines(folder):
         "a file where a folder goes": (["train", "--out", str(text)], "text.npy"),
         "no run": (["sample", str(folder / "run")], "no run folder"),
         "a folder that is no run": (["spectrum", str(empty)], "trajectory.h5"),
+        "no run to find fixed points of": (["fixed-points", str(folder / "run")], "no run folder"),
+        "damping of 1": (["fixed-points", str(empty), "--damping", "1"], "damping"),
+        "fourth order": (["train", "--method", "emf", "--order", "4"], "order"),
         "missing argument": (["sample"], "argument"),
         "no samples": (["sample", str(empty), "--n-samples", "0"], "n-samples"),
     }
@@ -136,7 +185,7 @@ def test_divergence_is_an_error_and_writes_nothing(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--help"], ["compare", "--help"], ["train", "--help"], ["sample", "--help"]]
+    "arguments", [[], ["--help"], *([name, "--help"] for name in ("compare", "train", "fixed-points"))]
 )
 def test_help_reads_as_a_table_of_contents(arguments, capsys):
     assert run(arguments) == 0

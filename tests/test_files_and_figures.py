@@ -9,7 +9,7 @@ import pytest
 
 from rbm_jax import Gaussian, Spin, Trajectory, init_rbm
 from rbm_jax.checkpoint import atomic_write, load_rbm, load_trajectories, save_rbm, save_trajectories
-from rbm_jax.plotting import plot_comparison, plot_images, plot_quantity, plot_spectrum
+from rbm_jax.plotting import plot_comparison, plot_fixed_points, plot_images, plot_quantity, plot_spectrum, plot_tree
 
 
 def some_rbm(seed=0):
@@ -123,3 +123,27 @@ def test_images_are_laid_out_in_rows():
     np.testing.assert_array_equal(canvas[3:, :2], [[8, 9], [10, 11]])
     with pytest.raises(ValueError, match="2×3"):
         plot_images(images, (2, 3))
+
+
+def test_fixed_points_are_circles_with_the_area_of_their_basins():
+    data, points = np.zeros((5, 2)), np.array([[1.0, 2.0], [3.0, 4.0]])
+    ax = plot_fixed_points(data, points, np.array([3, 1]))
+    (circles,) = ax.collections
+    np.testing.assert_array_equal(circles.get_offsets(), points)
+    np.testing.assert_allclose(circles.get_sizes(), [10 + 150, 10 + 50])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["data", "fixed points (area: basin)"]
+
+
+def test_tree_splits_where_labels_do_and_never_crosses():
+    labels = np.array([[0, 0, 0, 0, 0, -1], [1, 0, 1, 0, 0, 0], [2, 0, 2, 1, 0, 1]])
+    ax = plot_tree([1.0, 2.0, 3.0], labels)
+    # leaves in the order of their ancestors: 0 and 1 of the cluster 0, then 2; the last sample is not in the tree
+    heights = np.array([line.get_ydata() for line in ax.lines])
+    np.testing.assert_allclose(heights, [[1, 0.5, 0], [1, 0.5, 1], [1, 2, 2]])
+    root, *_, leaves = ax.collections
+    np.testing.assert_allclose(root.get_sizes(), 84)
+    np.testing.assert_allclose(leaves.get_sizes(), [4 + 80 * size / 5 for size in (2, 1, 2)])
+
+
+def test_tree_of_nothing_is_empty():
+    assert not plot_tree([1.0, 2.0], np.full((2, 3), -1)).lines

@@ -278,14 +278,14 @@ def _draw_quality(ax, dataset: Dataset, training: Trajectory, theories: dict[str
         label = r"free-energy gap $\langle F\rangle_\mathrm{chains}-\langle F\rangle_\mathrm{data}$ (nats)"
         plot_quantity({"PCD": (training.ts, training.observations)}, label=label, ax=ax)
         return
-    exact = theories["exact equations"]
     likelihood = jax.jit(jax.vmap(lambda rbm: exact_log_likelihood(rbm, dataset.samples)))
-    plot_quantity(
-        {"PCD": (training.ts, likelihood(training.rbms))},
-        {"exact equations": (exact.ts, likelihood(exact.rbms))},
-        label="log-likelihood per sample (nats)",
-        ax=ax,
-    )
+    lines = {
+        name: (theories[name].ts, likelihood(theories[name].rbms))
+        for name in ("exact equations", "TAP closure", "Gaussian closure")
+        if name in theories
+    }
+    points = {"PCD": (training.ts, likelihood(training.rbms))}
+    plot_quantity(points, lines, label="log-likelihood per sample (nats)", ax=ax)
 
 
 def _draw_modes(ax, dataset: Dataset, growth: GrowthModes, training: Trajectory, n_modes: int) -> None:

@@ -96,22 +96,25 @@ def _draw(path: Path, dataset: Dataset, data, ts, rbm: RBM, along: list[FixedPoi
     plane = plot_fixed_points(
         project(data, modes)[:, :2], project(last.visible, modes)[:, :2], last.sizes, ax=axes[0, 0]
     )
-    plane.set_title(f"{len(last.sizes)} fixed points at t = {ts[-1]:.3g}, in the plane of two modes")
+    plane.set_title(
+        f"{len(last.sizes)} fixed points at t = {ts[-1]:.3g}, in the plane of the leading modes", fontsize="medium"
+    )
     shown = last.visible[:N_IMAGES]
     plot_images(shown, dataset.image_shape or (1, shown.shape[1]), ax=axes[0, 1])
-    axes[0, 1].set_title("centroids, the largest basins first")
+    axes[0, 1].set_title("centroids, the largest basins first", fontsize="medium")
     later = ts > 0  # the start has no place on a logarithmic axis
     counts = np.array([len(points.sizes) for points in along])
     nodes = np.array([len(points.sizes) for points in tree])
     number = plot_quantity(
         {"from the data": (ts[later], counts[later])},
-        {"of those, the last ones followed back": (ts[later], nodes[later])},
+        {"in the tree": (ts[later], nodes[later])},
         label="number of fixed points",
         ax=axes[1, 0],
     )
     number.set_xscale("log")
-    number.set_yscale("log")
+    number.set_yscale("log", base=2)
+    number.yaxis.set_major_formatter("{x:g}")
     labels = np.stack([points.labels for points in tree])
     plot_tree(ts[later], labels[later], ax=axes[1, 1]).set_xscale("log")
-    axes[1, 1].set_title("how the clusters split as training goes on")
+    axes[1, 1].set_title("how the clusters split as training goes on", fontsize="medium")
     figure.savefig(path, dpi=160, format="png")

@@ -18,7 +18,6 @@ from rbm_jax.rbm import RBM
 from rbm_jax.units import AbstractUnits
 
 __all__ = [
-    "coupling_free_energy",
     "mean_field_covariance",
     "mean_field_free_energy",
     "mean_field_hessian",
@@ -85,7 +84,7 @@ def mean_field_free_energy(
     if mask is not None:
         entropy = jnp.where(mask, rbm.visible_units.log_base_measure(visible), entropy)
     entropy = entropy.sum(-1) + rbm.hidden_units.entropy(hidden).sum(-1)
-    return coupling_free_energy(rbm, visible, hidden, order=order, mask=mask) - entropy
+    return _interaction(rbm, visible, hidden, order, mask) - entropy
 
 
 def quadratic_free_energy(
@@ -220,7 +219,7 @@ def _as_magnetizations(rbm: RBM, visible, hidden) -> tuple[Array, Array]:
     )
 
 
-def coupling_free_energy(rbm: RBM, visible, hidden, *, order: int, mask) -> Float[Array, "..."]:
+def _interaction(rbm: RBM, visible, hidden, order: int, mask) -> Float[Array, "..."]:
     """`mean_field_free_energy` without the entropies: finite derivatives on the edge of the support too."""
     energy = joint_energy(rbm, visible, hidden)
     if order == 1:
@@ -289,7 +288,7 @@ def _hessian_parts(rbm: RBM, visible, hidden, order: int) -> tuple[Array, Array]
     n_visible = rbm.n_visible
 
     def interaction(magnetization):
-        return coupling_free_energy(rbm, magnetization[:n_visible], magnetization[n_visible:], order=order, mask=None)
+        return _interaction(rbm, magnetization[:n_visible], magnetization[n_visible:], order, None)
 
     magnetization = jnp.concatenate(_broadcast_batch(visible, hidden), axis=-1)
     units_v, units_h = rbm.visible_units, rbm.hidden_units

@@ -19,11 +19,10 @@ from rbm_jax._checks import (
     is_concrete,
 )
 from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Int, Shaped
-from rbm_jax.mean_field.free_energy import coupling_free_energy
+from rbm_jax.mean_field.free_energy import mean_field_free_energy
 from rbm_jax.mean_field.sweep import (
     Equations,
     Magnetizations,
-    field_at,
     mean_field_equations,
     start_magnetizations,
     sweep,
@@ -37,6 +36,9 @@ _BLOCK = 64
 
 _BURST = 8
 """Sweeps of a block before the starts still on their way are gathered again."""
+
+_PATIENCE = 10
+"""Turns back before the damping is raised."""
 
 
 class MeanFieldSolution(eqx.Module):
@@ -86,9 +88,9 @@ def solve_mean_field(
         init: visible magnetizations or configurations to start from, shape (*batch, n_visible); None for the means of
             the uncoupled layer, μ(a). Hidden ones start where their own equation holds.
         order: 1 (naive), 2 (TAP) or 3.
-        damping: share d of the old value in a step, new = (1 - d) f(old) + d old; in [0, 1). Without damping order 1
-            always converges and the others do where replica symmetry is stable, in about a third of the sweeps that
-            0.5 takes; raise it where `converged` is False.
+        damping: share d of the old value in a step at first, new = (1 - d) f(old) + d old; in [0, 1). A start that goes
+            to and fro without coming to rest, as undamped ones do where replica symmetry breaks, is damped more, half
+            the way to 1 at a time.
         tol: largest change of a magnetization in the last sweep; None for 1e-5 in float32 and 1e-10 in float64.
         max_steps: sweeps at most.
         clamp_mask: True where a visible unit is held at its value in `init`, in a shape that broadcasts to that of
@@ -131,6 +133,9 @@ class _Rows(NamedTuple):
     Attributes:
         state: magnetizations.
         mask: True where a visible unit is clamped, or None.
+        damping: share of the old value in the next sweep.
+        step: change of the visible magnetizations in the last sweep.
+        n_turns: sweeps at this damping that turned back on the one before, and were hardly smaller.
         change: largest change in the last sweep, relative to an undamped one.
         n_steps: sweeps done.
         index: number of the start.
@@ -138,13 +143,15 @@ class _Rows(NamedTuple):
 
     state: Magnetizations
     mask: Array | None
+    damping: Float[Array, " n_rows"]
+    step: Float[Array, "n_rows n_visible"]
+    n_turns: Int[Array, " n_rows"]
     change: Float[Array, " n_rows"]
     n_steps: Int[Array, " n_rows"]
     index: Int[Array, " n_rows"]
 
 
 class _Options(NamedTuple):
-    damping: Array
     tol: Array
     max_steps: int
 
@@ -153,20 +160,22 @@ class _Options(NamedTuple):
 def _solve_rows(rbm: RBM, visible, mask, damping, tol, *, order: int, max_steps: int) -> MeanFieldSolution:
     """Iterate without derivatives; the last sweep is optimistix's, which knows the derivative of a fixed point."""
     equations = mean_field_equations(rbm, order)
-    start, constants = lax.stop_gradient((_start_rows(equations, visible, mask), equations))
+    start, constants = lax.stop_gradient((_start_rows(equations, visible, mask, damping), equations))
     iterate = _advance if len(visible) <= _BLOCK else _advance_in_blocks
-    rows = iterate(constants, start, _Options(damping, tol, max_steps - 1))
+    rows = iterate(constants, start, _Options(tol, max_steps - 1))
     state = jax.vmap(_last_sweep, in_axes=(0, None, 0))(rows.state, equations, mask)
     residual = _largest_change(lax.stop_gradient(state), rows.state)
     converged = (rows.change <= tol) | (residual <= tol)
-    free_energy = _free_energy(state, equations, mask)
+    free_energy = _stationary_free_energy(order, rbm, state.visible, state.hidden, mask)
     return MeanFieldSolution(state.visible, state.hidden, free_energy, converged, rows.n_steps + 1, residual)
 
 
-def _start_rows(equations: Equations, visible, mask) -> _Rows:
-    index = jnp.arange(len(visible))
-    change = jnp.full(index.shape, jnp.inf, visible.dtype)
-    return _Rows(start_magnetizations(equations, visible, mask), mask, change, jnp.zeros_like(index), index)
+def _start_rows(equations: Equations, visible, mask, damping) -> _Rows:
+    n_rows = len(visible)
+    state = start_magnetizations(equations, visible, mask)
+    damping, change = jnp.full(n_rows, damping), jnp.full(n_rows, jnp.inf, visible.dtype)
+    zero, index = jnp.zeros(n_rows, int), jnp.arange(n_rows)
+    return _Rows(state, mask, damping, jnp.zeros_like(visible), zero, change, zero, index)
 
 
 def _advance(equations: Equations, rows: _Rows, options: _Options, n_sweeps: int | None = None) -> _Rows:
@@ -174,9 +183,10 @@ def _advance(equations: Equations, rows: _Rows, options: _Options, n_sweeps: int
 
     def one_sweep(carry):
         count, rows = carry
-        state = sweep(rows.state, equations, rows.mask, options.damping)
-        change = _largest_change(state, rows.state) / (1 - options.damping)
-        new = rows._replace(state=state, change=change, n_steps=rows.n_steps + 1)
+        state = sweep(rows.state, equations, rows.mask, rows.damping[:, None])
+        change = _largest_change(state, rows.state) / (1 - rows.damping)
+        new = _raise_damping(rows, state.visible - rows.state.visible)
+        new = new._replace(state=state, change=change, n_steps=rows.n_steps + 1)
         active = _active(rows, options)
         return count + 1, jax.tree.map(lambda new, old: jnp.where(_as_column(active, new), new, old), new, rows)
 
@@ -208,6 +218,15 @@ def _advance_in_blocks(equations: Equations, rows: _Rows, options: _Options) -> 
     return _take(rows, jnp.argsort(rows.index)[:n_rows])
 
 
+def _raise_damping(rows: _Rows, step: Array) -> _Rows:
+    """Half-way to 1 where the magnetizations have gone to and fro for some time without coming to rest."""
+    turns_back = ((step * rows.step).sum(-1) < 0) & ((step**2).sum(-1) > 0.9 * (rows.step**2).sum(-1))
+    n_turns = rows.n_turns + turns_back
+    raised = n_turns >= _PATIENCE
+    damping = jnp.where(raised, (1 + rows.damping) / 2, rows.damping)
+    return rows._replace(damping=damping, step=step, n_turns=jnp.where(raised, 0, n_turns))
+
+
 def _active(rows: _Rows, options: _Options) -> Array:
     """NaN is not: a row that overflowed stops."""
     return (rows.change > options.tol) & (rows.n_steps < options.max_steps)
@@ -235,14 +254,21 @@ def _undamped_sweep(state: Magnetizations, arguments) -> Magnetizations:
     return sweep(state, *arguments)
 
 
-def _free_energy(state: Magnetizations, equations: Equations, mask) -> Array:
-    """G with each entropy as log_partition(x) - x·m at the unit's field x, whose derivative is finite at saturation."""
-    rbm, powers = equations
-    field_v, field_h = field_at(state, equations, mask)
-    units_v, units_h = rbm.visible_units, rbm.hidden_units
-    entropy_v = units_v.log_partition(field_v) - field_v * state.visible
-    if mask is not None:
-        entropy_v = jnp.where(mask, units_v.log_base_measure(state.visible), entropy_v)
-    entropy_h = units_h.log_partition(field_h) - field_h * state.hidden
-    energy = coupling_free_energy(rbm, state.visible, state.hidden, order=len(powers), mask=mask)
-    return energy - entropy_v.sum(-1) - entropy_h.sum(-1)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _stationary_free_energy(order: int, rbm: RBM, visible, hidden, mask) -> Array:
+    """G at a solution. Being stationary in the magnetizations, it depends on the RBM alone to first order."""
+    return mean_field_free_energy(rbm, visible, hidden, order=order, clamp_mask=mask)
+
+
+@_stationary_free_energy.defjvp
+def _slope_of_free_energy(order: int, primals, tangents):
+    """The envelope theorem: no change of the magnetizations is needed, nor an infinite slope of a saturated entropy.
+
+    Second derivatives see the magnetizations in the slope, so they are right too.
+    """
+    rbm, visible, hidden, mask = primals
+
+    def free_energy(rbm):
+        return mean_field_free_energy(rbm, visible, hidden, order=order, clamp_mask=mask)
+
+    return jax.jvp(free_energy, (rbm,), (tangents[0],))

@@ -10,7 +10,7 @@ from rbm_jax._typing import Array, FloatLike
 from rbm_jax.rbm import RBM
 from rbm_jax.units import AbstractUnits
 
-__all__ = ["Equations", "Magnetizations", "field_at", "mean_field_equations", "start_magnetizations", "sweep"]
+__all__ = ["Equations", "Magnetizations", "mean_field_equations", "start_magnetizations", "sweep"]
 
 _NEWTON_STEPS = 6
 
@@ -70,19 +70,6 @@ def sweep(old: Magnetizations, equations: Equations, mask: Array | None, damping
     visible = _renew(rbm.visible_units, rbm.visible_bias, old.visible, inputs, damping)
     visible = visible if mask is None else jnp.where(mask, old.visible, visible)
     return Magnetizations(visible, hidden, None if old.curvature is None else inputs[1])
-
-
-def field_at(state: Magnetizations, equations: Equations, mask: Array | None) -> tuple[Array, Array]:
-    """Total fields x on both layers, whose `mean` are the magnetizations at a fixed point."""
-    rbm, powers = equations
-    to_hidden = _inputs(_cumulants(rbm.visible_units, state.visible, state.curvature, powers, mask), powers)
-    curvature = to_hidden[1] if len(powers) > 1 else None
-    back = tuple(power.T for power in powers)
-    to_visible = _inputs(_cumulants(rbm.hidden_units, state.hidden, curvature, powers, None), back)
-    return (
-        rbm.visible_bias + to_visible[0] + _reaction(rbm.visible_units, state.visible, to_visible),
-        rbm.hidden_bias + to_hidden[0] + _reaction(rbm.hidden_units, state.hidden, to_hidden),
-    )
 
 
 def _cumulants(units: AbstractUnits, mean, curvature, powers, mask) -> tuple[Array, ...]:
