@@ -5,6 +5,8 @@ import os
 # LAPACK threads spin against each other and against the tests' processes.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
+# Most of the time goes into compiling small programs that run once.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 
 import jaxtyping
 

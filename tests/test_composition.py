@@ -7,11 +7,11 @@ import pytest
 
 import rbm_jax
 from rbm_jax import Bernoulli, Gaussian, Spin, stack_rbms
-from rbm_jax.mean_field import mean_field_free_energy
 from tests.helpers import reference_rbm
 
 KEY = 7
 V = np.array([[0, 1, 1, 0], [1, 1, 0, 1]], np.uint8)
+V_SPIN = 2.0 * V - 1
 H = np.array([[1, 0, 1], [0, 0, 1]], np.uint8)
 
 REFERENCE_MODES = rbm_jax.svd_modes(reference_rbm(4, 3, 1.0).weights)
@@ -47,10 +47,20 @@ SMOOTH = {
     "align_modes": lambda rbm: rbm_jax.align_modes(rbm_jax.svd_modes(rbm.weights), REFERENCE_MODES),
     "project": lambda rbm: rbm_jax.project(V, rbm_jax.svd_modes(rbm.weights)),
     "effective_temperature": lambda rbm: rbm_jax.effective_temperature(rbm.weights),
-    "mean_field_free_energy": lambda rbm: mean_field_free_energy(rbm, V / 2, H / 2),
+    "mean_field_free_energy": lambda rbm: rbm_jax.mean_field_free_energy(rbm, V / 2, H / 2, order=3),
+    "quadratic_free_energy": lambda rbm: rbm_jax.quadratic_free_energy(rbm, V / 2, H / 2),
+    "mean_field_moments": lambda rbm: rbm_jax.mean_field_moments(rbm, V / 2, H / 2, order=3),
+    "mean_field_hessian": lambda rbm: rbm_jax.mean_field_hessian(rbm, V / 2, H / 2),
+    "mean_field_covariance": lambda rbm: rbm_jax.mean_field_covariance(rbm, V / 2, H / 2),
+    "mean_field_stability": lambda rbm: rbm_jax.mean_field_stability(rbm, V / 2, H / 2),
     "solve_mean_field": lambda rbm: rbm_jax.solve_mean_field(rbm, damping=np.float64(0.2)).visible,
+    "log_z_mean_field": lambda rbm: rbm_jax.log_z_mean_field(rbm, init=V),
+    "emf": lambda rbm: rbm_jax.emf(None, rbm, V, V / 2)[0],
 }
-DISCRETE = {"exact_visible_probabilities": rbm_jax.exact_visible_probabilities}
+DISCRETE = {
+    "exact_visible_probabilities": rbm_jax.exact_visible_probabilities,
+    "pseudo_log_likelihood": lambda rbm: rbm_jax.pseudo_log_likelihood(rbm, V_SPIN),
+}
 SAMPLERS = {
     "sample_hidden": lambda rbm: rbm_jax.sample_hidden(jax.random.key(KEY), rbm, V),
     "sample_visible": lambda rbm: rbm_jax.sample_visible(jax.random.key(KEY), rbm, H),
@@ -128,6 +138,8 @@ def test_every_public_function_of_an_rbm_is_in_the_table():
     others = {
         # made before there is an RBM, or of a list of them
         "init_rbm", "stack_rbms", "enumerate_states",
+        # of points, or with results whose shape depends on values
+        "log_state_weights", "find_fixed_points", "fixed_point_tree",
         # training, which has its own tests
         "cd", "pcd", "fit", "init_train_state", "log_spaced_updates", "train_step",
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """The learning equations against exact gradients, closed forms and each other."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +21,7 @@ from rbm_jax import (
     gaussian_moments,
     init_rbm,
     init_train_state,
-    mean_field_free_energy,
-    solve_mean_field,
+    log_z_mean_field,
     stack_rbms,
     visible_free_energy,
 )
@@ -39,6 +39,8 @@ from rbm_jax.estimators import exact
 from tests.helpers import PAIRS, UNITS, reference_rbm, tolerance
 
 BARS = bars_and_stripes(3)
+SIGNS = jnp.stack([jnp.ones(4), -jnp.ones(4), -jnp.ones(4)])
+naive_force = functools.partial(mean_field_force, order=1, linear_response=True)
 
 
 def data_for(units, n_visible=4, n_samples=30):
@@ -79,7 +81,7 @@ def test_exact_force_is_the_gradient_of_the_log_likelihood(dtype, visible, hidde
 def test_all_forces_agree_where_nothing_is_approximated(dtype, n_visible, n_hidden, centered):
     rbm, data = gaussian_rbm(n_visible, n_hidden), data_for(Gaussian(), n_visible)
     expected = exact_force(data, centered=centered)(0.0, rbm)
-    for force in (gaussian_force, mean_field_force):
+    for force in (gaussian_force, naive_force):
         assert_rbms_close(force(data, centered=centered)(0.0, rbm), expected, 20 * tolerance(dtype))
 
 
@@ -92,7 +94,7 @@ def test_weights_of_samples_count_like_repetitions(x64, force):
 
 @pytest.mark.parametrize("visible", UNITS[:2], ids=str)
 @pytest.mark.parametrize("hidden", UNITS, ids=str)
-@pytest.mark.parametrize("force", [exact_force, gaussian_force, mean_field_force])
+@pytest.mark.parametrize("force", [exact_force, gaussian_force, naive_force, mean_field_force])
 def test_small_weights_grow_as_the_linear_theory_says(x64, visible, hidden, force):
     data = data_for(visible, n_samples=200)
     rbm = init_rbm(
@@ -116,17 +118,54 @@ def test_gaussian_model_has_the_published_covariances(x64):
         np.testing.assert_allclose(force(0.0, rbm).weights[0, 1], 0.038659957, atol=1e-9)
 
 
-def test_mean_field_force_without_response_is_the_gradient_of_the_naive_free_energy(x64):
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_mean_field_force_is_the_gradient_of_the_mean_field_likelihood(x64, order):
     rbm, data = reference_rbm(4, 3, 0.3), data_for(Bernoulli())
-    start = jnp.asarray(data.mean(0))
+    start = jnp.asarray(data[:5])
 
-    def naive_log_likelihood(rbm):
-        solution = solve_mean_field(rbm, init=start)
-        magnetizations = jax.lax.stop_gradient((solution.visible, solution.hidden))
-        return -visible_free_energy(rbm, data).mean() + mean_field_free_energy(rbm, *magnetizations)
+    def log_likelihood(rbm):
+        log_z = log_z_mean_field(rbm, init=start, order=order)
+        return -visible_free_energy(rbm, data).mean() - log_z
 
-    force = mean_field_force(data, linear_response=False)(0.0, rbm)
-    assert_rbms_close(force, jax.grad(naive_log_likelihood)(rbm), 1e-8)
+    force = mean_field_force(data, order=order, starts=start)
+    assert_rbms_close(jax.jit(lambda rbm: force(0.0, rbm))(rbm), jax.jit(jax.grad(log_likelihood))(rbm), 1e-8)
+
+
+def test_naive_growth_has_no_threshold_without_linear_response(x64):
+    # data of independent units: nothing to learn, and the exact force on W vanishes with W
+    data = np.array(list(itertools.product([0.0, 1.0], repeat=4)))
+    rbm = init_rbm(jax.random.key(0), 4, 3, scale=1e-4)
+    growth = {
+        name: float((force(0.0, rbm).weights * rbm.weights).sum() / (rbm.weights**2).sum())
+        for name, force in {
+            "naive": mean_field_force(data, order=1, centered=True),
+            "naive with response": naive_force(data, centered=True),
+            "TAP": mean_field_force(data, centered=True),
+        }.items()
+    }
+    np.testing.assert_allclose(growth["naive"], 1 / 16, rtol=1e-3)
+    np.testing.assert_allclose([growth["naive with response"], growth["TAP"]], 0, atol=1e-6)
+
+
+def test_mean_field_force_averages_over_the_states_that_its_starts_find(x64):
+    rbm = RBM(jnp.full((4, 3), 0.7), jnp.zeros(4), jnp.zeros(3), Spin(), Spin())
+    data = data_for(Spin())
+    one, both = (mean_field_force(data, starts=starts)(0.0, rbm) for starts in (jnp.ones((1, 4)), SIGNS))
+    # states of opposite sign cancel in the mean, and agree in the correlation
+    np.testing.assert_allclose(both.visible_bias, data.mean(0), atol=1e-9)
+    assert (one.visible_bias < data.mean(0) - 0.5).all()
+    np.testing.assert_allclose(both.weights, one.weights, atol=1e-8)
+
+
+def test_equal_steps_lead_where_adaptive_ones_do(x64):
+    rbm, force = reference_rbm(9, 3, 0.1), exact_force(BARS)
+    adaptive = integrate(force, rbm, [0.0, 2.0], rtol=1e-9)
+    errors = []
+    for step in (0.2, 0.1):
+        equal = integrate(force, rbm, [0.0, 2.0], step=step)
+        assert equal.status == Status.SUCCESS
+        errors.append(float(jnp.abs(equal.rbms.weights[-1] - adaptive.rbms.weights[-1]).max()))
+    assert abs(np.log2(errors[0] / errors[1]) - 2) < 0.1  # Heun's method is of second order
 
 
 @pytest.mark.parametrize("force", [exact_force, gaussian_force, mean_field_force])

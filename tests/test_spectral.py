@@ -130,6 +130,12 @@ def test_effective_temperature_is_the_inverse_variance_of_the_weights(dtype):
     np.testing.assert_allclose(effective_temperature(2 * weights + 1), expected / 4, rtol=tolerance(dtype))
 
 
+def test_size_free_temperature_is_the_inverse_strength_of_the_noise(dtype):
+    noise = np.random.default_rng(0).normal(size=(60, 40))
+    weights = jnp.asarray(0.8 * noise / noise.std() / 2400**0.25, dtype)
+    np.testing.assert_allclose(effective_temperature(weights, size_free=True), 1 / 0.8, rtol=tolerance(dtype))
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4)])
 def test_only_a_matrix_has_modes(shape):
     with pytest.raises((TypeError, ValueError), match="weights"):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.optimize import brentq
 
 from rbm_jax import Bernoulli, Gaussian, Spin
 from tests.brute_force import log_sum_exp, unit_nodes
@@ -294,3 +295,52 @@ def test_gaussian_units_refuse_a_variance_that_is_not_positive_and_finite(varian
 def test_gaussian_units_refuse_a_variance_that_is_no_number(variance):
     with pytest.raises(TypeError, match="variance"):
         Gaussian(variance)
+
+
+def tilted(units, mean, curvature):
+    """Mean and variance of one unit with weight ρ(s) e^{xs + Ks²/2}, with x tuned by bisection, from its nodes."""
+    nodes, log_measure = unit_nodes(units)
+
+    def moments(field):
+        log_weights = log_measure + field * nodes + curvature * nodes**2 / 2
+        p = np.exp(log_weights - log_sum_exp(log_weights[None], axis=1))
+        return p @ nodes, p @ (nodes - p @ nodes) ** 2
+
+    field = brentq(lambda field: moments(field)[0] - mean, -30, 30, xtol=1e-13)
+    return moments(field)[1]
+
+
+@per_unit
+def test_variance_at_a_mean_is_that_of_the_tilted_unit(units, x64):
+    for curvature in (0.0, 0.4, 0.9):
+        means = interior_means(units, jnp.float64)[::5]
+        expected = [tilted(units, float(mean), curvature) for mean in means]
+        found = units.variance_at_mean(means, jnp.full_like(means, curvature))
+        np.testing.assert_allclose(found, expected, rtol=1e-8)
+        depends = not np.allclose(found, units.variance_at_mean(means), rtol=1e-12)
+        assert depends == (units.variance_is_free and curvature > 0)
+
+
+@per_unit
+def test_cumulants_at_a_mean_are_those_at_its_field(units, dtype):
+    field = jnp.asarray(np.linspace(-3.1, 2.7, 21), dtype)
+    mean = units.mean(field)
+    for found, expected in [
+        (units.variance_at_mean(mean), units.variance(field)),
+        (units.third_cumulant_at_mean(mean), units.third_cumulant(field)),
+    ]:
+        np.testing.assert_allclose(found, expected, rtol=tolerance(dtype), atol=tolerance(dtype))
+
+
+@per_unit
+def test_entropy_of_fluctuations_grows_with_the_curvature_by_half_the_variance(units, x64):
+    mean, curvature = jnp.full(5, 0.3), jnp.linspace(0, 1.2, 5)
+    slope = derivative_of(lambda curvature: units.fluctuation_entropy(mean, curvature))(curvature)
+    np.testing.assert_allclose(slope, units.variance_at_mean(mean, curvature) / 2, rtol=1e-12)
+    np.testing.assert_allclose(units.fluctuation_entropy(mean, jnp.zeros(5)), 0, atol=1e-15)
+
+
+def test_a_gaussian_unit_of_too_much_curvature_has_no_variance(dtype):
+    mean, curvature = jnp.zeros(3, dtype), jnp.asarray([1.0, 1 / 0.7, 2.0], dtype)
+    for values in (Gaussian(0.7).variance_at_mean(mean, curvature), Gaussian(0.7).fluctuation_entropy(mean, curvature)):
+        np.testing.assert_array_equal(jnp.isnan(values[jnp.array([0, 2])]), [False, True])

@@ -40,7 +40,7 @@ def check_count(name: str, value: int, *, minimum: int = 1) -> int:
     return count
 
 
-def check_positive(name: str, value: Any, *, or_zero: bool = False) -> float:
+def check_positive(name: str, value: Any, *, or_zero: bool = False) -> Any:
     """Return `value` as a float, or raise: a positive and finite number (or zero, where that is allowed).
 
     A traced value passes as it is.

@@ -325,7 +325,7 @@ class Gaussian(AbstractUnits):
         """σ²x + σ Φ^{-1}(u)."""
         return self.mean(field) + (math.sqrt(self.base_variance) * ndtri(uniform)).astype(field.dtype)
 
-    def _remaining_precision(self, mean: Field, curvature: Field | float) -> Field:
+    def _remaining_precision(self, mean: Field, curvature: Field | float) -> Array:
         """1 - σ²K, the share of the precision that the curvature leaves; NaN unless positive."""
         remaining = 1 - self.base_variance * jnp.asarray(curvature, mean.dtype)
         return jnp.where(remaining > 0, remaining, jnp.nan)

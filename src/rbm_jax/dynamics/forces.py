@@ -208,13 +208,15 @@ class _FixedPointMoments(eqx.Module):
         starts = self.starts.astype(rbm.dtype)
         solution = solve_mean_field(rbm, init=starts, order=self.order, tol=self.tol, max_steps=self.max_steps)
         visible, hidden = solution.visible, solution.hidden
-        share = jax.nn.softmax(log_state_weights(solution.free_energy, visible, solution.converged))
+        log_weights = log_state_weights(solution.free_energy, visible, solution.converged)
+        found = solution.converged.any()
+        share = jnp.where(found, jax.nn.softmax(log_weights), 1)
         moments = mean_field_moments(rbm, visible, hidden, order=self.order, weights=share)
-        if not self.linear_response:
-            return moments
-        covariance = mean_field_covariance(rbm, visible, hidden, order=self.order)
-        cross = jnp.tensordot(share, covariance, 1)[: rbm.n_visible, rbm.n_visible :]
-        return moments._replace(product=(share[:, None] * visible).T @ hidden + cross)
+        if self.linear_response:
+            covariance = mean_field_covariance(rbm, visible, hidden, order=self.order)
+            cross = jnp.tensordot(share, covariance, 1)[: rbm.n_visible, rbm.n_visible :]
+            moments = moments._replace(product=(share[:, None] * visible).T @ hidden + cross)
+        return jax.tree.map(lambda moment: jnp.where(found, moment, jnp.nan), moments)
 
 
 def _reference(statistics: DataStatistics, rbm: RBM):

@@ -48,7 +48,7 @@ class MeanFieldSolution(eqx.Module):
         visible: m_v, shape (*batch, n_visible).
         hidden: m_h, shape (*batch, n_hidden).
         free_energy: `mean_field_free_energy` there, shape (*batch,).
-        converged: whether the residual is within the tolerance, shape (*batch,).
+        converged: whether the last change was within the tolerance and the free energy exists, shape (*batch,).
         n_steps: sweeps done, shape (*batch,).
         residual: largest change of a magnetization in the last, undamped sweep, shape (*batch,).
     """
@@ -165,8 +165,8 @@ def _solve_rows(rbm: RBM, visible, mask, damping, tol, *, order: int, max_steps:
     rows = iterate(constants, start, _Options(tol, max_steps - 1))
     state = jax.vmap(_last_sweep, in_axes=(0, None, 0))(rows.state, equations, mask)
     residual = _largest_change(lax.stop_gradient(state), rows.state)
-    converged = (rows.change <= tol) | (residual <= tol)
     free_energy = _stationary_free_energy(order, rbm, state.visible, state.hidden, mask)
+    converged = ((rows.change <= tol) | (residual <= tol)) & jnp.isfinite(free_energy)
     return MeanFieldSolution(state.visible, state.hidden, free_energy, converged, rows.n_steps + 1, residual)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._typing import Array, FloatLike
+from rbm_jax._typing import Array, ArrayLike
 from rbm_jax.rbm import RBM
 from rbm_jax.units import AbstractUnits
 
@@ -59,8 +59,13 @@ def start_magnetizations(equations: Equations, visible: Array, mask: Array | Non
     return Magnetizations(visible, units.mean(field), curvature)
 
 
-def sweep(old: Magnetizations, equations: Equations, mask: Array | None, damping: FloatLike = 0.0) -> Magnetizations:
-    """Renew the hidden, then the visible magnetizations, but for the visible units where `mask` is True."""
+def sweep(
+    old: Magnetizations, equations: Equations, mask: Array | None, damping: ArrayLike | float = 0.0
+) -> Magnetizations:
+    """Renew the hidden, then the visible magnetizations, but for the visible units where `mask` is True.
+
+    The damping is one number, or one for each row in a column.
+    """
     rbm, powers = equations
     inputs = _inputs(_cumulants(rbm.visible_units, old.visible, old.curvature, powers, mask), powers)
     hidden = _renew(rbm.hidden_units, rbm.hidden_bias, old.hidden, inputs, damping)
@@ -104,6 +109,6 @@ def _reaction(units: AbstractUnits, mean: Array, inputs: tuple[Array, ...]) -> A
     return jax.grad(terms)(mean)
 
 
-def _renew(units: AbstractUnits, bias, old, inputs: tuple[Array, ...], damping: FloatLike) -> Array:
+def _renew(units: AbstractUnits, bias, old, inputs: tuple[Array, ...], damping: ArrayLike | float) -> Array:
     new = units.mean(bias + inputs[0] + _reaction(units, old, inputs))
     return (1 - damping) * new + damping * old
