@@ -31,7 +31,7 @@ def _case(n_visible, n_hidden, n_starts, contenders=("rbm_jax", "rbm_jax order 1
     return Case(f"{n_visible}x{n_hidden}, {n_starts} starts", contenders, sizes)
 
 
-CASES = (_case(64, 64, 1000), _case(784, 500, 200), _case(784, 500, 1000))
+CASES = (_case(64, 64, 1000), _case(784, 500, 1000))
 TINY_CASES = (_case(30, 24, 70),)
 
 

@@ -61,14 +61,14 @@ def along_training(digits):
 
 
 def test_noisy_patterns_flow_to_the_published_states(x64):
-    patterns = hadamard(1024)[[1, 2, 4]].astype(float)
+    patterns = hadamard(256)[[1, 2, 4]].astype(float)
     rng = np.random.default_rng(0)
     which, sign = np.arange(120) % 3, 1 - 2 * (np.arange(120) // 3 % 2)
-    starts = sign[:, None] * patterns[which] * np.where(rng.random((120, 1024)) < 0.1, -1, 1)
+    starts = sign[:, None] * patterns[which] * np.where(rng.random((120, 256)) < 0.1, -1, 1)
     points = find_fixed_points(with_patterns(patterns, (1.8, 1.7, 1.6)), starts, order=1, stable_only=True)
     assert points.converged.all()
     np.testing.assert_array_equal(points.sizes, 20)
-    overlaps = np.abs(np.asarray(points.visible) @ patterns.T / 1024)
+    overlaps = np.abs(np.asarray(points.visible) @ patterns.T / 256)
     # solutions of m = tanh(w m), each for both signs
     np.testing.assert_allclose(np.sort(overlaps.max(1)), np.repeat([0.89064, 0.91457, 0.93272], 2), atol=6e-6)
     # data of one start pattern share a label, and only they

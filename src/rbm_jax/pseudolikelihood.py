@@ -1,5 +1,7 @@
 """The pseudo-likelihood: a tractable substitute of the likelihood, exact over all sites."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -16,7 +18,6 @@ __all__ = ["pseudo_log_likelihood"]
 _CHUNK_ELEMENTS = 2**22
 
 
-@jax.jit
 def pseudo_log_likelihood(rbm: RBM, data: Sample, weights: Weighting = None) -> Float[Array, ""]:
     """Mean pseudo-log-likelihood per sample, ⟨Σ_i log P(v_i | all other visible units)⟩_data, in nats.
 
@@ -50,8 +51,12 @@ def pseudo_log_likelihood(rbm: RBM, data: Sample, weights: Weighting = None) -> 
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
     check_sample_weights(weights, len(data))
     batch_size = max(1, min(len(data), _CHUNK_ELEMENTS // rbm.weights.size))
-    per_sample = lax.map(jax.checkpoint(lambda v: _of_one(rbm, v)), data, batch_size=batch_size)
-    return normalized_weights(weights, len(data), rbm.dtype) @ per_sample
+    return normalized_weights(weights, len(data), rbm.dtype) @ _of_each(rbm, data, batch_size=batch_size)
+
+
+@functools.partial(jax.jit, static_argnames="batch_size")
+def _of_each(rbm: RBM, data: Array, *, batch_size: int) -> Array:
+    return lax.map(jax.checkpoint(lambda v: _of_one(rbm, v)), data, batch_size=batch_size)
 
 
 def _of_one(rbm: RBM, v: Array) -> Array:

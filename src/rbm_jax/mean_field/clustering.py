@@ -208,7 +208,7 @@ def log_state_weights(
     centered = visible - visible[0]  # differences of large numbers would lose digits
     squares = (centered**2).mean(-1)
     distance = squares[:, None] + squares - 2 * centered @ centered.T / visible.shape[-1]
-    n_same = ((distance < merge_tol**2) & taken).sum(1)
+    n_same = ((distance < merge_tol**2) & taken).sum(1).astype(free_energy.dtype)
     return jnp.where(taken, -free_energy - jnp.log(jnp.maximum(n_same, 1)), -jnp.inf)
 
 

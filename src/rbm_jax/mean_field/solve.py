@@ -18,6 +18,7 @@ from rbm_jax._checks import (
     check_positive,
     is_concrete,
 )
+from rbm_jax._math import max_norm
 from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Int, Shaped
 from rbm_jax.mean_field.free_energy import mean_field_free_energy
 from rbm_jax.mean_field.sweep import (
@@ -245,7 +246,7 @@ def _largest_change(new: Magnetizations, old: Magnetizations) -> Array:
 
 
 def _last_sweep(state: Magnetizations, equations: Equations, mask) -> Magnetizations:
-    solver = optx.FixedPointIteration(rtol=0.0, atol=math.inf)
+    solver = optx.FixedPointIteration(rtol=0.0, atol=math.inf, norm=max_norm)
     arguments = (equations, mask)
     return optx.fixed_point(_undamped_sweep, solver, state, args=arguments, max_steps=1, throw=False).value
 
