@@ -15,6 +15,10 @@ LAYERS = [
     [
         "exact",
         "pseudolikelihood",
+        "spectral.modes",
+        "spectral.statistics",
+        "spectral.bulk",
+        "spectral.along",
         "spectral",
         "sampling.gibbs",
         "sampling",
@@ -34,10 +38,20 @@ LAYERS = [
         "dynamics.modes",
         "dynamics.linear",
         "dynamics.solve",
+        "dynamics.mode_flow",
         "dynamics.compare",
         "dynamics",
     ],
-    ["checkpoint", "progress", "plotting"],
+    [
+        "checkpoint",
+        "progress",
+        "plotting._axes",
+        "plotting.images",
+        "plotting.clusters",
+        "plotting.trajectories",
+        "plotting.spectral",
+        "plotting",
+    ],
     ["cli._common", "cli._compare", "cli._methods", "cli._fixed_points", "cli._runs", "cli", "__main__", "__init__"],
 ]
 ORDER = [module for layer in LAYERS for module in layer]

@@ -1,7 +1,8 @@
 """The continuous-time learning equations, and what is known about their solutions.
 
 `forces` has the equations with the model's averages from enumeration, the Gaussian closure or mean field; `solve`
-integrates them with diffrax; `modes` writes them on the singular value decomposition of W; `linear` has the closed
+integrates them with diffrax; `modes` writes them on the singular value decomposition of W, and `mode_flow` integrates
+them there; `linear` has the closed
 solutions; `compare` puts training and theory on one clock. Time is t = Σ learning rate × updates, for gradients per
 sample.
 
@@ -9,7 +10,14 @@ Source: Decelle, Fissore & Furtlehner, EPL 119, 60001 (2017) and J. Stat. Phys. 
 those of the authors' talk on the two papers.
 """
 
-from rbm_jax.dynamics.compare import Comparison, compare_trajectories, growth_rates_along, linear_window
+from rbm_jax.dynamics.compare import (
+    Comparison,
+    compare_trajectories,
+    growth_deviation,
+    growth_rates_along,
+    growth_windows,
+    linear_window,
+)
 from rbm_jax.dynamics.forces import (
     DataStatistics,
     LearningForce,
@@ -25,12 +33,22 @@ from rbm_jax.dynamics.linear import (
     linear_fixed_points,
     linear_likelihood_gain,
     linear_rate,
+    linear_rotations,
     linear_solution,
     linear_time,
     linear_velocity,
     linear_weights,
 )
-from rbm_jax.dynamics.modes import ModeVelocity, mode_velocity, modes_derivative, rebuild_velocity
+from rbm_jax.dynamics.mode_flow import ModeFlow, integrate_modes
+from rbm_jax.dynamics.modes import (
+    ModeMotion,
+    ModeVelocity,
+    mode_motion,
+    mode_velocity,
+    modes_derivative,
+    rebuild_velocity,
+    split_degenerate,
+)
 from rbm_jax.dynamics.solve import integrate
 from rbm_jax.trajectory import Status, Trajectory
 
@@ -39,6 +57,8 @@ __all__ = [
     "DataStatistics",
     "GrowthModes",
     "LearningForce",
+    "ModeFlow",
+    "ModeMotion",
     "ModeVelocity",
     "Status",
     "Trajectory",
@@ -46,20 +66,26 @@ __all__ = [
     "data_statistics",
     "exact_force",
     "gaussian_force",
+    "growth_deviation",
     "growth_modes",
     "growth_rates_along",
+    "growth_windows",
     "integrate",
+    "integrate_modes",
     "linear_bound",
     "linear_fixed_points",
     "linear_likelihood_gain",
     "linear_rate",
+    "linear_rotations",
     "linear_solution",
     "linear_time",
     "linear_velocity",
     "linear_weights",
     "linear_window",
     "mean_field_force",
+    "mode_motion",
     "mode_velocity",
     "modes_derivative",
     "rebuild_velocity",
+    "split_degenerate",
 ]

@@ -12,7 +12,14 @@ from rbm_jax.dynamics.linear import GrowthModes
 from rbm_jax.spectral import Modes, align_modes, svd_modes
 from rbm_jax.trajectory import Trajectory
 
-__all__ = ["Comparison", "compare_trajectories", "growth_rates_along", "linear_window"]
+__all__ = [
+    "Comparison",
+    "compare_trajectories",
+    "growth_deviation",
+    "growth_rates_along",
+    "growth_windows",
+    "linear_window",
+]
 
 
 class Comparison(eqx.Module):
@@ -101,6 +108,45 @@ def growth_rates_along(
     share = (window / window.sum()).astype(trajectory.ts.dtype)
     ts = trajectory.ts - share @ trajectory.ts
     return (share * ts) @ (log_norm - share @ log_norm) / (share @ ts**2)
+
+
+def growth_deviation(trajectory: Trajectory, growth: GrowthModes) -> Float[Array, "n_times n_visible"]:
+    """Relative deviation of the growth since the start from the linear theory, mode by mode.
+
+    log(|u_αᵀ W(t)| / |u_αᵀ W(0)|) / (rate_α · t) - 1: of the mean growth rate up to t.
+
+    Args:
+        trajectory: of training or of theory.
+        growth: directions and rates.
+
+    Returns:
+        Zero at the start.
+    """
+    log_norm = jnp.log(_projected_norms(trajectory, growth))
+    elapsed = (trajectory.ts - trajectory.ts[0])[:, None]
+    expected = growth.rates * jnp.where(elapsed > 0, elapsed, 1)
+    return jnp.where(elapsed > 0, (log_norm - log_norm[0]) / expected - 1, 0)
+
+
+def growth_windows(
+    trajectory: Trajectory, growth: GrowthModes, *, tolerance: float = 0.02, from_time: float = 0.0
+) -> Float[Array, " n_visible"]:
+    """The time up to which each mode's growth since the start is within a tolerance of the linear theory.
+
+    Args:
+        trajectory: of training or of theory.
+        growth: directions and rates.
+        tolerance: largest |`growth_deviation`|.
+        from_time: earlier times are not looked at; a growth over a few steps is all noise.
+
+    Returns:
+        The last saved time before the first departure; 0 for a mode outside the tolerance from the outset.
+    """
+    deviation = growth_deviation(trajectory, growth)
+    departed = ~(jnp.abs(deviation) <= tolerance) & (trajectory.ts >= from_time)[:, None]
+    inside = jnp.cumsum(departed, axis=0) == 0
+    last = inside.sum(0) - 1
+    return jnp.where((last >= 0) & (trajectory.ts[last] >= from_time), trajectory.ts[last], 0)
 
 
 def linear_window(trajectory: Trajectory, growth: GrowthModes, *, largest: float = 0.2) -> Shaped[Array, " n_times"]:

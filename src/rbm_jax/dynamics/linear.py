@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._typing import Array, ArrayLike, Float, Sample, Weighting
+from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Sample, Weighting
 from rbm_jax.dynamics.forces import DataStatistics, as_statistics
+from rbm_jax.dynamics.modes import ModeVelocity
+from rbm_jax.spectral import Modes
 from rbm_jax.units import AbstractUnits
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "linear_fixed_points",
     "linear_likelihood_gain",
     "linear_rate",
+    "linear_rotations",
     "linear_solution",
     "linear_time",
     "linear_velocity",
@@ -191,6 +194,45 @@ def linear_likelihood_gain(
     """
     w, c = jnp.asarray(values), jnp.asarray(data_variance)
     return (c * hidden_variance * w**2 + jnp.log(_remaining(w, visible_variance, hidden_variance))) / 2
+
+
+def linear_rotations(
+    modes: Modes,
+    covariance: Float[Array, "n_visible n_visible"],
+    *,
+    visible_variance: FloatLike = 1.0,
+    hidden_variance: FloatLike = 1.0,
+) -> ModeVelocity:
+    """How the modes of a Gaussian-Gaussian RBM move, whether they are aligned with the data's or not.
+
+    With C_αβ = u_α·C u_β: dσ_α/dt from equation (17) with c = C_αα;
+    Ω^v_αβ = σ_h² C_αβ (σ_α² + σ_β²) / (σ_α² - σ_β²), Ω^h_αβ = 2 σ_h² C_αβ σ_α σ_β / (σ_α² - σ_β²); and outside the span
+    du_α/dt gains σ_h² (1 - UUᵀ) C u_α, while the v's stay in theirs. Rotations end where the u's are eigenvectors of C.
+
+    Args:
+        modes: modes of W with distinct, positive singular values, from `svd_modes`.
+        covariance: C of the centered data.
+        visible_variance: σ_v².
+        hidden_variance: σ_h².
+
+    Returns:
+        What `mode_velocity` finds for the force of the linear RBM; infinite where singular values coincide.
+    """
+    left, values = modes.left, modes.values
+    moved = covariance @ left
+    c = left.T @ moved
+    off_diagonal = ~jnp.eye(values.shape[0], dtype=bool)
+    difference = jnp.where(off_diagonal, values[:, None] ** 2 - values**2, 1)
+    factor = jnp.asarray(hidden_variance) * jnp.where(off_diagonal, c / difference, 0)
+    variances = {"visible_variance": visible_variance, "hidden_variance": hidden_variance}
+    return ModeVelocity(
+        values=linear_velocity(values, jnp.diagonal(c), **variances),
+        left_rotation=factor * (values[:, None] ** 2 + values**2),
+        right_rotation=factor * 2 * values[:, None] * values,
+        left_outside=jnp.asarray(hidden_variance) * (moved - left @ c),
+        right_outside=jnp.zeros_like(modes.right),
+        degenerate=jnp.zeros(c.shape, bool),
+    )
 
 
 class GrowthModes(eqx.Module):

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 from rbm_jax._typing import Array, Float, Shaped
 from rbm_jax.spectral import Modes
 
-__all__ = ["ModeVelocity", "mode_velocity", "modes_derivative", "rebuild_velocity"]
+__all__ = [
+    "ModeMotion",
+    "ModeVelocity",
+    "mode_motion",
+    "mode_velocity",
+    "modes_derivative",
+    "rebuild_velocity",
+    "split_degenerate",
+]
 
 
 class ModeVelocity(eqx.Module):
@@ -63,8 +71,7 @@ def mode_velocity(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard
             "the vectors of leading modes rotate into the others"
         )
     left, values, right = modes.left, modes.values, modes.right
-    if guard is None:
-        guard = 100 * float(jnp.finfo(values.dtype).eps)
+    guard = _default_guard(values) if guard is None else guard
     threshold = guard * jnp.abs(values).max()
     moved_right, moved_left = dW @ right, dW.T @ left
     a = left.T @ moved_right
@@ -81,6 +88,91 @@ def mode_velocity(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard
         right_outside=_guarded_ratio(moved_left - right @ a.T, values, threshold),
         degenerate=close | (jnp.diag(values <= threshold)),
     )
+
+
+class ModeMotion(eqx.Module):
+    """What a change of the weights does: to singular values, to directions within the spans, and outside of them.
+
+    The first three are shares of |dW|², which add up to 1.
+
+    Attributes:
+        values_share: Σ_α A_αα², of the changes of singular values.
+        rotation_share: Σ_α≠β A_αβ², of the rotations of both bases within their spans.
+        outside_share: of the parts outside the spans of the u's or of the v's, none for the smaller layer's.
+        value_velocity: dσ_α/dt, shape (n_modes,).
+        left_speed: |du_α/dt|, the angular speed of a left vector, shape (n_modes,).
+        right_speed: |dv_α/dt|, shape (n_modes,).
+    """
+
+    values_share: Float[Array, "*times"]
+    rotation_share: Float[Array, "*times"]
+    outside_share: Float[Array, "*times"]
+    value_velocity: Float[Array, "*times n_modes"]
+    left_speed: Float[Array, "*times n_modes"]
+    right_speed: Float[Array, "*times n_modes"]
+
+
+def mode_motion(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard: float | None = None) -> ModeMotion:
+    """How a change of the weights divides among singular values and rotations, for a force or for a step of training.
+
+    For a step of training, dW is minus the gradient that the estimator returns; as an observer of `fit`:
+
+        def observe(state):
+            gradient, _ = estimator(key, state.rbm, data, state.chains)
+            return mode_motion(svd_modes(state.rbm.weights), -gradient.weights)
+
+    Args:
+        modes: all modes of the weights, from `svd_modes`.
+        dW: a time derivative of the weights.
+        guard: as in `mode_velocity`; it affects only the speeds.
+
+    Raises:
+        ValueError: as `mode_velocity`.
+    """
+    velocity = mode_velocity(modes, dW, guard=guard)
+    a = modes.left.T @ dW @ modes.right
+    total = (dW**2).sum()
+    total = jnp.where(total > 0, total, 1)
+    inside, diagonal = (a**2).sum(), (velocity.values**2).sum()
+    return ModeMotion(
+        values_share=diagonal / total,
+        rotation_share=(inside - diagonal) / total,
+        outside_share=((dW**2).sum() - inside) / total,
+        value_velocity=velocity.values,
+        left_speed=jnp.sqrt((velocity.left_rotation**2).sum(1) + (velocity.left_outside**2).sum(0)),
+        right_speed=jnp.sqrt((velocity.right_rotation**2).sum(1) + (velocity.right_outside**2).sum(0)),
+    )
+
+
+def split_degenerate(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard: float | None = None) -> Modes:
+    """Choose the vectors of equal singular values so that dW does not mix them.
+
+    The vectors of a block of equal σ > 0 are determined up to one rotation of its u's and v's together. With the one
+    that makes the symmetric part of A = Uᵀ (dW) V diagonal in the block, the singular values split at the rates A_αα
+    and no rotation is singular: `mode_velocity` then describes dW completely (degenerate perturbation theory).
+
+    Args:
+        modes: all modes of the weights, by decreasing singular value, from `svd_modes`.
+        dW: a time derivative of the weights.
+        guard: values within it of their neighbor are one block; relative to the largest one, as in `mode_velocity`.
+
+    Returns:
+        Modes of the same weights. In a block of σ = 0, u's and v's can rotate apart; there only this common rotation is
+        made.
+    """
+    left, values, right = modes.left, modes.values, modes.right
+    guard = _default_guard(values) if guard is None else guard
+    is_new = jnp.diff(values, prepend=jnp.inf) < -guard * jnp.abs(values).max()
+    block = jnp.cumsum(is_new)
+    a = left.T @ jnp.asarray(dW) @ right
+    within = jnp.where(block[:, None] == block, (a + a.T) / 2, 0)
+    # Far apart on the diagonal, blocks keep their eigenvectors to themselves.
+    spacing = 2 * jnp.linalg.norm(within) + 1
+    _, rotation = jnp.linalg.eigh(within - jnp.diag(block * spacing).astype(values.dtype))
+    rotation = rotation[:, ::-1]
+    largest = jnp.take_along_axis(rotation, jnp.abs(rotation).argmax(0)[None], axis=0)
+    rotation = rotation * jnp.where(largest < 0, -1, 1)  # modes alone in their block stay as they are
+    return Modes(left @ rotation, values, right @ rotation)
 
 
 def modes_derivative(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard: float | None = None) -> Modes:
@@ -102,7 +194,8 @@ def modes_derivative(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, gu
 def rebuild_velocity(modes: Modes, velocity: ModeVelocity) -> Float[Array, "n_visible n_hidden"]:
     """dW/dt from the motion of the modes: U diag(dσ/dt) Vᵀ + (dU/dt) diag(σ) Vᵀ + U diag(σ) (dV/dt)ᵀ.
 
-    It is the dW/dt that `mode_velocity` was given, to rounding, if `modes` are all modes and the guard did not act.
+    It is the dW/dt that `mode_velocity` was given, to rounding, if `modes` are all modes and the guard did not act. For
+    weights with equal singular values, `split_degenerate` makes it so.
 
     Args:
         modes: those that `velocity` was computed for.
@@ -115,6 +208,10 @@ def rebuild_velocity(modes: Modes, velocity: ModeVelocity) -> Float[Array, "n_vi
         + (left_velocity * modes.values) @ modes.right.T
         + (modes.left * modes.values) @ right_velocity.T
     )
+
+
+def _default_guard(values) -> float:
+    return 100 * float(jnp.finfo(values.dtype).eps)
 
 
 def _guarded_ratio(numerator, denominator, threshold):

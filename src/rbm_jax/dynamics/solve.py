@@ -13,7 +13,7 @@ from rbm_jax._typing import ArrayLike, Float
 from rbm_jax.rbm import RBM
 from rbm_jax.trajectory import Status, Trajectory, finite_status
 
-__all__ = ["integrate"]
+__all__ = ["check_times", "default_rtol", "integrate"]
 
 
 def integrate(
@@ -62,10 +62,9 @@ def integrate(
         ((5, 9, 4), 'SUCCESS')
     """
     max_steps = check_count("max_steps", max_steps)
-    _check_times(ts)
+    check_times(ts)
     ts = jnp.asarray(ts).astype(rbm.dtype)
-    if rtol is None:
-        rtol = 1e-7 if jnp.finfo(rbm.dtype).bits == 64 else 1e-4
+    rtol = default_rtol(rbm) if rtol is None else rtol
     if step is None:
         controller = diffrax.PIDController(rtol=rtol, atol=rtol / 100 if atol is None else atol)
         default_solver = diffrax.Tsit5()
@@ -96,7 +95,13 @@ def integrate(
     return Trajectory(ts, rbms, status)
 
 
-def _check_times(ts) -> None:
+def default_rtol(rbm: RBM) -> float:
+    """Relative tolerance of a step that suits the precision of the weights."""
+    return 1e-7 if jnp.finfo(rbm.dtype).bits == 64 else 1e-4
+
+
+def check_times(ts: Any) -> None:
+    """Raise unless these are at least two times that increase."""
     if np.ndim(ts) != 1 or np.shape(ts)[0] < 2:
         raise ValueError(f"ts must be a vector of at least two times, got shape {np.shape(ts)}")
     check_finite("ts", ts)

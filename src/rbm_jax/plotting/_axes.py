@@ -1,0 +1,37 @@
+"""What all figures share: new axes, the colors of modes, the axis of time."""
+
+from typing import Any
+
+import numpy as np
+
+from rbm_jax._optional import require
+
+__all__ = ["LINE_STYLES", "Axes", "label_time_axes", "mode_colors", "new_axes"]
+
+LINE_STYLES = ("-", "--", ":", "-.")
+
+Axes = Any
+
+
+def new_axes(ax: Axes) -> Axes:
+    """The axes given, or those of a new figure."""
+    if ax is not None:
+        return ax
+    # A figure without pyplot is not kept alive by it and needs no display.
+    figure = require("matplotlib.figure").Figure(figsize=(5, 3.5), layout="constrained")
+    return figure.add_subplot()
+
+
+def mode_colors(n_modes: int):
+    """Colors from dark to bright that stay apart for the color-blind and in gray."""
+    return require("matplotlib").colormaps["viridis"](np.linspace(0, 0.9, n_modes))
+
+
+def label_time_axes(ax: Axes, label: str, logarithmic: bool) -> Axes:
+    """Name both axes of a figure against training time."""
+    ax.set_xlabel(r"time $t$ (learning rate × updates)")
+    ax.set_ylabel(label)
+    if logarithmic:
+        ax.set_yscale("log")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

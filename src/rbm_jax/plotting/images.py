@@ -1,0 +1,56 @@
+"""Visible configurations and patterns as images."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from rbm_jax._typing import ArrayLike, Float
+from rbm_jax.plotting._axes import Axes, new_axes
+
+__all__ = ["plot_images"]
+
+
+def plot_images(
+    images: Float[ArrayLike, "n_images n_pixels"],
+    shape: tuple[int, int],
+    *,
+    n_columns: int | None = None,
+    row_labels: Sequence[str] = (),
+    diverging: bool = False,
+    ax: Axes = None,
+) -> Axes:
+    """A grid of images in one axes.
+
+    Args:
+        images: one a row, shape (n_images, n_pixels).
+        shape: rows and columns of an image.
+        n_columns: images in a row of the grid; about a square by default.
+        row_labels: a label at the left of each row of the grid.
+        diverging: draw signed patterns, each image scaled to its largest absolute value, blue below and red above 0.
+            Otherwise intensities, from white at the smallest value of all to black at the largest.
+        ax: where to draw; a new figure by default.
+
+    Raises:
+        ValueError: images that do not have the shape.
+    """
+    images = np.asarray(images, float)
+    if images.ndim != 2 or images.shape[1] != shape[0] * shape[1]:
+        raise ValueError(f"images must have one row of {shape[0]}×{shape[1]} pixels each, got shape {images.shape}")
+    ax = new_axes(ax)
+    n_columns = n_columns or math.ceil(math.sqrt(len(images)))
+    n_rows = math.ceil(len(images) / n_columns)
+    if diverging:
+        images = images / np.maximum(np.abs(images).max(1, keepdims=True), np.finfo(float).tiny)
+    height, width = shape[0] + 1, shape[1] + 1
+    canvas = np.full((n_rows * height - 1, n_columns * width - 1), np.nan)
+    for index, image in enumerate(images):
+        top, left = index // n_columns * height, index % n_columns * width
+        canvas[top : top + shape[0], left : left + shape[1]] = image.reshape(shape)
+    limits = {"vmin": -1, "vmax": 1} if diverging else {}
+    ax.imshow(canvas, cmap="RdBu_r" if diverging else "gray_r", interpolation="nearest", **limits)
+    ax.set_xticks([])
+    ax.set_yticks([row * height + (shape[0] - 1) / 2 for row in range(len(row_labels))], row_labels)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax

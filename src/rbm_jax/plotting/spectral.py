@@ -1,0 +1,143 @@
+"""The spectrum of the weights against random-matrix theory and the linear theory."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rbm_jax._typing import ArrayLike, Float, Shaped
+from rbm_jax.plotting._axes import LINE_STYLES, Axes, label_time_axes, mode_colors, new_axes
+from rbm_jax.spectral import marchenko_pastur_density, marchenko_pastur_edges
+
+__all__ = ["plot_convergence", "plot_growth_rates", "plot_linear_theory", "plot_spectrum_histogram"]
+
+
+def plot_spectrum_histogram(
+    values: Float[ArrayLike, " n_modes"],
+    is_outlier: Shaped[ArrayLike, " n_modes"],
+    noise: float,
+    ratio: float,
+    *,
+    ax: Axes = None,
+) -> Axes:
+    """Histogram of the singular values, with the Marchenko-Pastur law of the bulk as a line and outliers as triangles.
+
+    What to see: after a random start all values are under the line; what training has learned stands to the right.
+
+    Args:
+        values: singular values, shape (n_modes,).
+        is_outlier: as `split_bulk` tells, shape (n_modes,).
+        noise: σ of the bulk.
+        ratio: κ = n_hidden / n_visible.
+        ax: where to draw; a new figure by default.
+    """
+    ax = new_axes(ax)
+    values, is_outlier = np.asarray(values), np.asarray(is_outlier)
+    lower, upper = (float(edge) for edge in marchenko_pastur_edges(noise, ratio=ratio))
+    width = (upper - lower) / 12
+    bins = np.arange(max(0.0, lower - 2 * width), max(values.max(), upper) + 2 * width, width)
+    if len(bins) > 200:  # outliers far away: fine bins would be all that is seen
+        bins = np.linspace(0, values.max() * 1.02, 200)
+    ax.hist(values, bins=bins, color="0.8", label="singular values")
+    line = np.linspace(lower, upper, 300)
+    share = (~is_outlier).sum()
+    density = np.asarray(marchenko_pastur_density(line, noise, ratio=ratio)) * share * np.diff(bins)[0]
+    ax.plot(line, density, "-", color="tab:blue", linewidth=1, label="Marchenko-Pastur law")
+    if is_outlier.any():
+        label = f"{is_outlier.sum()} outliers"
+        ax.plot(values[is_outlier], np.zeros(is_outlier.sum()), "^", color="tab:red", clip_on=False, label=label)
+    ax.set_xlabel(r"singular value $\sigma_\alpha$")
+    ax.set_ylabel("number of modes")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_growth_rates(
+    theory: Float[ArrayLike, " n_modes"], measured: Float[ArrayLike, " n_modes"], *, ax: Axes = None
+) -> Axes:
+    """Measured growth rates against the linear theory's, as points on the diagonal if it holds.
+
+    Args:
+        theory: rates of `growth_modes`, shape (n_modes,).
+        measured: such as those of `growth_rates_along`, shape (n_modes,).
+        ax: where to draw; a new figure by default.
+    """
+    ax = new_axes(ax)
+    theory, measured = np.asarray(theory), np.asarray(measured)
+    ends = np.array([min(theory.min(), np.nanmin(measured)), max(theory.max(), np.nanmax(measured))])
+    ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+    ax.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+    ax.plot(ends, ends, "-", color="tab:blue", linewidth=1, label="equal")
+    ax.plot(theory, measured, "o", color="0.2", markersize=3, label="modes of the data")
+    ax.set_xlabel(r"linear theory $\sigma_h^2\,\mathrm{eig}(C-\Sigma_v)$ (per unit of time)")
+    ax.set_ylabel("growth rate measured (per unit of time)")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_linear_theory(
+    ts: Float[ArrayLike, " n_times"],
+    runs: Float[ArrayLike, "n_runs n_times n_modes"],
+    theory: tuple[Float[ArrayLike, " n_theory"], Float[ArrayLike, "n_theory n_modes"]],
+    plateaus: Float[ArrayLike, " n_modes"],
+    *,
+    names: Sequence[str],
+    ax: Axes = None,
+) -> Axes:
+    """Singular values of repeated trainings, as mean and standard deviation, on the linear theory's curves.
+
+    What to see: sigmoids, one after the other by variance, that end on their plateaus; modes below threshold decay.
+
+    Args:
+        ts: times, shape (n_times,).
+        runs: of each repetition, shape (n_runs, n_times, n_modes).
+        theory: times and singular values.
+        plateaus: fixed points, shape (n_modes,), drawn dotted.
+        names: one a mode, for the legend.
+        ax: where to draw; a new figure by default.
+    """
+    ax = new_axes(ax)
+    runs = np.asarray(runs)
+    mean, spread = runs.mean(0), runs.std(0, ddof=1)
+    for mode, (name, color) in enumerate(zip(names, mode_colors(len(names)), strict=True)):
+        ax.plot(theory[0], np.asarray(theory[1])[:, mode], "-", color=color, linewidth=1)
+        ax.axhline(plateaus[mode], linestyle=":", color=color, linewidth=0.8)
+        ax.errorbar(
+            ts, mean[:, mode], spread[:, mode], fmt="o", color=color, markersize=2.5, elinewidth=0.8, label=name
+        )
+    ax.legend(frameon=False)
+    return label_time_axes(ax, r"singular values $\sigma_\alpha$", logarithmic=False)
+
+
+def plot_convergence(
+    steps: Float[ArrayLike, " n_steps"],
+    errors: Mapping[str, tuple[Float[ArrayLike, " n_steps"], float]],
+    *,
+    label: str,
+    ax: Axes = None,
+) -> Axes:
+    """Errors against a step length on logarithmic axes, as points, with power laws as lines through them.
+
+    Args:
+        steps: such as learning rates, shape (n_steps,).
+        errors: a name, its errors and the exponent of its fitted power law, which is drawn through the geometric mean.
+        label: what the errors are.
+        ax: where to draw; a new figure by default.
+    """
+    ax = new_axes(ax)
+    steps = np.asarray(steps)
+    for (name, (error, slope)), color, style in zip(
+        errors.items(), mode_colors(len(errors)), LINE_STYLES * 3, strict=False
+    ):
+        error = np.asarray(error)
+        ax.plot(steps, error, "o", color=color, markersize=4, label=f"{name}: slope {slope:.2f}")
+        center = np.exp(np.log(error).mean() - slope * np.log(steps).mean())
+        ax.plot(steps, center * steps**slope, style, color=color, linewidth=1)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_xlabel("learning rate")
+    ax.set_ylabel(label)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return ax

@@ -1,0 +1,143 @@
+"""Quantities along training: points for training and data, lines for theory."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from rbm_jax._typing import ArrayLike, Float, Shaped
+from rbm_jax.plotting._axes import LINE_STYLES, Axes, label_time_axes, mode_colors, new_axes
+
+__all__ = ["plot_comparison", "plot_modes", "plot_quantity", "plot_spectrum"]
+
+
+def plot_spectrum(
+    ts: Float[ArrayLike, " n_times"],
+    values: Float[ArrayLike, "n_times n_modes"],
+    *,
+    n_modes: int = 10,
+    edge: float | None = None,
+    logarithmic: bool = True,
+    ax: Axes = None,
+) -> Axes:
+    """Singular values of W along training, as points: the leading modes in color, all others in gray.
+
+    What to see: values that leave the bulk of the random start one after the other.
+
+    Args:
+        ts: times, shape (n_times,).
+        values: σ_α(t), decreasing along the last axis, shape (n_times, n_modes).
+        n_modes: how many to color.
+        edge: largest singular value of the random start in theory, drawn as a line.
+        logarithmic: whether the axis of the singular values is logarithmic.
+        ax: where to draw; a new figure by default.
+    """
+    ax = new_axes(ax)
+    values = np.asarray(values)
+    if values.shape[1] > n_modes:
+        ax.plot(ts, values[:, n_modes:], ".", color="0.8", markersize=2, zorder=1)
+    references = {} if edge is None else {"Marchenko-Pastur edge at the start": edge}
+    plot_modes(ts, values[:, :n_modes], label=r"singular values $\sigma_\alpha$", references=references, ax=ax)
+    if logarithmic:
+        ax.set_yscale("log")
+    return ax
+
+
+def plot_modes(
+    ts: Float[ArrayLike, " n_times"],
+    values: Float[ArrayLike, "n_times n_modes"],
+    *,
+    label: str,
+    references: Mapping[str, float] | None = None,
+    ax: Axes = None,
+) -> Axes:
+    """Any quantity of each mode along training, as points, dark for the leading mode to bright for the last.
+
+    Args:
+        ts: times, shape (n_times,).
+        values: one column a mode, shape (n_times, n_modes).
+        label: what the values are, with their unit.
+        references: names and values of what theory expects, drawn as horizontal lines.
+        ax: where to draw; a new figure by default.
+    """
+    ax = new_axes(ax)
+    values = np.asarray(values)
+    for mode, color in enumerate(mode_colors(values.shape[1])):
+        ax.plot(ts, values[:, mode], "o", color=color, markersize=2.5)
+    for (name, reference), style in zip((references or {}).items(), LINE_STYLES, strict=False):
+        ax.axhline(reference, linestyle=style, color="0.3", linewidth=1, label=name)
+    if references:
+        ax.legend(frameon=False)
+    return label_time_axes(ax, label, logarithmic=False)
+
+
+def plot_comparison(
+    ts: Float[ArrayLike, " n_times"],
+    values: Float[ArrayLike, "n_times n_modes"],
+    theories: Mapping[str, tuple[Float[ArrayLike, " n_theory"], Float[ArrayLike, "n_theory n_modes"]]],
+    *,
+    training: str = "PCD",
+    identified: Shaped[ArrayLike, "n_times n_modes"] | None = None,
+    n_modes: int = 10,
+    ax: Axes = None,
+) -> Axes:
+    """Leading singular values against time: points for training, lines for each theory.
+
+    What to see: straight growth on the logarithmic axis, each mode at its own rate; where points leave lines, the
+    theory's assumptions end.
+
+    Args:
+        ts: times of the training, shape (n_times,).
+        values: σ_α(t) of the training, shape (n_times, n_modes).
+        theories: a name, its times and its singular values; the first is drawn solid, then dashed, dotted, dash-dotted.
+        training: name of the training in the legend.
+        identified: False for points whose mode has too little overlap with the theory's; they are gray.
+        n_modes: modes to draw.
+        ax: where to draw; a new figure by default.
+    """
+    ax = new_axes(ax)
+    values = np.asarray(values)
+    colors = mode_colors(min(n_modes, values.shape[1]))
+    identified = np.ones(values.shape, bool) if identified is None else np.asarray(identified)
+    for mode, color in enumerate(colors):
+        ax.plot(ts, np.where(identified[:, mode], np.nan, values[:, mode]), "o", color="0.8", markersize=2, zorder=2)
+        ax.plot(ts, np.where(identified[:, mode], values[:, mode], np.nan), "o", color=color, markersize=2.5, zorder=3)
+    top = 2 * np.nanmax(values)
+    for (theory_ts, theory_values), style in zip(theories.values(), LINE_STYLES, strict=False):
+        shown = np.where(np.asarray(theory_values) < top, theory_values, np.nan)
+        for mode, color in enumerate(colors):
+            ax.plot(theory_ts, shown[:, mode], style, color=color, linewidth=1)
+    handles = ax.plot([], [], "o", color="0.3", markersize=2.5, label=training)
+    if not identified.all():
+        handles += ax.plot([], [], "o", color="0.8", markersize=2, label=f"{training}, other direction")
+    for name, style in zip(theories, LINE_STYLES, strict=False):
+        handles += ax.plot([], [], style, color="0.3", linewidth=1, label=name)
+    ax.legend(handles=handles, loc="upper left", frameon=False)
+    label_time_axes(ax, r"singular values $\sigma_\alpha$", logarithmic=True)
+    ax.set_ylim(values[:, : len(colors)].min() / 2, top)
+    return ax
+
+
+def plot_quantity(
+    points: Mapping[str, tuple[Float[ArrayLike, " n_times"], Float[ArrayLike, " n_times"]]],
+    lines: Mapping[str, tuple[Float[ArrayLike, " n_theory"], Float[ArrayLike, " n_theory"]]] | None = None,
+    *,
+    label: str,
+    ax: Axes = None,
+) -> Axes:
+    """Quantities along training: points for training or data, lines for theory.
+
+    Args:
+        points: a name, times and values of each quantity drawn as points.
+        lines: the same for those drawn as lines.
+        label: what the values are, with their unit.
+        ax: where to draw; a new figure by default.
+    """
+    ax = new_axes(ax)
+    for (name, (ts, quantity)), marker, color in zip(
+        points.items(), "osx^", ("0.2", "0.6", "0.4", "0.8"), strict=False
+    ):
+        ax.plot(ts, quantity, marker, markersize=2.5, label=name, color=color)
+    for (name, (ts, quantity)), style in zip((lines or {}).items(), LINE_STYLES, strict=False):
+        ax.plot(ts, quantity, style, linewidth=1, label=name, color="tab:blue")
+    ax.legend(frameon=False)
+    return label_time_axes(ax, label, logarithmic=False)
