@@ -52,7 +52,20 @@ LAYERS = [
         "plotting.spectral",
         "plotting",
     ],
-    ["cli._common", "cli._compare", "cli._methods", "cli._fixed_points", "cli._runs", "cli", "__main__", "__init__"],
+    [
+        "cli._common",
+        "cli._compare",
+        "cli._likelihood",
+        "cli._methods",
+        "cli._fixed_points",
+        "cli._linear",
+        "cli._runs",
+        "cli._spectrum",
+        "cli._gallery",
+        "cli",
+        "__main__",
+        "__init__",
+    ],
 ]
 ORDER = [module for layer in LAYERS for module in layer]
 FILES = {

@@ -296,12 +296,15 @@ def _check_fit_data(rbm: RBM, data, weights, batch_size):
     if n_samples == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
     check_finite("data", values)
-    if is_concrete(data) and not (allowed := rbm.visible_units.contains(values)).all():
-        row, column = np.argwhere(~np.asarray(allowed))[0]
-        raise ValueError(
-            f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
-            f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize, which makes 0/1"
-        )
+    if is_concrete(data):
+        with jax.ensure_compile_time_eval():  # the data may be known while the key is traced
+            allowed = np.asarray(rbm.visible_units.contains(values))
+        if not allowed.all():
+            row, column = np.argwhere(~allowed)[0]
+            raise ValueError(
+                f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
+                f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize, which makes 0/1"
+            )
     check_sample_weights(weights, n_samples)
     weights = None if weights is None else jnp.asarray(weights).astype(rbm.dtype)
     if batch_size is not None and check_count("batch_size", batch_size) > n_samples:

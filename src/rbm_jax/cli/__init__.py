@@ -7,8 +7,10 @@ import typer
 
 from rbm_jax.cli._compare import compare
 from rbm_jax.cli._fixed_points import fixed_points
+from rbm_jax.cli._gallery import figures
 from rbm_jax.cli._methods import compare_training
-from rbm_jax.cli._runs import sample, spectrum, train
+from rbm_jax.cli._runs import sample, train
+from rbm_jax.cli._spectrum import spectrum
 
 __all__ = ["run"]
 
@@ -19,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Restricted Boltzmann Machines and the physics of how they learn.",
 )
-for _command in (compare, compare_training, train, sample, spectrum, fixed_points):
+for _command in (compare, compare_training, train, sample, spectrum, fixed_points, figures):
     app.command()(_command)
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import typer
@@ -29,14 +28,12 @@ from rbm_jax.cli._common import (
     make_estimator,
     prepare_folder,
 )
+from rbm_jax.cli._likelihood import log_likelihood_along, one_by_one
 from rbm_jax.dynamics import Comparison, compare_trajectories
-from rbm_jax.energies import visible_free_energy
-from rbm_jax.exact import exact_log_likelihood
-from rbm_jax.mean_field import log_z_mean_field
 from rbm_jax.plotting import plot_comparison, plot_quantity
 from rbm_jax.progress import progress_bar
 from rbm_jax.pseudolikelihood import pseudo_log_likelihood
-from rbm_jax.rbm import RBM, init_rbm
+from rbm_jax.rbm import init_rbm
 from rbm_jax.spectral import effective_temperature, svd_modes
 from rbm_jax.training import fit, init_train_state
 from rbm_jax.trajectory import Status, Trajectory
@@ -44,10 +41,6 @@ from rbm_jax.trajectory import Status, Trajectory
 __all__ = ["compare_training"]
 
 N_SAVES = 40
-ENUMERABLE = 16
-"""Largest smaller layer for which the log-likelihood is exact."""
-MAX_SAMPLES = 2000
-"""Data at which likelihoods are evaluated."""
 REFERENCE, AGAIN = "PCD", "PCD again"
 
 
@@ -121,27 +114,16 @@ class _Quality:
     """Measures of the RBMs along a training, in nats per sample but for the temperature."""
 
     def __init__(self, path: Trajectory, dataset: Dataset):
-        rows = np.linspace(0, len(dataset.samples) - 1, min(MAX_SAMPLES, len(dataset.samples))).astype(int)
-        data = jnp.asarray(dataset.samples[rows])
-        self.is_exact = min(path.rbms.weights.shape[1:]) <= ENUMERABLE
-        likelihood = exact_log_likelihood if self.is_exact else _tap_log_likelihood
-        one_by_one = lambda function: np.asarray(jax.lax.map(lambda rbm: function(rbm, data), path.rbms))  # noqa: E731
-        self.pseudo = one_by_one(pseudo_log_likelihood)
-        self.likelihood = one_by_one(likelihood)
+        self.pseudo = one_by_one(pseudo_log_likelihood, path, dataset)
+        self.likelihood, self.how = log_likelihood_along(path, dataset)
         self.temperature = np.asarray(jax.vmap(effective_temperature)(path.rbms.weights))
-
-
-def _tap_log_likelihood(rbm: RBM, data) -> jax.Array:
-    """Log-likelihood with log Z from the TAP fixed points that are found from the data."""
-    return -visible_free_energy(rbm, data).mean() - log_z_mean_field(rbm, init=data[:200])
 
 
 def _print_tables(ts, comparisons: dict[str, Comparison], quality: dict[str, _Quality]) -> None:
     n_modes = next(iter(comparisons.values())).departure.shape[0]
     head = "".join(f"{name:>12}" for name in comparisons)
     typer.echo(f"\nLargest relative difference to PCD of the {n_modes} leading singular values, and likelihoods.\n")
-    which = "exact" if quality[REFERENCE].is_exact else "TAP estimate"
-    typer.echo(f"       t{head}   log-likelihood ({which}): {', '.join(quality)}")
+    typer.echo(f"       t{head}   log-likelihood ({quality[REFERENCE].how}): {', '.join(quality)}")
     for time in np.unique(np.linspace(0, len(ts) - 1, 13).astype(int)):
         values = "".join(f"{np.abs(each.deviation[time]).max():12.1%}" for each in comparisons.values())
         likelihoods = "".join(f"{each.likelihood[time]:10.2f}" for each in quality.values())
@@ -169,10 +151,9 @@ def _draw(path: Path, trajectories: dict[str, Trajectory], quality: dict[str, _Q
     }
     ts, reference = values.pop(REFERENCE)
     plot_comparison(ts, reference, values, training=REFERENCE, n_modes=n_modes, ax=axes[0, 0])
-    is_exact = quality[REFERENCE].is_exact
     panels = {
         "pseudo-log-likelihood per sample (nats)": ("pseudo", axes[0, 1]),
-        f"log-likelihood per sample (nats{'' if is_exact else ', TAP estimate'})": ("likelihood", axes[1, 0]),
+        f"log-likelihood per sample (nats, {quality[REFERENCE].how})": ("likelihood", axes[1, 0]),
         r"effective temperature $1/\mathrm{Var}(W)$": ("temperature", axes[1, 1]),
     }
     for label, (attribute, ax) in panels.items():

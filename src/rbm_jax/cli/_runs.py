@@ -1,17 +1,20 @@
-"""`rbm-jax train`, `sample` and `spectrum`: make a run, and look at one."""
+"""`rbm-jax train` and `sample`: make a run, and sample from one."""
 
+import dataclasses
+import functools
 import math
 from pathlib import Path
 from typing import Annotated
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import typer
 
 from rbm_jax._checks import check_positive
 from rbm_jax._optional import require
-from rbm_jax.checkpoint import atomic_write, load_rbm, load_trajectories, save_rbm, save_trajectories
+from rbm_jax.checkpoint import atomic_write, load_rbm, save_rbm, save_trajectories
 from rbm_jax.cli._common import (
     MODEL,
     TRAJECTORY,
@@ -34,15 +37,21 @@ from rbm_jax.cli._common import (
     prepare_folder,
     save_source,
 )
-from rbm_jax.plotting import plot_images, plot_spectrum
+from rbm_jax.cli._likelihood import some_rows
+from rbm_jax.dynamics import mode_motion
+from rbm_jax.plotting import plot_images
 from rbm_jax.progress import progress_bar
 from rbm_jax.rbm import init_rbm
 from rbm_jax.sampling import init_chains, sample_gibbs
 from rbm_jax.spectral import effective_temperature, svd_modes
-from rbm_jax.training import fit, init_train_state, log_spaced_updates
+from rbm_jax.training import TrainState, fit, init_train_state, log_spaced_updates
 from rbm_jax.trajectory import Status, Trajectory
 
-__all__ = ["sample", "spectrum", "train"]
+__all__ = ["Recipe", "sample", "train", "train_run"]
+
+N_SAVES = 50
+NAMED_EPOCHS = (1, 10)
+"""After which the RBM is kept too, so that pictures can show it then."""
 
 NUpdates = Annotated[int, typer.Option(min=1, help="Updates.")]
 MethodOption = Annotated[Method, typer.Option(help="How the model's averages are estimated.")]
@@ -67,45 +76,80 @@ def train(
 
     Example: rbm-jax train --data digits --n-hidden 64 --out run
     """
-    check_positive("--learning-rate", learning_rate)
-    source = Source(data, units, threshold)
-    dataset = source.load()
-    folder = prepare_folder(out)
-    key_rbm, key_chains, key_run = jax.random.split(jax.random.key(seed), 3)
-    n_samples, n_visible = dataset.samples.shape
-    rbm = init_rbm(
-        key_rbm,
-        n_visible,
-        n_hidden,
-        visible_units=dataset.units,
-        hidden_units=dataset.units,
-        visible_mean=dataset.samples.mean(0),
+    recipe = Recipe(n_hidden, method, order, n_updates, learning_rate, n_chains, n_steps, batch_size, seed)
+    state, _ = train_run(out, Source(data, units, threshold), recipe)
+    leading = ", ".join(f"{value:.3g}" for value in svd_modes(state.rbm.weights).values[:5])
+    typer.echo(
+        f"leading singular values {leading}; effective temperature {effective_temperature(state.rbm.weights):.3g}"
     )
+    typer.echo(f"wrote {out / MODEL} and {out / TRAJECTORY}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How to train."""
+
+    n_hidden: int = 64
+    method: Method = Method.PCD
+    order: int = 2
+    n_updates: int = 5000
+    learning_rate: float = 0.05
+    n_chains: int = 500
+    n_steps: int = 5
+    batch_size: int = 500
+    seed: int = 0
+    scale: float = 0.01
+
+
+def train_run(folder: Path, source: Source, recipe: Recipe) -> tuple[TrainState, Trajectory]:
+    """Train as the recipe says, and write the run into the folder.
+
+    The trajectory's observations are the epochs done and the fields of `dynamics.ModeMotion` for the estimator's step.
+
+    Raises:
+        ValueError, OSError: a training that diverged, data that cannot be read, or a folder that cannot be written.
+    """
+    learning_rate = check_positive("--learning-rate", recipe.learning_rate)
+    dataset = source.load()
+    prepare_folder(folder)
+    key_rbm, key_chains, key_run = jax.random.split(jax.random.key(recipe.seed), 3)
+    n_samples, n_visible = dataset.samples.shape
+    options = {"visible_units": dataset.units, "hidden_units": dataset.units, "visible_mean": dataset.samples.mean(0)}
+    rbm = init_rbm(key_rbm, n_visible, recipe.n_hidden, scale=recipe.scale, **options)
     optimizer = optax.sgd(learning_rate)
-    state = init_train_state(key_chains, rbm, optimizer, n_chains=n_chains)
-    with progress_bar(n_updates, method.value.upper()) as progress:
+    state = init_train_state(key_chains, rbm, optimizer, n_chains=recipe.n_chains)
+    estimator = make_estimator(recipe.method, recipe.n_steps, recipe.order)
+    batch_size, n_updates = min(recipe.batch_size, n_samples), recipe.n_updates
+    epochs = [round(epoch * n_samples / batch_size) for epoch in NAMED_EPOCHS]
+    saves = np.union1d(log_spaced_updates(n_updates, N_SAVES), [update for update in epochs if update <= n_updates])
+    with progress_bar(n_updates, recipe.method.value.upper()) as progress:
         state, trajectory = fit(
             key_run,
             state,
             dataset.samples,
-            estimator=make_estimator(method, n_steps, order),
+            estimator=estimator,
             optimizer=optimizer,
             n_updates=n_updates,
-            batch_size=min(batch_size, n_samples),
-            save_at=log_spaced_updates(n_updates, 50),
+            batch_size=batch_size,
+            save_at=saves,
+            observe=functools.partial(_observe_step, estimator, jnp.asarray(some_rows(dataset.samples, 2000))),
             time_step=learning_rate,
             progress=progress,
         )
     if trajectory.status != Status.SUCCESS:
         raise ValueError("training diverged (the weights are no longer finite): try a smaller --learning-rate")
+    observations = {"epochs": saves * batch_size / n_samples, **trajectory.observations}
+    trajectory = dataclasses.replace(trajectory, observations=observations)
     save_source(folder, source)
     save_rbm(folder / MODEL, state.rbm, chains=state.chains)
     save_trajectories(folder / TRAJECTORY, {"training": trajectory})
-    leading = ", ".join(f"{value:.3g}" for value in svd_modes(state.rbm.weights).values[:5])
-    typer.echo(
-        f"leading singular values {leading}; effective temperature {effective_temperature(state.rbm.weights):.3g}"
-    )
-    typer.echo(f"wrote {folder / MODEL} and {folder / TRAJECTORY}")
+    return state, trajectory
+
+
+def _observe_step(estimator, data, state: TrainState) -> dict[str, jax.Array]:
+    """What the estimator's next step would do to the modes."""
+    gradient, _ = estimator(jax.random.fold_in(jax.random.key(0), state.step), state.rbm, data, state.chains)
+    return vars(mode_motion(svd_modes(state.rbm.weights), -gradient.weights))
 
 
 def sample(
@@ -138,33 +182,4 @@ def sample(
     plot_images(samples, shape, ax=figure.add_subplot())
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=160, format="png")
-    typer.echo(f"wrote {path}")
-
-
-def spectrum(
-    run: Run,
-    modes: Annotated[int, typer.Option(min=1, help="Leading modes to color and print.")] = 10,
-    out: Annotated[Path | None, typer.Option(help="The picture to write [default: spectrum.png in the run].")] = None,
-) -> None:
-    """Singular values of W along a training: a picture, and a table of the leading ones.
-
-    Example: rbm-jax spectrum run --modes 10
-    """
-    trajectories = load_trajectories(in_run(run, TRAJECTORY))
-    if "training" not in trajectories:
-        raise ValueError(f"{run / TRAJECTORY} holds no training, only {sorted(trajectories)}")
-    training: Trajectory = trajectories["training"]
-    values = np.asarray(jax.vmap(svd_modes)(training.rbms.weights).values)
-    path = run / "spectrum.png" if out is None else out
-    figure = require("matplotlib.figure").Figure(figsize=(6, 4), layout="constrained")
-    later = training.ts > 0  # the start has no place on a logarithmic axis
-    plot_spectrum(training.ts[later], values[later], n_modes=modes, ax=figure.add_subplot()).set_xscale("log")
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=160, format="png")
-    shown = np.unique(np.linspace(0, len(values) - 1, 8).astype(int))
-    typer.echo("       t   T_eff     singular values")
-    for time in shown:
-        temperature = float(effective_temperature(training.rbms.weights[time]))
-        leading = " ".join(f"{value:8.4f}" for value in values[time, :modes])
-        typer.echo(f"{float(training.ts[time]):8.3g} {temperature:8.3g}  {leading}")
     typer.echo(f"wrote {path}")

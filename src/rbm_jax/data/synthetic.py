@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from rbm_jax._checks import check_count, check_positive
-from rbm_jax._typing import Array, Float, PRNGKey, Shaped
+from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
 
-__all__ = ["bars_and_stripes", "ising_chain", "planted_clusters"]
+__all__ = ["bars_and_stripes", "gaussian_data", "ising_chain", "planted_clusters"]
 
 
 def bars_and_stripes(size: int) -> Shaped[np.ndarray, "n_patterns n_pixels"]:
@@ -26,6 +26,33 @@ def bars_and_stripes(size: int) -> Shaped[np.ndarray, "n_patterns n_pixels"]:
     columns = np.broadcast_to(lines[:, None, :], (len(lines), size, size))
     rows = columns.swapaxes(1, 2)
     return np.unique(np.concatenate([rows, columns]).reshape(-1, size * size), axis=0)
+
+
+def gaussian_data(
+    key: PRNGKey, n_samples: int, covariance: Float[ArrayLike, "n_visible n_visible"]
+) -> Float[Array, "n_samples n_visible"]:
+    """Gaussian samples whose own mean is 0 and whose own covariance is the one given, not only in the limit.
+
+    So the learning equations of the finite sample are those of the covariance.
+
+    Args:
+        key: a JAX key.
+        n_samples: number of samples, more than n_visible.
+        covariance: symmetric and positive, shape (n_visible, n_visible).
+
+    Raises:
+        ValueError: a covariance that is not square, or too few samples.
+    """
+    covariance = jnp.asarray(covariance)
+    if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
+        raise ValueError(f"covariance must be a square matrix, got shape {covariance.shape}")
+    n_visible = covariance.shape[0]
+    if check_count("n_samples", n_samples) <= n_visible:
+        raise ValueError(f"n_samples must be more than the {n_visible} units, got {n_samples}")
+    raw = jax.random.normal(key, (n_samples, n_visible), covariance.dtype)
+    raw = raw - raw.mean(0)
+    own, wanted = jnp.linalg.cholesky(raw.T @ raw / n_samples), jnp.linalg.cholesky(covariance)
+    return jax.scipy.linalg.solve_triangular(own, raw.T, lower=True).T @ wanted.T
 
 
 def ising_chain(key: PRNGKey, n_samples: int, n_spins: int, *, coupling: float) -> Float[Array, "n_samples n_spins"]:

@@ -22,6 +22,7 @@ def plot_spectrum_histogram(
     """Histogram of the singular values, with the Marchenko-Pastur law of the bulk as a line and outliers as triangles.
 
     What to see: after a random start all values are under the line; what training has learned stands to the right.
+    The counts are per bin; bins are logarithmic if outliers are far away, and the first one holds all below it.
 
     Args:
         values: singular values, shape (n_modes,).
@@ -33,15 +34,22 @@ def plot_spectrum_histogram(
     ax = new_axes(ax)
     values, is_outlier = np.asarray(values), np.asarray(is_outlier)
     lower, upper = (float(edge) for edge in marchenko_pastur_edges(noise, ratio=ratio))
-    width = (upper - lower) / 12
-    bins = np.arange(max(0.0, lower - 2 * width), max(values.max(), upper) + 2 * width, width)
-    if len(bins) > 200:  # outliers far away: fine bins would be all that is seen
-        bins = np.linspace(0, values.max() * 1.02, 200)
-    ax.hist(values, bins=bins, color="0.8", label="singular values")
-    line = np.linspace(lower, upper, 300)
-    share = (~is_outlier).sum()
-    density = np.asarray(marchenko_pastur_density(line, noise, ratio=ratio)) * share * np.diff(bins)[0]
-    ax.plot(line, density, "-", color="tab:blue", linewidth=1, label="Marchenko-Pastur law")
+    far = values.max() > 4 * upper  # outliers far away take logarithmic bins
+    if far:
+        smallest = max(lower, upper / 100)
+        bins = np.geomspace(smallest / 2, values.max() * 1.2, 40)
+        line = np.geomspace(max(lower, bins[0]), upper, 300)
+        widths = line * np.log(bins[1] / bins[0])
+        ax.set_xscale("log")
+    else:
+        width = (upper - lower) / 12
+        bins = np.arange(max(0.0, lower - 2 * width), max(values.max(), upper) + 2 * width, width)
+        line = np.linspace(lower, upper, 300)
+        widths = width
+    ax.hist(np.maximum(values, bins[0]), bins=bins, color="0.8", label="singular values")
+    density = np.asarray(marchenko_pastur_density(line, noise, ratio=ratio))
+    law = density * widths * (~is_outlier).sum()
+    ax.plot(line, law, "-", color="tab:blue", linewidth=1, label="Marchenko-Pastur law")
     if is_outlier.any():
         label = f"{is_outlier.sum()} outliers"
         ax.plot(values[is_outlier], np.zeros(is_outlier.sum()), "^", color="tab:red", clip_on=False, label=label)
@@ -136,6 +144,8 @@ def plot_convergence(
         ax.plot(steps, center * steps**slope, style, color=color, linewidth=1)
     ax.set_xscale("log")
     ax.set_yscale("log")
+    ax.xaxis.set_minor_formatter("")
+    ax.set_xticks(steps, [f"{step:g}" for step in steps])
     ax.set_xlabel("learning rate")
     ax.set_ylabel(label)
     ax.spines[["top", "right"]].set_visible(False)

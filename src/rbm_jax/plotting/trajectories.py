@@ -61,12 +61,13 @@ def plot_modes(
     """
     ax = new_axes(ax)
     values = np.asarray(values)
-    for mode, color in enumerate(mode_colors(values.shape[1])):
-        ax.plot(ts, values[:, mode], "o", color=color, markersize=2.5)
+    n_modes = values.shape[1]
+    for mode, color in enumerate(mode_colors(n_modes)):
+        named = n_modes <= 5 or mode in (0, n_modes - 1)
+        ax.plot(ts, values[:, mode], "o", color=color, markersize=2.5, label=f"mode {mode + 1}" if named else None)
     for (name, reference), style in zip((references or {}).items(), LINE_STYLES, strict=False):
         ax.axhline(reference, linestyle=style, color="0.3", linewidth=1, label=name)
-    if references:
-        ax.legend(frameon=False)
+    ax.legend(frameon=False)
     return label_time_axes(ax, label, logarithmic=False)
 
 
