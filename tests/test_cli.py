@@ -1,5 +1,6 @@
 """The command line on real arguments: what it writes, and how it says no."""
 
+import functools
 import gzip
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 
 import rbm_jax.__main__
 from rbm_jax.checkpoint import load_rbm, load_trajectories
-from rbm_jax.cli import run
+from rbm_jax.cli import _linear, run
 
 FAST = ["--n-hidden", "4", "--n-chains", "50", "--n-updates", "40"]
 
@@ -55,9 +56,53 @@ def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):
         assert is_png(picture)
     assert run(["sample", str(trained), "--rows", "4", "--n-steps", "0", "--out", str(picture)]) == 0
     assert run(["sample", str(trained), "--rows", "5"]) == 2
-    assert run(["spectrum", str(trained), "--modes", "2", "--out", str(tmp_path / "spectrum.png")]) == 0
-    assert is_png(tmp_path / "spectrum.png")
-    assert "T_eff" in capsys.readouterr().out
+
+
+SPECTRUM_FIGURES = {
+    f"{name}.png"
+    for name in (
+        "singular-values", "histograms", "modes", "overlaps", "motion", "temperature",
+        "linear-theory", "mode-statistics",
+    )
+}  # fmt: skip
+
+
+@pytest.fixture
+def quick_experiments(monkeypatch):
+    """The experiments on Gaussian RBMs, which have tests of their own, made as short as possible."""
+    short = functools.partial(_linear.emergence, n_chains=10, n_updates=45, n_runs=2)
+    monkeypatch.setattr("rbm_jax.cli._spectrum.emergence", short)
+    quick = functools.partial(
+        _linear.step_convergence, learning_rates=(0.1, 0.05), n_chains=(5,), duration=0.2, n_runs=2
+    )
+    monkeypatch.setattr("rbm_jax.cli._gallery.step_convergence", quick)
+
+
+def test_spectrum_of_a_run_is_eight_pictures_and_a_table(trained, tmp_path, capsys, quick_experiments):
+    assert run(["spectrum", str(trained), "--modes", "2", "--out", str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == SPECTRUM_FIGURES
+    assert all(is_png(path) for path in tmp_path.iterdir())
+    output = capsys.readouterr().out
+    assert "T_eff" in output
+    assert "log-likelihood (exact)" in output
+    observations = load_trajectories(trained / "trajectory.h5")["training"].observations
+    shares = sum(observations[name] for name in ("values_share", "rotation_share", "outside_share"))
+    np.testing.assert_allclose(shares, 1, rtol=1e-4)
+
+
+def test_spectrum_trains_on_data_if_asked(tmp_path, quick_experiments):
+    options = ["--data", "digits", "--n-hidden", "4", "--n-updates", "12", "--out", str(tmp_path)]
+    assert run(["spectrum", *options]) == 0
+    assert {path.name for path in (tmp_path / "spectrum").iterdir()} == SPECTRUM_FIGURES
+    assert (tmp_path / "rbm.h5").is_file()
+
+
+def test_figures_writes_the_gallery(tmp_path, capsys, quick_experiments):
+    assert run(["figures", "--n-updates", "12", "--out", str(tmp_path)]) == 0
+    pictures = {path.name for path in tmp_path.glob("*.png")}
+    assert pictures == SPECTRUM_FIGURES | {"growth-rates.png", "step-convergence.png"}
+    output = capsys.readouterr().out
+    assert "64 of 64 modes grow or decay as the theory says" in output
 
 
 @pytest.mark.parametrize("method", [["cd"], ["exact"], ["emf"], ["emf", "--order", "1"]], ids=" ".join)
@@ -162,6 +207,8 @@ def bad_command_lines(folder):
         "damping of 1": (["fixed-points", str(empty), "--damping", "1"], "damping"),
         "fourth order": (["train", "--method", "emf", "--order", "4"], "order"),
         "missing argument": (["sample"], "argument"),
+        "neither run nor data": (["spectrum"], "--data"),
+        "both run and data": (["spectrum", str(empty), "--data", "digits"], "--data"),
         "no samples": (["sample", str(empty), "--n-samples", "0"], "n-samples"),
     }
 

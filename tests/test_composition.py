@@ -26,6 +26,11 @@ def layer_variances(rbm):
     return jnp.full_like(rbm.visible_bias, 0.7), jnp.full_like(rbm.hidden_bias, 0.7)
 
 
+def two_times(rbm):
+    rbms = jax.tree.map(lambda leaf: jnp.stack([leaf, 1.1 * leaf]), rbm)
+    return rbm_jax.Trajectory(jnp.arange(2.0, dtype=rbm.dtype), rbms, jnp.zeros((), jnp.int32))
+
+
 SMOOTH = {
     "visible_field": lambda rbm: rbm_jax.visible_field(rbm, H),
     "hidden_field": lambda rbm: rbm_jax.hidden_field(rbm, V),
@@ -47,6 +52,18 @@ SMOOTH = {
     "align_modes": lambda rbm: rbm_jax.align_modes(rbm_jax.svd_modes(rbm.weights), REFERENCE_MODES),
     "project": lambda rbm: rbm_jax.project(V, rbm_jax.svd_modes(rbm.weights)),
     "effective_temperature": lambda rbm: rbm_jax.effective_temperature(rbm.weights),
+    "leading_modes": lambda rbm: rbm_jax.leading_modes(rbm.weights, 2),
+    "mode_statistics": lambda rbm: rbm_jax.mode_statistics(rbm.weights).kurtosis,
+    "modes_along": lambda rbm: rbm_jax.modes_along(two_times(rbm)),
+    "singular_values_along": lambda rbm: rbm_jax.singular_values_along(two_times(rbm)),
+    "follow_modes": lambda rbm: rbm_jax.follow_modes(rbm_jax.modes_along(two_times(rbm))),
+    "marchenko_pastur_density": lambda rbm: rbm_jax.marchenko_pastur_density(0.8 + rbm.hidden_bias, 1.0, ratio=0.75),
+    "marchenko_pastur_edges": lambda rbm: rbm_jax.marchenko_pastur_edges(rbm.hidden_bias[0], ratio=0.75),
+    "marchenko_pastur_quantile": lambda rbm: rbm_jax.marchenko_pastur_quantile(0.5, rbm.hidden_bias[0], ratio=0.75),
+    "spiked_outlier": lambda rbm: rbm_jax.spiked_outlier(2 + rbm.hidden_bias, 1.0, ratio=0.75),
+    "spiked_overlaps": lambda rbm: rbm_jax.spiked_overlaps(2 + rbm.hidden_bias, 1.0, ratio=0.75),
+    "spiked_value": lambda rbm: rbm_jax.spiked_value(3 + rbm.hidden_bias, 1.0, ratio=0.75),
+    "split_bulk": lambda rbm: rbm_jax.split_bulk(rbm.weights).values,
     "mean_field_free_energy": lambda rbm: rbm_jax.mean_field_free_energy(rbm, V / 2, H / 2, order=3),
     "quadratic_free_energy": lambda rbm: rbm_jax.quadratic_free_energy(rbm, V / 2, H / 2),
     "mean_field_moments": lambda rbm: rbm_jax.mean_field_moments(rbm, V / 2, H / 2, order=3),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rbm_jax.data import (
     bars_and_stripes,
     binarize,
+    gaussian_data,
     intensities,
     ising_chain,
     load_array,
@@ -222,6 +223,25 @@ def test_planted_clusters_have_the_magnetizations_of_their_fields():
     correlation = expected.T @ expected / 3
     correlation = correlation.at[jnp.arange(30), jnp.arange(30)].set(1)
     np.testing.assert_allclose(samples.T @ samples / 20000, correlation, atol=6 / np.sqrt(20000))
+
+
+def test_gaussian_data_have_exactly_their_covariance(dtype):
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(5, 5))
+    covariance = jnp.asarray(factor @ factor.T + np.eye(5), dtype)
+    data = gaussian_data(jax.random.key(0), 40, covariance)
+    assert data.dtype == dtype
+    error = 1e-10 if dtype == jnp.float64 else 1e-4
+    np.testing.assert_allclose(data.mean(0), 0, atol=error)
+    np.testing.assert_allclose(data.T @ data / 40, covariance, atol=error)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_gaussian_data_refuse_what_cannot_be():
+    with pytest.raises(ValueError, match="square"):
+        gaussian_data(jax.random.key(0), 40, jnp.ones((3, 2)))
+    with pytest.raises(ValueError, match="n_samples must be more than the 5 units"):
+        gaussian_data(jax.random.key(0), 5, jnp.eye(5))
 
 
 def test_synthetic_data_refuse_bad_counts():

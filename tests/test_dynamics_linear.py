@@ -10,24 +10,42 @@ import numpy as np
 import optax
 import pytest
 
-from rbm_jax import Bernoulli, Gaussian, Spin, Status, Trajectory, fit, init_rbm, init_train_state, pcd
+from rbm_jax import (
+    RBM,
+    Bernoulli,
+    Gaussian,
+    Spin,
+    Status,
+    Trajectory,
+    fit,
+    init_rbm,
+    init_train_state,
+    pcd,
+    svd_modes,
+)
 from rbm_jax.data import binarize, load_digits
 from rbm_jax.dynamics import (
+    DataStatistics,
+    GrowthModes,
     compare_trajectories,
     data_statistics,
     gaussian_force,
+    growth_deviation,
     growth_modes,
     growth_rates_along,
+    growth_windows,
     integrate,
     linear_bound,
     linear_fixed_points,
     linear_likelihood_gain,
     linear_rate,
+    linear_rotations,
     linear_solution,
     linear_time,
     linear_velocity,
     linear_weights,
     linear_window,
+    mode_velocity,
 )
 from rbm_jax.trajectory import finite_status
 from tests.helpers import tolerance
@@ -305,3 +323,91 @@ def test_window_ends_for_good_when_the_first_mode_is_large(x64):
     np.testing.assert_array_equal(linear_window(path, growth), window)
     np.testing.assert_allclose(growth_rates_along(path, growth, window), growth.rates, atol=1e-10)
     assert path.status == Status.SUCCESS
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (5, 7), (6, 6)], ids=str)
+def test_linear_rotations_are_those_of_the_force_of_the_linear_rbm(shape, x64):
+    n_visible, n_hidden = shape
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(n_visible, n_visible))
+    covariance = jnp.asarray(factor @ factor.T / n_visible)
+    weights = jnp.asarray(0.1 * rng.normal(size=shape))
+    rbm = RBM(weights, jnp.zeros(n_visible), jnp.zeros(n_hidden), Gaussian(0.8), Gaussian(1.5))
+    slope = gaussian_force(DataStatistics(jnp.zeros(n_visible), covariance))(0.0, rbm).weights
+    modes = svd_modes(weights)
+    expected = mode_velocity(modes, slope)
+    found = linear_rotations(modes, covariance, **VARIANCES)
+    for name in ("values", "left_rotation", "right_rotation", "left_outside", "right_outside"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-9, err_msg=name)
+
+
+def test_aligned_modes_do_not_rotate(x64):
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))[0]
+    modes = svd_modes(jnp.asarray((basis[:, :3] * [0.3, 0.2, 0.1]) @ np.eye(3)))
+    found = linear_rotations(modes, jnp.asarray((basis * [4, 3, 2, 1, 0.5]) @ basis.T))
+    for rotation in (found.left_rotation, found.right_rotation, found.left_outside):
+        np.testing.assert_allclose(rotation, 0, atol=1e-12)
+    np.testing.assert_allclose(found.values, linear_velocity(modes.values, np.array([4.0, 3.0, 2.0])), rtol=1e-12)
+
+
+def test_early_exponential_has_the_published_error(x64):
+    # |W(0)| of 1e-6, t = 1: the error of the linear theory is of the order of W^2 in relative terms.
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(6, 6))
+    statistics = DataStatistics(jnp.zeros(6), jnp.asarray(factor @ factor.T / 6))
+    unit = Gaussian(1.0)
+    rbm = RBM(jnp.asarray(1e-6 * rng.normal(size=(6, 4))), jnp.zeros(6), jnp.zeros(4), unit, unit)
+    growth = growth_modes(statistics, visible_units=unit, hidden_units=unit)
+    exact = integrate(gaussian_force(statistics), rbm, [0.0, 1.0], rtol=1e-12, atol=1e-18).rbms.weights[-1]
+    early = linear_weights(jnp.array([1.0]), rbm.weights, growth)[0]
+    assert jnp.linalg.norm(early - exact) < 1e-8 * jnp.linalg.norm(exact)
+
+
+@pytest.mark.parametrize(("n_hidden", "likelihood"), [(2, -10.11765630), (4, -9.91696244)])
+def test_generic_start_ends_in_probabilistic_pca(n_hidden, likelihood, x64):
+    spectrum = np.array([5, 3, 2, 1.5, 0.7, 0.3])
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    statistics = DataStatistics(jnp.zeros(6), jnp.asarray((basis * spectrum) @ basis.T))
+    unit = Gaussian(1.0)
+    rbm = RBM(jnp.asarray(0.1 * rng.normal(size=(6, n_hidden))), jnp.zeros(6), jnp.zeros(n_hidden), unit, unit)
+    path = integrate(gaussian_force(statistics), rbm, np.linspace(0, 60, 61), rtol=1e-9)
+    values = svd_modes(path.rbms.weights[-1]).values
+    np.testing.assert_allclose(values, np.sqrt(1 - 1 / spectrum[:n_hidden]), rtol=1e-6)
+
+    @jax.vmap
+    def log_likelihood(weights):
+        precision = jnp.eye(6) - weights @ weights.T
+        _, log_det = jnp.linalg.slogdet(precision)
+        return (-jnp.trace(statistics.covariance @ precision) + log_det - 6 * jnp.log(2 * jnp.pi)) / 2
+
+    along = log_likelihood(path.rbms.weights)
+    np.testing.assert_allclose(along[-1], likelihood, atol=5e-8)
+    assert (jnp.diff(along) >= -1e-9).all()
+
+
+def exponential_path(rates, factors=None):
+    """Weights whose rows grow with the given rates, times a factor for each time."""
+    ts = np.arange(6.0)
+    rows = 1e-3 * np.exp(np.outer(ts, rates)) * (np.ones(6)[:, None] if factors is None else factors)
+    weights = jnp.asarray(rows[:, :, None] * np.ones(4))
+    rbm = init_rbm(jax.random.key(0), len(rates), 4)
+    rbms = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (6, *leaf.shape)), rbm)
+    return Trajectory(jnp.asarray(ts), dataclasses.replace(rbms, weights=weights), jnp.array(0))
+
+
+def test_growth_deviation_and_windows_find_known_departures(x64):
+    rates = np.array([0.5, 0.2, -0.1])
+    growth = GrowthModes(jnp.asarray(rates), jnp.eye(3))
+    np.testing.assert_allclose(growth_deviation(exponential_path(rates), growth), 0, atol=1e-12)
+    np.testing.assert_array_equal(growth_windows(exponential_path(rates), growth), 5)
+    # mode 0 grows 5 % too fast from t = 3 on, mode 1 is off from the first step
+    factors = np.ones((6, 3))
+    factors[3:, 0] = np.exp(0.05 * 0.5 * np.arange(3, 6))
+    factors[1:, 1] = np.exp(0.3)
+    path = exponential_path(rates, factors)
+    np.testing.assert_allclose(growth_deviation(path, growth)[3:, 0], 0.05, rtol=1e-9)
+    np.testing.assert_array_equal(growth_windows(path, growth, tolerance=0.02), [2, 0, 5])
+    np.testing.assert_array_equal(growth_windows(path, growth, tolerance=0.1), [5, 0, 5])
+    # by t = 5 the offset of mode 1 is 0.3 / (0.2 * 5) = 30 % of its growth
+    np.testing.assert_array_equal(growth_windows(path, growth, tolerance=0.35, from_time=5.0), [5, 5, 5])

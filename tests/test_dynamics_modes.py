@@ -6,9 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rbm_jax import Modes, init_rbm, svd_modes
+from rbm_jax import Modes, init_chains, init_rbm, pcd, svd_modes
 from rbm_jax.data import bars_and_stripes
-from rbm_jax.dynamics import exact_force, integrate, mode_velocity, modes_derivative, rebuild_velocity
+from rbm_jax.dynamics import (
+    exact_force,
+    integrate,
+    mode_motion,
+    mode_velocity,
+    modes_derivative,
+    rebuild_velocity,
+    split_degenerate,
+)
 from tests.helpers import reference_rbm, tolerance
 
 SHAPES = [(7, 5), (5, 7), (6, 6), (1, 4), (4, 1)]
@@ -40,6 +48,77 @@ def test_velocity_rebuilt_from_modes_is_the_velocity(dtype, shape):
     np.testing.assert_allclose(rebuild_velocity(modes, found), velocity, atol=100 * tolerance(dtype))
     assert found.values.dtype == dtype
     assert not found.degenerate.any()
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (5, 7), (6, 6)], ids=str)
+@pytest.mark.parametrize("values", [(2, 2, 1, 1, 1), (3, 3, 3, 3, 3), (4, 3, 3, 2, 1), (2, 2, 2, 1, 0.5)], ids=str)
+def test_velocity_is_rebuilt_through_degenerate_blocks(shape, values, x64):
+    rng = np.random.default_rng(0)
+    n_modes = min(shape)
+    values = np.sort(np.append(values, 0.25)[:n_modes])[::-1]
+    basis = svd_modes(jnp.asarray(rng.normal(size=shape)))
+    modes = Modes(basis.left, jnp.asarray(values), basis.right)
+    weights, velocity = (basis.left * values) @ basis.right.T, jnp.asarray(rng.normal(size=shape))
+    split = split_degenerate(modes, velocity)
+    np.testing.assert_allclose((split.left * split.values) @ split.right.T, weights, atol=1e-13)
+    found = mode_velocity(split, velocity)
+    np.testing.assert_allclose(rebuild_velocity(split, found), velocity, atol=1e-12)
+    # The singular values split at these rates.
+    step = 1e-7
+    moved = jnp.linalg.svd(weights + step * velocity, compute_uv=False)
+    expected = np.sort(split.values + step * found.values)[::-1]
+    np.testing.assert_allclose(moved, expected, atol=1e-12)
+
+
+def test_modes_that_are_alone_stay_as_they_are(dtype):
+    weights, velocity = weights_and_velocity(7, 5)
+    modes = svd_modes(weights.astype(dtype))
+    for leaf, expected in zip(jax.tree.leaves(split_degenerate(modes, velocity)), jax.tree.leaves(modes), strict=True):
+        np.testing.assert_allclose(leaf, expected, atol=tolerance(dtype))
+        assert leaf.dtype == dtype
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_motion_divides_the_velocity_without_rest(shape, dtype):
+    weights, velocity = weights_and_velocity(*shape)
+    modes, velocity = svd_modes(weights), velocity.astype(dtype)
+    motion, found = mode_motion(modes, velocity), mode_velocity(modes, velocity)
+    total = (velocity**2).sum()
+    np.testing.assert_allclose(motion.values_share, (found.values**2).sum() / total, rtol=10 * tolerance(dtype))
+    outside = (
+        ((found.left_outside * modes.values) @ modes.right.T) ** 2
+        + ((modes.left * modes.values) @ found.right_outside.T) ** 2
+    ).sum()
+    np.testing.assert_allclose(motion.outside_share, outside / total, atol=10 * tolerance(dtype))
+    shares = motion.values_share + motion.rotation_share + motion.outside_share
+    np.testing.assert_allclose(shares, 1, rtol=10 * tolerance(dtype))
+    speed = modes_derivative(modes, velocity)
+    np.testing.assert_allclose(motion.left_speed, jnp.linalg.norm(speed.left, axis=0), rtol=1e3 * tolerance(dtype))
+    np.testing.assert_allclose(motion.right_speed, jnp.linalg.norm(speed.right, axis=0), rtol=1e3 * tolerance(dtype))
+
+
+def test_motion_of_a_step_of_training_is_that_of_the_modes_of_the_weights(x64):
+    data = bars_and_stripes(3)
+    rbm = init_rbm(jax.random.key(0), 9, 4, scale=0.5)
+    chains = init_chains(jax.random.key(1), rbm, 50)
+    gradient, _ = pcd(jax.random.key(2), rbm, data, chains)
+    motion = mode_motion(svd_modes(rbm.weights), -gradient.weights)
+    step = 1e-6
+    before, after = (svd_modes(rbm.weights - sign * step * gradient.weights) for sign in (-1, 1))
+    np.testing.assert_allclose(motion.value_velocity, (after.values - before.values) / (2 * step), atol=1e-7)
+    turned = jnp.linalg.norm(after.left - before.left, axis=0) / (2 * step)
+    np.testing.assert_allclose(motion.left_speed, turned, rtol=1e-5)
+
+
+def test_a_step_along_one_mode_only_changes_its_value(x64):
+    modes = svd_modes(weights_and_velocity(7, 5)[0])
+    motion = mode_motion(modes, jnp.outer(modes.left[:, 1], modes.right[:, 1]))
+    np.testing.assert_allclose(motion.value_velocity, [0, 1, 0, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        [motion.values_share, motion.rotation_share, motion.outside_share], [1, 0, 0], atol=1e-12
+    )
+    still = mode_motion(modes, jnp.zeros((7, 5)))
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(still))
 
 
 @pytest.mark.parametrize("shape", SHAPES[:3], ids=str)

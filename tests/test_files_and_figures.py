@@ -9,7 +9,19 @@ import pytest
 
 from rbm_jax import Gaussian, Spin, Trajectory, init_rbm
 from rbm_jax.checkpoint import atomic_write, load_rbm, load_trajectories, save_rbm, save_trajectories
-from rbm_jax.plotting import plot_comparison, plot_fixed_points, plot_images, plot_quantity, plot_spectrum, plot_tree
+from rbm_jax.plotting import (
+    plot_comparison,
+    plot_convergence,
+    plot_fixed_points,
+    plot_growth_rates,
+    plot_images,
+    plot_linear_theory,
+    plot_modes,
+    plot_quantity,
+    plot_spectrum,
+    plot_spectrum_histogram,
+    plot_tree,
+)
 
 
 def some_rbm(seed=0):
@@ -90,6 +102,7 @@ def lines_of(ax):
 def test_spectrum_draws_every_singular_value_as_a_point():
     ts, values = np.arange(4), np.arange(1, 21).reshape(4, 5)
     ax = plot_spectrum(ts, values, n_modes=2)
+    assert plot_spectrum(ts, values, edge=3.5).lines[-1].get_ydata()[0] == 3.5
     drawn = np.concatenate([line.get_ydata() for line in lines_of(ax)])
     np.testing.assert_array_equal(np.sort(drawn), np.arange(1, 21))
     assert all(line.get_linestyle() == "None" for line in lines_of(ax))
@@ -147,3 +160,57 @@ def test_tree_splits_where_labels_do_and_never_crosses():
 
 def test_tree_of_nothing_is_empty():
     assert not plot_tree([1.0, 2.0], np.full((2, 3), -1)).lines
+
+
+def test_modes_are_points_and_references_lines():
+    ax = plot_modes([0, 1], np.arange(6).reshape(2, 3), label="kurtosis", references={"Gaussian": 3.0})
+    *points, line = lines_of(ax)
+    assert [list(each.get_ydata()) for each in points] == [[0, 3], [1, 4], [2, 5]]
+    assert line.get_linestyle() == "-"
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["mode 1", "mode 2", "mode 3", "Gaussian"]
+
+
+@pytest.mark.parametrize("farthest", [1.2, 50.0])
+def test_histogram_counts_every_mode_and_the_law_has_their_area(farthest):
+    rng = np.random.default_rng(0)
+    noise = np.linalg.svd(0.4 * rng.normal(size=(80, 80)) / 80**0.5, compute_uv=False)
+    values = np.append(farthest, noise)
+    ax = plot_spectrum_histogram(values, values > 1, 0.4, 1.0)
+    (law, outliers) = lines_of(ax)
+    assert sum(bar.get_height() for bar in ax.patches) == 81
+    np.testing.assert_array_equal(outliers.get_xdata(), [farthest])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "singular values",
+        "Marchenko-Pastur law",
+        "1 outliers",
+    ]
+    assert ax.get_xscale() == ("log" if farthest > 10 else "linear")
+    # counts per bin: the law's sum over bins is the number of modes in the bulk
+    width = ax.patches[3].get_width() / (ax.patches[3].get_x() if farthest > 10 else 1)
+    x = np.log(law.get_xdata()) if farthest > 10 else law.get_xdata()
+    factor = np.log1p(width) if farthest > 10 else width
+    np.testing.assert_allclose(np.trapezoid(law.get_ydata(), x) / factor, 80, rtol=0.03)
+
+
+def test_growth_rates_lie_on_the_diagonal_if_the_theory_holds():
+    ax = plot_growth_rates([1.0, -0.5], [0.9, -0.4])
+    diagonal, points = lines_of(ax)[-2:]
+    np.testing.assert_array_equal(diagonal.get_xdata(), diagonal.get_ydata())
+    np.testing.assert_array_equal(points.get_xydata(), [[1, 0.9], [-0.5, -0.4]])
+
+
+def test_linear_theory_has_bars_of_the_spread_of_runs():
+    ts, runs = np.arange(3.0), np.stack([np.ones((3, 2)), 3 * np.ones((3, 2))])
+    ax = plot_linear_theory(ts, runs, (ts, np.ones((3, 2))), [1.0, 2.0], names=["c = 4", "c = 2"])
+    (_, _, (bars,)) = ax.containers[0]
+    np.testing.assert_allclose(bars.get_segments()[0][:, 1], [2 - 2**0.5, 2 + 2**0.5])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["c = 4", "c = 2"]
+
+
+def test_convergence_draws_a_power_law_through_its_points():
+    steps = np.array([0.1, 0.01])
+    ax = plot_convergence(steps, {"Euler": (3 * steps, 1.0)}, label="error")
+    points, line = lines_of(ax)
+    np.testing.assert_allclose(line.get_ydata(), points.get_ydata())
+    assert ax.get_legend().get_texts()[0].get_text() == "Euler: slope 1.00"

@@ -102,6 +102,19 @@ def test_fit_under_jit_and_vmap_equals_a_loop_over_64_rbms(x64):
     assert together[1].rbms.weights.shape == (64, 3, 9, 4)
 
 
+@pytest.mark.parametrize("units", [Bernoulli(), Gaussian(1.0)], ids=str)
+def test_known_data_are_checked_under_a_transformation_too(units):
+    def train(key, data):
+        rbm = init_rbm(key, 3, 2, visible_units=units)
+        state = init_train_state(key, rbm, SGD, n_chains=4)
+        return fit(key, state, data, estimator=pcd, optimizer=SGD, n_updates=2)[0].rbm.weights
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    assert jax.vmap(lambda key: train(key, jnp.ones((4, 3))))(keys).shape == (2, 3, 2)
+    with pytest.raises(ValueError, match="NaN"):
+        jax.vmap(lambda key: train(key, jnp.full((4, 3), jnp.nan)))(keys)
+
+
 def test_stacked_rbms_can_be_trained_at_once():
     rbms = stack_rbms([small_state(seed).rbm for seed in range(3)])
     state = jax.vmap(lambda key, rbm: init_train_state(key, rbm, SGD, n_chains=10))(

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Shaped
@@ -62,10 +61,12 @@ def marchenko_pastur_density(values: Values, noise: FloatLike, *, ratio: FloatLi
     s = jnp.asarray(values)
     lower, upper = marchenko_pastur_edges(noise, ratio=ratio)
     smaller = jnp.minimum(jnp.asarray(ratio), 1 / jnp.asarray(ratio))
-    inside = (s > lower) & (s < upper)
-    squared = jnp.where(inside, (upper**2 - s**2) * (s**2 - lower**2), 1)
-    density = jnp.sqrt(squared) / (jnp.pi * noise**2 * jnp.sqrt(smaller) * jnp.where(inside, s, 1))
-    return jnp.where(inside, density, 0)
+    inside = (s >= lower) & (s <= upper) & (s >= 0)
+    positive = inside & (s > 0)  # for κ = 1 the law goes down to 0, with a finite density
+    shape = (upper**2 - s**2) * (1 - jnp.where(positive, lower / jnp.where(positive, s, 1), 0) ** 2)
+    interior = inside & (shape > 0)
+    root = jnp.where(interior, jnp.sqrt(jnp.where(interior, shape, 1)), 0)
+    return root / (jnp.pi * jnp.asarray(noise) ** 2 * jnp.sqrt(smaller))
 
 
 def marchenko_pastur_quantile(
@@ -79,14 +80,13 @@ def marchenko_pastur_quantile(
         ratio: κ = n_hidden / n_visible.
     """
     lower, upper = marchenko_pastur_edges(1.0, ratio=ratio)
-    # The angle θ, s² from one edge to the other as a cosine, makes the integrand analytic: the sum converges fast.
-    theta = jnp.linspace(0, jnp.pi, 2049)
-    squared = (lower**2 + upper**2 - (upper**2 - lower**2) * jnp.cos(theta)) / 2
-    s = jnp.sqrt(squared)
-    slope = (upper**2 - lower**2) * jnp.sin(theta) / (4 * jnp.where(s > 0, s, 1))
-    weight = marchenko_pastur_density(s, 1.0, ratio=ratio) * slope
+    # As a function of the angle θ, the integrand is smooth at both edges.
+    theta = jnp.linspace(0, jnp.pi, 1025)
+    s = (lower + upper) / 2 - (upper - lower) / 2 * jnp.cos(theta)
+    weight = marchenko_pastur_density(s, 1.0, ratio=ratio) * jnp.sin(theta)
     cumulative = jnp.concatenate([jnp.zeros_like(s[:1]), jnp.cumsum(weight[1:] + weight[:-1])])
-    return jnp.asarray(noise) * jnp.interp(jnp.asarray(probability), cumulative / cumulative[-1], s)
+    quantile = jnp.interp(jnp.asarray(probability), cumulative / cumulative[-1], s)
+    return jnp.asarray(noise) * quantile.astype(jnp.result_type(noise, 1.0))
 
 
 def spiked_outlier(value: Values, noise: FloatLike, *, ratio: FloatLike = 1.0) -> Result:
@@ -174,10 +174,11 @@ class Bulk(eqx.Module):
 def split_bulk(weights: Float[Array, "n_visible n_hidden"]) -> Bulk:
     """Tell the modes that were learned from a random bulk, and measure the bulk's strength.
 
-    σ is the one whose Marchenko-Pastur law has the median of the singular values that are not outliers; outliers are
-    those beyond the upper edge of the law, widened to what pure noise of this size exceeds once in a thousand matrices
-    (Tracy & Widom's law). The two conditions are iterated from "no outliers". Meaningful while most modes are still
-    random; nothing here tests whether the bulk has the law's shape.
+    What is left of the noise beside k strong modes is a matrix of n_visible - k by n_hidden - k. σ is the one whose
+    Marchenko-Pastur law at this size has the median of the singular values that are not outliers; outliers are those
+    beyond its upper edge, widened to what pure noise exceeds once in a thousand matrices (Tracy & Widom's law). The two
+    conditions are iterated from "no outliers". Meaningful while most modes are still random; nothing here tests whether
+    the bulk has the law's shape.
 
     Args:
         weights: shape (n_visible, n_hidden).
@@ -188,28 +189,32 @@ def split_bulk(weights: Float[Array, "n_visible n_hidden"]) -> Bulk:
     weights = jnp.asarray(weights)
     values = jnp.linalg.svd(weights, compute_uv=False)
     n_visible, n_hidden = weights.shape
-    ratio = n_hidden / n_visible
-    unit_median = marchenko_pastur_quantile(0.5, ratio=ratio).astype(values.dtype)
-    unit_edge = _finite_size_edge(n_visible, n_hidden)
 
-    def noise_without(n_outliers):
-        return _median_of_smallest(values, n_outliers) / unit_median
+    def law_without(n_outliers):
+        """Strength of an entry, and the edge, if there are so many outliers."""
+        remaining = jnp.stack([n_visible - n_outliers, n_hidden - n_outliers]).astype(values.dtype)
+        n_rows, n_columns = jnp.maximum(remaining, 1)
+        unit = jnp.sqrt(jnp.sqrt(n_rows * n_columns))  # σ of entries of variance 1
+        median = marchenko_pastur_quantile(0.5, unit, ratio=n_columns / n_rows)
+        scale = _median_of_smallest(values, n_outliers) / median
+        return scale, scale * _finite_size_edge(n_rows, n_columns)
 
     def split(_, n_outliers):
-        return (values > unit_edge * noise_without(n_outliers)).sum().astype(jnp.int32)
+        _, edge = law_without(n_outliers)
+        return (values > edge).sum().astype(jnp.int32)
 
     n_outliers = lax.fori_loop(0, _N_SPLITS, split, jnp.zeros((), jnp.int32))
-    noise = noise_without(n_outliers)
-    return Bulk(values, values > unit_edge * noise, noise, unit_edge * noise)
+    scale, edge = law_without(n_outliers)
+    return Bulk(values, values > edge, scale * math.sqrt(math.sqrt(weights.size)), edge)
 
 
-def _finite_size_edge(n_visible: int, n_hidden: int) -> float:
-    """What the largest singular value of noise with σ = 1 exceeds once in a thousand matrices."""
-    large, small = math.sqrt(max(n_visible, n_hidden)), math.sqrt(min(n_visible, n_hidden))
-    before = math.sqrt(max(n_visible, n_hidden) - 1)  # Johnstone's centering
-    center = (before + small) ** 2 if large > 1 else 1.0
-    width = (before + small) * (1 / max(before, 1) + 1 / small) ** (1 / 3)
-    return float(np.sqrt((center + _EDGE_QUANTILE * width) / (large * small)))
+def _finite_size_edge(n_rows, n_columns):
+    """What the largest singular value of entries of variance 1 exceeds once in a thousand matrices."""
+    large, small = jnp.maximum(n_rows, n_columns), jnp.minimum(n_rows, n_columns)
+    before = jnp.sqrt(jnp.maximum(large - 1, 1))  # Johnstone's centering
+    center = (before + jnp.sqrt(small)) ** 2
+    width = (before + jnp.sqrt(small)) * (1 / before + 1 / jnp.sqrt(small)) ** (1 / 3)
+    return jnp.sqrt(center + _EDGE_QUANTILE * width)
 
 
 def _median_of_smallest(values, n_outliers):

@@ -1,0 +1,42 @@
+"""The linear theory held against PCD of Gaussian-Gaussian RBMs, and PCD against the differential equation."""
+
+import jax
+import numpy as np
+import pytest
+
+from rbm_jax.cli._linear import emergence, step_convergence
+from rbm_jax.dynamics import linear_fixed_points
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return emergence(jax.random.key(0), n_chains=100, learning_rate=0.002, n_updates=3000, n_runs=16)
+
+
+def test_singular_values_follow_the_linear_theory_within_the_spread_of_the_seeds(trained):
+    theory = trained.theory[1][:: (len(trained.theory[0]) - 1) // (len(trained.ts) - 1)]
+    mean, spread = trained.runs.mean(0), trained.runs.std(0, ddof=1)
+    assert (abs(mean - theory)[1:] < 2 * spread[1:]).all()
+    # and the spread is small enough for that to mean something
+    assert (spread < 0.02).all()
+
+
+def test_modes_above_threshold_end_on_their_plateaus_and_the_others_decay(trained):
+    plateaus = np.sqrt([(4 - 1) / 4, (2 - 1) / 2, 0, 0])
+    np.testing.assert_allclose(linear_fixed_points(trained.variances), plateaus, rtol=1e-6)
+    end = trained.runs[:, -1]
+    error = end.std(0, ddof=1) / np.sqrt(len(end))
+    assert (abs(end.mean(0) - plateaus)[:2] < 5 * error[:2]).all()
+    assert (end.mean(0)[2:] < 0.1 * np.exp(-0.3 * trained.ts[-1])).all()
+
+
+def test_training_tends_to_the_equation_as_steps_become_short():
+    found = step_convergence(
+        jax.random.key(0), learning_rates=(0.04, 0.02, 0.01), n_chains=(30, 3000), duration=1.0, n_runs=16
+    )
+    # Euler's method is of first order; sampling noise goes like √(learning rate / chains).
+    assert abs(found.slopes["exact gradient"] - 1) < 0.05
+    assert abs(found.slopes["PCD, 30 chains"] - 0.5) < 0.2
+    few, many = found.errors["PCD, 30 chains"], found.errors["PCD, 3000 chains"]
+    assert (few > 3 * many).all()
+    assert (many > found.errors["exact gradient"]).all()
