@@ -75,8 +75,8 @@ def integrate_modes(
     The steps are those of Tsit5 with error control. After each, both bases are put back on the manifold of orthonormal
     ones. Where two singular values, or one and zero, come closer than the gap, the rotations become singular: the steps
     are then made on W, and its modes matched to those before by overlap, until the crossing is over (an avoided
-    crossing narrower than a step counts as one). It is the flow that `integrate` follows with W; this form is for those who want
-    U, σ and V as functions of time.
+    crossing narrower than a step counts as one). It is the flow that `integrate` follows with W; this form is for those
+    who want U, σ and V as functions of time.
 
     Args:
         force: as for `integrate`.
