@@ -60,8 +60,8 @@ def _growth_rates(key, dataset: Dataset) -> Figure:
     units = {"visible_units": dataset.units, "hidden_units": dataset.units}
     growth = growth_modes(samples, visible_units=dataset.units, hidden_units=dataset.units)
     leading = float(growth.rates[0])
-    # Six growth times of the leading mode, in steps small enough that log(1 + rate step) is rate step to 0.2 %.
-    learning_rate, n_updates = 0.004 / leading, 1500
+    # Seven growth times of the leading mode, in steps small enough that log(1 + rate step) is rate step to 0.2 %.
+    learning_rate, n_updates = 0.004 / leading, 1800
     rbm = init_rbm(key, samples.shape[1], 64, scale=1e-3, visible_mean=samples.mean(0), **units)
     optimizer = optax.sgd(learning_rate)
     state = init_train_state(jax.random.fold_in(key, 1), rbm, optimizer, n_chains=2000)

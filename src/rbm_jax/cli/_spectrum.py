@@ -240,11 +240,8 @@ def _named_times(report: SpectrumReport) -> list[tuple[int, str]]:
     if not isinstance(observations, dict) or "epochs" not in observations:
         return [(len(report.ts) - 1, "W at the end")]
     epochs = np.asarray(observations["epochs"])
-    named = [(int(np.abs(epochs - epoch).argmin()), epoch) for epoch in NAMED_EPOCHS if epoch < epochs[-1]]
-    return [
-        *((time, f"W, epoch {epochs[time]:.1f}") for time, _ in named),
-        (len(epochs) - 1, f"W, epoch {epochs[-1]:.0f}"),
-    ]
+    named = [int(np.abs(epochs - epoch).argmin()) for epoch in NAMED_EPOCHS if epoch < epochs[-1]]
+    return [(time, f"W, epoch {epochs[time]:{'.0f' if epochs[time] > 9.9 else '.1f'}}") for time in [*named, -1]]
 
 
 def _overlaps(report: SpectrumReport) -> Figure:
