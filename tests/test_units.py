@@ -344,3 +344,26 @@ def test_a_gaussian_unit_of_too_much_curvature_has_no_variance(dtype):
     mean, curvature = jnp.zeros(3, dtype), jnp.asarray([1.0, 1 / 0.7, 2.0], dtype)
     for values in (Gaussian(0.7).variance_at_mean(mean, curvature), Gaussian(0.7).fluctuation_entropy(mean, curvature)):
         np.testing.assert_array_equal(jnp.isnan(values[jnp.array([0, 2])]), [False, True])
+
+
+@per_unit
+def test_curved_functions_are_sums_over_the_tilted_states(units, x64):
+    states, log_measure = unit_nodes(units)
+    fields = np.linspace(-3.1, 2.7, 11)
+    for curvature in (0.0, 0.2, 0.4):  # at more, the nodes would not reach out far enough
+        log_weights = log_measure + fields[:, None] * states + curvature * states**2 / 2
+        log_sum = log_sum_exp(log_weights, axis=1)
+        p = np.exp(log_weights - log_sum[:, None])
+        expected = (p @ states, p @ states**2, p @ states**2 - (p @ states) ** 2)
+        np.testing.assert_allclose(units.curved_log_partition(jnp.asarray(fields), curvature), log_sum, rtol=1e-10)
+        for found, moment in zip(units.curved_moments(jnp.asarray(fields), curvature), expected, strict=True):
+            np.testing.assert_allclose(found, moment, rtol=1e-8, atol=1e-10)
+
+
+@per_unit
+def test_curved_moments_keep_the_dtype_of_the_field(units, dtype):
+    field = jnp.linspace(-2, 2, 5, dtype=dtype)
+    moments = units.curved_moments(field, jnp.asarray(0.4, dtype))
+    assert [moment.dtype for moment in moments] == [dtype] * 3
+    assert units.curved_log_partition(field, 0.4).dtype == dtype
+    assert units.curved_log_partition(field, 0.4).shape == (5,)

@@ -5,7 +5,7 @@ training by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time
 `rbm_jax.data`, pictures in `rbm_jax.plotting`, files in `rbm_jax.checkpoint`.
 """
 
-from rbm_jax import data, dynamics, estimators
+from rbm_jax import data, dynamics, estimators, replica
 from rbm_jax.energies import (
     hidden_field,
     hidden_free_energy,
@@ -134,6 +134,7 @@ __all__ = [
     "project",
     "pseudo_log_likelihood",
     "quadratic_free_energy",
+    "replica",
     "sample_gibbs",
     "sample_hidden",
     "sample_visible",

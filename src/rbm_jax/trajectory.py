@@ -43,7 +43,7 @@ class Trajectory(eqx.Module):
     observations: Any = None
 
 
-def finite_status(rbms: RBM) -> Int[Array, ""]:
+def finite_status(rbms: Any) -> Int[Array, ""]:
     """`Status.SUCCESS` if every leaf is finite, else `Status.NON_FINITE`."""
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(rbms)]).all()
     return jnp.where(finite, Status.SUCCESS, Status.NON_FINITE).astype(jnp.int32)

@@ -21,7 +21,7 @@ from jax.scipy.special import entr, ndtri
 from rbm_jax._checks import check_positive
 from rbm_jax._math import log2cosh
 from rbm_jax._random import key_words, uniform
-from rbm_jax._typing import Array, Float, PRNGKey, Shaped
+from rbm_jax._typing import Array, Float, FloatLike, PRNGKey, Shaped
 
 __all__ = ["AbstractUnits", "Bernoulli", "Gaussian", "Spin"]
 
@@ -33,8 +33,9 @@ class AbstractUnits(abc.ABC):
     """A layer's unit type: a stateless, hashable strategy.
 
     Mean-field theory asks for a little more: the other layer's fluctuations act on a unit as a quadratic term K s²/2 in
-    its log weight, so the last three functions are those of a unit with weight ρ(s) e^{xs + Ks²/2} whose field x is set
-    by its mean. K is called the curvature.
+    its log weight. K is called the curvature: `curved_` functions are those of a unit with weight ρ(s) e^{xs + Ks²/2},
+    and `variance_at_mean`, `third_cumulant_at_mean` and `fluctuation_entropy` those of one whose field x is set by its
+    mean.
 
     Attributes:
         group_size: components of the field that one unit owns; 1 unless a unit has vector states.
@@ -90,6 +91,14 @@ class AbstractUnits(abc.ABC):
     @abc.abstractmethod
     def fluctuation_entropy(self, mean: Field, curvature: Field) -> PerUnit:
         """What the curvature adds to the entropy, ½ ∫₀ᴷ variance dK' at fixed mean, one number per unit."""
+
+    @abc.abstractmethod
+    def curved_log_partition(self, field: Field, curvature: Field | FloatLike) -> PerUnit:
+        """Log ∫ρ(s) e^{xs + Ks²/2} ds at the field x and the curvature K, one number per unit."""
+
+    @abc.abstractmethod
+    def curved_moments(self, field: Field, curvature: Field | FloatLike) -> tuple[Field, Field, Field]:
+        """⟨s⟩, ⟨s²⟩ and the variance at the field x and the curvature K; NaN where the weight cannot be normalized."""
 
     @abc.abstractmethod
     def log_base_measure(self, states: Field) -> PerUnit:
@@ -167,6 +176,15 @@ class Bernoulli(AbstractUnits):
         """K p (1 - p) / 2."""
         return curvature * self.variance_at_mean(mean) / 2
 
+    def curved_log_partition(self, field: Field, curvature: Field | FloatLike) -> PerUnit:
+        """log(1 + e^{x + K/2}): s² is s."""
+        return self.log_partition(field + curvature / 2)
+
+    def curved_moments(self, field: Field, curvature: Field | FloatLike) -> tuple[Field, Field, Field]:
+        """p, p and p (1 - p) at the field x + K/2."""
+        field = field + curvature / 2
+        return self.mean(field), self.mean(field), self.variance(field)
+
     def log_base_measure(self, states: Field) -> PerUnit:
         """Zero: counting measure."""
         return jnp.zeros_like(states)
@@ -230,6 +248,14 @@ class Spin(AbstractUnits):
     def fluctuation_entropy(self, mean: Field, curvature: Field) -> PerUnit:
         """K (1 - m²) / 2."""
         return curvature * self.variance_at_mean(mean) / 2
+
+    def curved_log_partition(self, field: Field, curvature: Field | FloatLike) -> PerUnit:
+        """log(2 cosh x) + K/2: s² is 1."""
+        return self.log_partition(field) + curvature / 2
+
+    def curved_moments(self, field: Field, curvature: Field | FloatLike) -> tuple[Field, Field, Field]:
+        """Tanh x, 1 and 1 - tanh² x, whatever the curvature."""
+        return self.mean(field), jnp.ones_like(field), self.variance(field)
 
     def log_base_measure(self, states: Field) -> PerUnit:
         """Zero: counting measure."""
@@ -309,6 +335,17 @@ class Gaussian(AbstractUnits):
         """-½ log(1 - σ²K); NaN for K ≥ 1/σ²."""
         return -jnp.log(self._remaining_precision(mean, curvature)) / 2
 
+    def curved_log_partition(self, field: Field, curvature: Field | FloatLike) -> PerUnit:
+        """½ v x² + ½ log 2πv with v = 1 / (1/σ² - K)."""
+        variance = self.base_variance / self._remaining_precision(field, curvature)
+        return variance * field**2 / 2 + jnp.log(2 * math.pi * variance) / 2
+
+    def curved_moments(self, field: Field, curvature: Field | FloatLike) -> tuple[Field, Field, Field]:
+        """Mean v x, then v + (v x)² and v, with v = 1 / (1/σ² - K)."""
+        variance = self.base_variance / self._remaining_precision(field, curvature)
+        mean = variance * field
+        return mean, variance + mean**2, jnp.broadcast_to(variance, mean.shape)
+
     def log_base_measure(self, states: Field) -> PerUnit:
         """-s² / 2σ²."""
         return -(states**2) / (2 * self.base_variance)
@@ -325,7 +362,7 @@ class Gaussian(AbstractUnits):
         """σ²x + σ Φ^{-1}(u)."""
         return self.mean(field) + (math.sqrt(self.base_variance) * ndtri(uniform)).astype(field.dtype)
 
-    def _remaining_precision(self, mean: Field, curvature: Field | float) -> Array:
+    def _remaining_precision(self, mean: Field, curvature: Field | FloatLike) -> Array:
         """1 - σ²K, the share of the precision that the curvature leaves; NaN unless positive."""
         remaining = 1 - self.base_variance * jnp.asarray(curvature, mean.dtype)
         return jnp.where(remaining > 0, remaining, jnp.nan)

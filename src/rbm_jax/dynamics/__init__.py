@@ -2,9 +2,8 @@
 
 `forces` has the equations with the model's averages from enumeration, the Gaussian closure or mean field; `solve`
 integrates them with diffrax; `modes` writes them on the singular value decomposition of W, and `mode_flow` integrates
-them there; `linear` has the closed
-solutions; `compare` puts training and theory on one clock. Time is t = Σ learning rate × updates, for gradients per
-sample.
+them there; `linear` has the closed solutions; `thermodynamic` the limit of large layers; `compare` puts training and
+theory on one clock. Time is t = Σ learning rate × updates, for gradients per sample.
 
 Source: Decelle, Fissore & Furtlehner, EPL 119, 60001 (2017) and J. Stat. Phys. 172, 1576 (2018). Equation numbers are
 those of the authors' talk on the two papers.
@@ -50,6 +49,14 @@ from rbm_jax.dynamics.modes import (
     split_degenerate,
 )
 from rbm_jax.dynamics.solve import integrate
+from rbm_jax.dynamics.thermodynamic import (
+    OrderMoments,
+    ThermodynamicForce,
+    ThermodynamicTrajectory,
+    integrate_thermodynamic,
+    thermodynamic_force,
+    thermodynamic_moments,
+)
 from rbm_jax.trajectory import Status, Trajectory
 
 __all__ = [
@@ -60,7 +67,10 @@ __all__ = [
     "ModeFlow",
     "ModeMotion",
     "ModeVelocity",
+    "OrderMoments",
     "Status",
+    "ThermodynamicForce",
+    "ThermodynamicTrajectory",
     "Trajectory",
     "compare_trajectories",
     "data_statistics",
@@ -72,6 +82,7 @@ __all__ = [
     "growth_windows",
     "integrate",
     "integrate_modes",
+    "integrate_thermodynamic",
     "linear_bound",
     "linear_fixed_points",
     "linear_likelihood_gain",
@@ -88,4 +99,6 @@ __all__ = [
     "modes_derivative",
     "rebuild_velocity",
     "split_degenerate",
+    "thermodynamic_force",
+    "thermodynamic_moments",
 ]

@@ -108,7 +108,7 @@ def integrate_modes(
     max_steps = check_count("max_steps", max_steps)
     gap = check_positive("gap", gap, or_zero=True)
     check_times(ts)
-    rtol = default_rtol(rbm) if rtol is None else float(check_positive("rtol", rtol))
+    rtol = default_rtol(rbm.dtype) if rtol is None else float(check_positive("rtol", rtol))
     atol = rtol / 100 if atol is None else check_positive("atol", atol)
     return _integrate(force, rbm, jnp.asarray(ts).astype(rbm.dtype), args, gap, (rtol, atol), max_steps)
 

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from rbm_jax._checks import check_count, check_finite, check_positive, is_concrete
-from rbm_jax._typing import ArrayLike, Float
+from rbm_jax._typing import Array, ArrayLike, Float, Int
 from rbm_jax.rbm import RBM
 from rbm_jax.trajectory import Status, Trajectory, finite_status
 
-__all__ = ["check_times", "default_rtol", "integrate"]
+__all__ = ["check_times", "default_rtol", "integrate", "solve_ode"]
 
 
 def integrate(
@@ -61,10 +61,29 @@ def integrate(
         >>> trajectory.rbms.weights.shape, Status(int(trajectory.status)).name
         ((5, 9, 4), 'SUCCESS')
     """
-    max_steps = check_count("max_steps", max_steps)
     check_times(ts)
     ts = jnp.asarray(ts).astype(rbm.dtype)
-    rtol = default_rtol(rbm) if rtol is None else rtol
+    rbms, status = solve_ode(
+        force, rbm, ts, args=args, solver=solver, rtol=rtol, atol=atol, step=step, max_steps=max_steps
+    )
+    return Trajectory(ts, cast(RBM, rbms), status)
+
+
+def solve_ode(
+    force: Any,
+    start: Any,
+    ts: Float[Array, " n_times"],
+    *,
+    args: Any = None,
+    solver: diffrax.AbstractSolver | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    step: float | None = None,
+    max_steps: int = 4096,
+) -> tuple[Any, Int[Array, ""]]:
+    """The states at the times, NaN where they were not reached, and a `Status`: `integrate` for any pytree."""
+    max_steps = check_count("max_steps", max_steps)
+    rtol = default_rtol(ts.dtype) if rtol is None else rtol
     if step is None:
         controller = diffrax.PIDController(rtol=rtol, atol=rtol / 100 if atol is None else atol)
         default_solver = diffrax.Tsit5()
@@ -77,7 +96,7 @@ def integrate(
         t0=ts[0],
         t1=ts[-1],
         dt0=step,
-        y0=rbm,
+        y0=start,
         args=args,
         saveat=diffrax.SaveAt(ts=ts),
         stepsize_controller=controller,
@@ -88,16 +107,14 @@ def integrate(
         solution.result == diffrax.RESULTS.max_steps_reached, Status.MAX_STEPS_REACHED, Status.SOLVER_FAILED
     )
     succeeded = solution.result == diffrax.RESULTS.successful
-    rbms = cast(RBM, solution.ys)
-    status = jnp.where(succeeded, finite_status(rbms), failure).astype(jnp.int32)
+    status = jnp.where(succeeded, finite_status(solution.ys), failure).astype(jnp.int32)
     # diffrax leaves infinities in the rows that it did not reach.
-    rbms = jax.tree.map(lambda leaf: jnp.where(jnp.isinf(leaf), jnp.nan, leaf), rbms)
-    return Trajectory(ts, rbms, status)
+    return jax.tree.map(lambda leaf: jnp.where(jnp.isinf(leaf), jnp.nan, leaf), solution.ys), status
 
 
-def default_rtol(rbm: RBM) -> float:
-    """Relative tolerance of a step that suits the precision of the weights."""
-    return 1e-7 if jnp.finfo(rbm.dtype).bits == 64 else 1e-4
+def default_rtol(dtype: Any) -> float:
+    """Relative tolerance of a step that suits the precision of the state."""
+    return 1e-7 if jnp.finfo(dtype).bits == 64 else 1e-4
 
 
 def check_times(ts: Any) -> None:

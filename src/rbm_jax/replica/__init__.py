@@ -1,0 +1,59 @@
+"""Replica-symmetric theory of RBMs with weights W = Σ_α w_α u_α v_αᵀ + noise.
+
+`ensemble` samples such RBMs, `saddle` solves for their order parameters, `phases` has the phase diagram, and `clusters`
+the data model whose learning `dynamics.thermodynamic` follows.
+"""
+
+from rbm_jax.replica.clusters import Clusters, cluster_magnetizations, sample_clusters
+from rbm_jax.replica.ensemble import (
+    AbstractLaw,
+    BernoulliLaw,
+    EmpiricalLaw,
+    GaussianLaw,
+    LaplaceLaw,
+    SparseLaw,
+    UniformLaw,
+    sample_ensemble,
+)
+from rbm_jax.replica.phases import (
+    Location,
+    Phase,
+    PhaseDiagram,
+    almeida_thouless_strength,
+    classify_phase,
+    compositional_threshold,
+    critical_strength,
+    locate,
+    phase_diagram,
+    spin_glass_noise,
+)
+from rbm_jax.replica.saddle import Control, OrderParameters, almeida_thouless, replica_free_energy, solve_saddle
+
+__all__ = [
+    "AbstractLaw",
+    "BernoulliLaw",
+    "Clusters",
+    "Control",
+    "EmpiricalLaw",
+    "GaussianLaw",
+    "LaplaceLaw",
+    "Location",
+    "OrderParameters",
+    "Phase",
+    "PhaseDiagram",
+    "SparseLaw",
+    "UniformLaw",
+    "almeida_thouless",
+    "almeida_thouless_strength",
+    "classify_phase",
+    "cluster_magnetizations",
+    "compositional_threshold",
+    "critical_strength",
+    "locate",
+    "phase_diagram",
+    "replica_free_energy",
+    "sample_clusters",
+    "sample_ensemble",
+    "solve_saddle",
+    "spin_glass_noise",
+]

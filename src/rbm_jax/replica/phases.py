@@ -1,0 +1,297 @@
+"""Phases of the ensemble and the lines between them, in the plane of 1/σ and w/σ: temperature and ferromagnetic bias.
+
+Without fields, ±1 units are a paramagnet at weak couplings, a ferromagnet if the strongest mode condenses, and a spin
+glass if noise alone freezes them. Source: Decelle, Fissore & Furtlehner (2018), Fig. 4.
+"""
+
+import enum
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Int
+from rbm_jax.rbm import RBM
+from rbm_jax.replica.ensemble import AbstractLaw, GaussianLaw
+from rbm_jax.replica.saddle import Control, OrderParameters, solve_saddle
+from rbm_jax.spectral import spiked_value, split_bulk
+from rbm_jax.transforms import bernoulli_to_spin
+from rbm_jax.units import AbstractUnits, Bernoulli, Spin
+
+__all__ = [
+    "Location",
+    "Phase",
+    "PhaseDiagram",
+    "almeida_thouless_strength",
+    "classify_phase",
+    "compositional_threshold",
+    "critical_strength",
+    "locate",
+    "phase_diagram",
+    "spin_glass_noise",
+]
+
+_GAUSSIAN, _SPIN = GaussianLaw(), Spin()
+_THRESHOLD = 0.02
+"""Order parameters below count as zero; within 2e-4 of w = 1 they are smaller even in the ferromagnet."""
+_N_BISECTIONS = 50
+
+
+class Phase(enum.IntEnum):
+    """What orders."""
+
+    PARAMAGNET = 0
+    """Nothing: m = 0, q = 0."""
+    FERROMAGNET = 1
+    """A mode is condensed, m ≠ 0, and replica symmetry holds."""
+    SPIN_GLASS = 2
+    """Units are frozen, q > 0, along no mode."""
+    MIXED = 3
+    """A mode is condensed, but replica symmetry is broken."""
+
+
+class PhaseDiagram(NamedTuple):
+    """Solutions on a grid.
+
+    Attributes:
+        order: the solution that a magnetization of 0.9 leads to, with leaves of the grid's shape first.
+        phase: a `Phase` at each point, as integers.
+    """
+
+    order: OrderParameters
+    phase: Int[Array, "*points"]
+
+
+class Location(NamedTuple):
+    """Where an RBM stands.
+
+    Attributes:
+        control: its σ, κ and planted strengths; fields are left at zero.
+        order: the replica-symmetric solution there.
+        phase: the phase.
+    """
+
+    control: Control
+    order: OrderParameters
+    phase: Phase
+
+
+def classify_phase(order: OrderParameters, *, threshold: float = _THRESHOLD) -> Int[Array, "*points"]:
+    """The `Phase` of solutions without fields, as integers.
+
+    Args:
+        order: solutions, with any leading axes.
+        threshold: magnetizations and overlaps up to here count as zero.
+    """
+    magnetized = jnp.abs(order.m_visible).max(-1) > threshold
+    frozen = jnp.where(order.q_visible > threshold, Phase.SPIN_GLASS, Phase.PARAMAGNET)
+    condensed = jnp.where(order.stability > 1, Phase.MIXED, Phase.FERROMAGNET)
+    return jnp.where(magnetized, condensed, frozen).astype(jnp.int32)
+
+
+@functools.partial(
+    jax.jit, static_argnames=("component_law", "visible_units", "hidden_units", "batch_size"), inline=True
+)
+def phase_diagram(
+    noise: Float[ArrayLike, "*#points"] | float,
+    strength: Float[ArrayLike, "*#points"] | float,
+    *,
+    ratio: FloatLike = 1.0,
+    component_law: AbstractLaw = _GAUSSIAN,
+    visible_units: AbstractUnits = _SPIN,
+    hidden_units: AbstractUnits = _SPIN,
+    batch_size: int = 256,
+) -> PhaseDiagram:
+    """Solutions and phases for one mode on a grid of controls.
+
+    Args:
+        noise: σ, of any shape.
+        strength: w, of a shape that broadcasts with it.
+        ratio: κ = n_hidden / n_visible, the same everywhere.
+        component_law: as in `solve_saddle`. Gaussian and Bernoulli components are quick, continuous others need some
+            hundred times the quadrature points.
+        visible_units: as in `solve_saddle`.
+        hidden_units: as in `solve_saddle`.
+        batch_size: points solved side by side, each batch until its last point has converged.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from rbm_jax.replica import Phase, phase_diagram
+        >>> diagram = phase_diagram(jnp.asarray([0.5, 2.0]), jnp.asarray([[0.5], [3.0]]))
+        >>> [[Phase(value).name for value in row] for row in diagram.phase.tolist()]
+        [['PARAMAGNET', 'SPIN_GLASS'], ['FERROMAGNET', 'FERROMAGNET']]
+    """
+    noise, strength = jnp.broadcast_arrays(jnp.asarray(noise, float), jnp.asarray(strength, float))
+
+    def solve(point):
+        control = Control(point[1][None], noise=point[0], ratio=ratio)
+        return solve_saddle(
+            control, component_law=component_law, visible_units=visible_units, hidden_units=hidden_units
+        )
+
+    order = lax.map(solve, (noise.ravel(), strength.ravel()), batch_size=batch_size)
+    order = jax.tree.map(lambda leaf: leaf.reshape(noise.shape + leaf.shape[1:]), order)
+    return PhaseDiagram(order, classify_phase(order))
+
+
+def critical_strength(
+    noise: FloatLike,
+    *,
+    ratio: FloatLike = 1.0,
+    visible_units: AbstractUnits = _SPIN,
+    hidden_units: AbstractUnits = _SPIN,
+) -> Float[Array, ""]:
+    """The strength w_c(σ) above which a mode condenses out of the state without magnetization.
+
+    w_c² = 1 / ((Q - q)(Q̄ - q̄)) with that state's order parameters, for every component law: 1 for ±1 units in the
+    paramagnet, σ < 1, and the line between spin glass and ferromagnet beyond, where it is replica-symmetric theory only
+    (symmetry breaking is believed to make that line vertical, w = σ).
+
+    Args:
+        noise: σ; use `vmap` for several.
+        ratio: κ = n_hidden / n_visible.
+        visible_units: as in `solve_saddle`.
+        hidden_units: as in `solve_saddle`.
+    """
+    order = _unmagnetized(noise, ratio, visible_units, hidden_units)
+    return 1 / jnp.sqrt(_response(order))
+
+
+def spin_glass_noise(
+    *,
+    ratio: FloatLike = 1.0,
+    visible_units: AbstractUnits = _SPIN,
+    hidden_units: AbstractUnits = _SPIN,
+) -> Float[Array, ""]:
+    """The noise σ at which replica symmetry breaks in the state without magnetization.
+
+    1 for ±1 units, whatever κ; there the paramagnet freezes into a spin glass. Found by bisection below 100; NaN where
+    there is no such transition.
+
+    Args:
+        ratio: κ = n_hidden / n_visible.
+        visible_units: as in `solve_saddle`.
+        hidden_units: as in `solve_saddle`.
+    """
+
+    def stable(noise):
+        # A start without overlap stays in the paramagnet, if there is one.
+        return _unmagnetized(noise, ratio, visible_units, hidden_units, q_start=0.0).stability < 1
+
+    high = jnp.asarray(100.0)
+    return jnp.where(stable(high), jnp.nan, _bisect(stable, jnp.zeros_like(high), high))
+
+
+def almeida_thouless_strength(
+    noise: FloatLike,
+    *,
+    ratio: FloatLike = 1.0,
+    component_law: AbstractLaw = _GAUSSIAN,
+    visible_units: AbstractUnits = _SPIN,
+    hidden_units: AbstractUnits = _SPIN,
+) -> Float[Array, ""]:
+    """The strength w_AT(σ) above which the ferromagnet is replica-symmetric; it depends on the component law.
+
+    Between `critical_strength` and this line lies the mixed phase. Where there is none, the two are the same. Found by
+    bisection in Λ(w) = 1; infinite if Λ > 1 up to w = 64 w_c.
+
+    Args:
+        noise: σ; use `vmap` for several.
+        ratio: κ = n_hidden / n_visible.
+        component_law: as in `solve_saddle`.
+        visible_units: as in `solve_saddle`.
+        hidden_units: as in `solve_saddle`.
+    """
+
+    def unstable(strength):
+        order = solve_saddle(
+            Control(strength[None], noise=noise, ratio=ratio),
+            component_law=component_law,
+            visible_units=visible_units,
+            hidden_units=hidden_units,
+        )
+        return order.stability > 1
+
+    low = critical_strength(noise, ratio=ratio, visible_units=visible_units, hidden_units=hidden_units)
+    factors = 2.0 ** jnp.arange(1, 7)
+    high = low * factors[jnp.argmin(lax.map(unstable, low * factors))]
+    return jnp.where(unstable(high), jnp.inf, _bisect(unstable, low, high))
+
+
+def compositional_threshold(order: OrderParameters, strength: FloatLike) -> Float[Array, "*points"]:
+    """The ratio r_c: beside a condensed mode of strength w, one of strength w' condenses too if w'/w > r_c.
+
+    r_c = 1 / (w √((Q - q)(Q̄ - q̄))). Components of kurtosis above 3 have r_c < 1: modes of similar strength condense
+    together (compositional phase). Below 3, r_c > 1: they compete, and each can be a metastable state.
+
+    Args:
+        order: solution with the single mode condensed.
+        strength: its w.
+    """
+    return 1 / (jnp.asarray(strength) * jnp.sqrt(_response(order)))
+
+
+def locate(rbm: RBM, *, component_law: AbstractLaw = _GAUSSIAN) -> Location:
+    """Where an RBM stands in the ensemble: σ from the bulk of its singular values, w from what sticks out of it.
+
+    The weights are taken for planted modes plus independent noise, and the biases are left out: an RBM whose biases are
+    not small is in fields that smear the transitions. For use on the host: the number of outliers sets shapes.
+
+    Args:
+        rbm: one RBM. Bernoulli-Bernoulli ones are mapped to ±1 units first, which divides weights by 4.
+        component_law: as in `solve_saddle`.
+
+    Returns:
+        The location; its `control.singular_values` holds the strengths by decreasing value, or a single 0 where nothing
+        sticks out (planted modes of w ≤ σ cannot be seen). With other than Gaussian components, the phase is that of
+        the strongest mode alone.
+    """
+    if rbm.weights.ndim != 2:
+        raise ValueError(f"rbm must be a single RBM, got weights of shape {rbm.weights.shape}")
+    if rbm.visible_units == rbm.hidden_units == Bernoulli():
+        rbm, _ = bernoulli_to_spin(rbm)
+    ratio = rbm.weights.shape[1] / rbm.weights.shape[0]
+    bulk = split_bulk(rbm.weights)
+    strengths = np.asarray(spiked_value(bulk.values, bulk.noise, ratio=ratio))
+    strengths = strengths[np.asarray(bulk.is_outlier) & np.isfinite(strengths)]
+    strengths = jnp.asarray(strengths if len(strengths) else np.zeros(1), rbm.dtype)
+    solved = strengths if isinstance(component_law, GaussianLaw) else strengths[:1]
+    order = solve_saddle(
+        Control(solved, noise=bulk.noise, ratio=ratio),
+        component_law=component_law,
+        visible_units=rbm.visible_units,
+        hidden_units=rbm.hidden_units,
+    )
+    return Location(Control(strengths, noise=bulk.noise, ratio=ratio), order, Phase(int(classify_phase(order))))
+
+
+def _unmagnetized(noise, ratio, visible_units, hidden_units, q_start=None) -> OrderParameters:
+    nothing = jnp.zeros(1)
+    return solve_saddle(
+        Control(nothing, noise=noise, ratio=ratio),
+        visible_units=visible_units,
+        hidden_units=hidden_units,
+        m_start=nothing,
+        q_start=q_start,
+    )
+
+
+def _response(order: OrderParameters):
+    """E[var(s)] E[var(h)], as Q - q is a layer's mean variance."""
+    visible = order.second_moment_visible - order.q_visible
+    return visible * (order.second_moment_hidden - order.q_hidden)
+
+
+def _bisect(holds, low, high):
+    """Where a condition that holds at `low` ceases to, on the way to `high`."""
+
+    def halve(_, ends):
+        low, high = ends
+        middle = (low + high) / 2
+        inside = holds(middle)
+        return jnp.where(inside, middle, low), jnp.where(inside, high, middle)
+
+    return lax.fori_loop(0, _N_BISECTIONS, halve, (low, high))[0]
