@@ -57,6 +57,7 @@ LAYERS = [
         "plotting.clusters",
         "plotting.trajectories",
         "plotting.spectral",
+        "plotting.replica",
         "plotting",
     ],
     [
@@ -68,6 +69,8 @@ LAYERS = [
         "cli._linear",
         "cli._runs",
         "cli._spectrum",
+        "cli._phase_diagram",
+        "cli._projected",
         "cli._gallery",
         "cli",
         "__main__",

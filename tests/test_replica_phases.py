@@ -222,7 +222,7 @@ def test_an_rbm_of_the_ensemble_is_located_where_it_was_made():
     np.testing.assert_allclose(control.singular_values, (1.8, 1.2), rtol=0.08)  # of relative size 1/√N
     assert float(control.ratio) == 0.5
     assert phase == Phase.FERROMAGNET
-    assert order.m_visible.shape == (2,)
+    assert order.m_visible.shape == (1,)
 
 
 def test_bernoulli_rbms_are_located_as_their_spins():

@@ -143,11 +143,11 @@ def test_moments_of_a_small_layer_are_close_to_enumeration(x64):
 def test_starts_by_vmap_and_laws_in_float32():
     starts = jnp.array([[[0.1]], [[0.3]], [[1.9]]])
     force = thermodynamic_force(pair(), component_law=LaplaceLaw())
-    paths = jax.jit(jax.vmap(lambda start: integrate_thermodynamic(force, start, TIMES)))(starts)
+    paths = jax.jit(jax.vmap(lambda start: integrate_thermodynamic(force, start, TIMES, rtol=1e-5)))(starts)
     assert (paths.status == Status.SUCCESS).all()
     assert paths.singular_values.shape == (3, 5, 1)
-    alone = integrate_thermodynamic(force, starts[1], TIMES)
-    # Both have a relative error of 1e-4 a step.
+    alone = integrate_thermodynamic(force, starts[1], TIMES, rtol=1e-5)
+    # The force has a kink at w = 1, where errors of a step grow: those at the default rtol, 1e-4, to 1e-3.
     np.testing.assert_allclose(paths.singular_values[1], alone.singular_values, rtol=1e-3)
 
 

@@ -21,7 +21,9 @@ from rbm_jax import (
     init_train_state,
     log_spaced_updates,
     pcd,
+    project_updates,
     stack_rbms,
+    svd_modes,
     train_step,
     training,
 )
@@ -63,6 +65,32 @@ def test_step_of_sgd_moves_along_the_negative_gradient(dtype):
     assert_trees_close(new.rbm, expected, tolerance(dtype))
     assert new.rbm.dtype == dtype
     assert new.step == 1
+
+
+def test_projected_updates_move_the_leading_modes_alone(dtype):
+    """The step of SGD is the gradient between the modes of the start, which fit keeps for each RBM under vmap."""
+    optimizer = optax.chain(project_updates(2), SGD)
+    states = [small_state(seed, optimizer) for seed in (0, 1)]
+    new, info = train_step(jax.random.key(0), states[0], DATA, estimator=exact, optimizer=optimizer)
+    modes = svd_modes(states[0].rbm.weights)
+    left, right = modes.left[:, :2], modes.right[:, :2]
+    inside = left @ (left.T @ info.gradient.weights @ right) @ right.T
+    moved = new.rbm.weights - states[0].rbm.weights
+    np.testing.assert_allclose(moved, -0.1 * inside, atol=tolerance(dtype))
+    assert abs(moved).max() > 1e-3
+    np.testing.assert_array_equal(new.rbm.visible_bias, states[0].rbm.visible_bias)
+    np.testing.assert_array_equal(new.rbm.hidden_bias, states[0].rbm.hidden_bias)
+
+    def train(state):
+        return run(state, 20, optimizer=optimizer)[0].rbm.weights
+
+    together = jax.vmap(train)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    for weights, state in zip(together, states, strict=True):
+        np.testing.assert_allclose(weights, train(state), atol=tolerance(dtype))
+        others = svd_modes(state.rbm.weights).left[:, 2:]
+        np.testing.assert_allclose(others.T @ (weights - state.rbm.weights), 0, atol=tolerance(dtype))
+    with pytest.raises(ValueError, match="n_modes"):
+        project_updates(0)
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])

@@ -63,7 +63,15 @@ from rbm_jax.spectral import (
     split_bulk,
     svd_modes,
 )
-from rbm_jax.training import TrainInfo, TrainState, fit, init_train_state, log_spaced_updates, train_step
+from rbm_jax.training import (
+    TrainInfo,
+    TrainState,
+    fit,
+    init_train_state,
+    log_spaced_updates,
+    project_updates,
+    train_step,
+)
 from rbm_jax.trajectory import Status, Trajectory
 from rbm_jax.transforms import bernoulli_to_spin, interpolate, spin_to_bernoulli, temper, transpose
 from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
@@ -132,6 +140,7 @@ __all__ = [
     "modes_along",
     "pcd",
     "project",
+    "project_updates",
     "pseudo_log_likelihood",
     "quadratic_free_energy",
     "replica",

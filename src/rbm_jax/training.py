@@ -28,9 +28,10 @@ from rbm_jax._random import key_words, shuffled_rows, uniform
 from rbm_jax._typing import Array, Float, Int, PRNGKey, Sample, Weighting
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import init_chains
+from rbm_jax.spectral import svd_modes
 from rbm_jax.trajectory import Trajectory, finite_status
 
-__all__ = ["TrainInfo", "TrainState", "fit", "init_train_state", "log_spaced_updates", "train_step"]
+__all__ = ["TrainInfo", "TrainState", "fit", "init_train_state", "log_spaced_updates", "project_updates", "train_step"]
 
 _BATCH_STREAM = 2**32 - 1
 """What the key of a run is folded with to choose minibatches: a step number that no run reaches."""
@@ -203,6 +204,35 @@ def log_spaced_updates(n_updates: int, n_saves: int) -> Int[np.ndarray, " n_save
     n_updates, n_saves = check_count("n_updates", n_updates), check_count("n_saves", n_saves, minimum=2)
     spaced = np.geomspace(1, n_updates, n_saves - 1)
     return np.unique(np.concatenate([[0], np.round(spaced).astype(int), [n_updates]]))
+
+
+def project_updates(n_modes: int) -> optax.GradientTransformation:
+    """Keep the weights in the span of their leading modes at the start, and the biases where they are.
+
+    Training then moves the n_modes × n_modes matrix Uᵀ W V alone, which is what `rbm_jax.dynamics.thermodynamic_force`
+    describes. Chain it before an optimizer that acts on each entry alike: `optax.chain(project_updates(2),
+    optax.sgd(0.1))`.
+
+    Args:
+        n_modes: how many; the rank of the initial weights, if that is what should not grow.
+
+    Returns:
+        An optax transformation. Its state holds the modes, so that one object serves many RBMs under `vmap`.
+    """
+    n_modes = check_count("n_modes", n_modes)
+
+    def init(params: Any):
+        modes = svd_modes(params.weights)
+        return modes.left[:, :n_modes], modes.right[:, :n_modes]
+
+    def update(updates: Any, state: Any, params=None):
+        del params
+        left, right = state
+        weights = left @ (left.T @ updates.weights @ right) @ right.T
+        still = jax.tree.map(jnp.zeros_like, updates)
+        return dataclasses.replace(still, weights=weights), state
+
+    return optax.GradientTransformation(init, update)
 
 
 @functools.partial(jax.jit, static_argnames=("estimator", "optimizer", "batch_size"))

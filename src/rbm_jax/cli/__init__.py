@@ -9,6 +9,7 @@ from rbm_jax.cli._compare import compare
 from rbm_jax.cli._fixed_points import fixed_points
 from rbm_jax.cli._gallery import figures
 from rbm_jax.cli._methods import compare_training
+from rbm_jax.cli._phase_diagram import phase_diagram_command
 from rbm_jax.cli._runs import sample, train
 from rbm_jax.cli._spectrum import spectrum
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 for _command in (compare, compare_training, train, sample, spectrum, fixed_points, figures):
     app.command()(_command)
+app.command("phase-diagram")(phase_diagram_command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ Theory is drawn as lines, data and training as points.
 
 from rbm_jax.plotting.clusters import plot_fixed_points, plot_tree
 from rbm_jax.plotting.images import plot_images
+from rbm_jax.plotting.replica import PhaseLine, plot_phase_diagram, plot_theory
 from rbm_jax.plotting.spectral import (
     plot_convergence,
     plot_growth_rates,
@@ -14,6 +15,7 @@ from rbm_jax.plotting.spectral import (
 from rbm_jax.plotting.trajectories import plot_comparison, plot_modes, plot_quantity, plot_spectrum
 
 __all__ = [
+    "PhaseLine",
     "plot_comparison",
     "plot_convergence",
     "plot_fixed_points",
@@ -21,8 +23,10 @@ __all__ = [
     "plot_images",
     "plot_linear_theory",
     "plot_modes",
+    "plot_phase_diagram",
     "plot_quantity",
     "plot_spectrum",
     "plot_spectrum_histogram",
+    "plot_theory",
     "plot_tree",
 ]

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
+from jax import lax
 
 from rbm_jax._math import log2cosh
 from rbm_jax._typing import Array
@@ -14,6 +14,7 @@ __all__ = ["Averages", "Layer", "free_log_partition", "free_magnetization", "res
 
 _REACH = 8.5
 """Of normal averages, in standard deviations: what is left out weighs 1e-17."""
+_N_NODES = 121
 
 
 class Layer(NamedTuple):
@@ -36,15 +37,13 @@ class Averages(NamedTuple):
 def respond(law: AbstractLaw, units: AbstractUnits, along, strength, other: Layer) -> Averages:
     """Averages over units whose field has a part `along` the components and noise from the other layer."""
     curvature = strength * (other.second - other.q)
-    normal, normal_weights = _normal_nodes(isinstance(law, GaussianLaw), along.dtype)
+    noise = strength * jnp.maximum(other.q, 0)
     if isinstance(law, GaussianLaw):
-        spread = _root((along**2).sum() + strength * jnp.maximum(other.q, 0))
-        field, weights = spread * normal, normal_weights
+        field, weights = _normal_fields(jnp.zeros_like(noise), (along**2).sum() + noise)
     else:
         points, point_weights = (jnp.asarray(nodes, along.dtype) for nodes in law.product_nodes(along.shape[0]))
-        spread = _root(strength * jnp.maximum(other.q, 0))
-        field = (points @ along)[:, None] + spread * normal
-        weights = point_weights[:, None] * normal_weights
+        field, weights = _normal_fields(points @ along, noise)
+        weights = point_weights[:, None] * weights
     mean, second, variance = units.curved_moments(field, curvature)
 
     def average(values):
@@ -62,45 +61,38 @@ def respond(law: AbstractLaw, units: AbstractUnits, along, strength, other: Laye
     )
 
 
-def _root(variance):
-    """Square root with a derivative at 0, where averages over the spread have one: a tiny variance does as well."""
-    return jnp.sqrt(variance + float(jnp.finfo(variance.dtype).tiny) ** 0.5)
-
-
-def _normal_nodes(dense_at_zero: bool, dtype):
-    """Trapezoid rule for normal averages of functions of x s that change within |x s| of order 1, where s is a spread.
-
-    Its error is exponentially small. Equal steps serve spreads below about 6. Where the change is at x = 0, equal steps
-    in asinh(200 x) serve spreads up to about 1000.
-    """
-    if dense_at_zero:
-        end = np.arcsinh(200 * _REACH)
-        t = np.linspace(-end, end, 201)
-        points, measure = np.sinh(t) / 200, np.cosh(t)
-    else:
-        points, measure = np.linspace(-_REACH, _REACH, 281), 1.0
-    weights = measure * np.exp(-(points**2) / 2)
-    return jnp.asarray(points, dtype), jnp.asarray(weights / weights.sum(), dtype)
-
-
 def free_magnetization(law: AbstractLaw, along):
     """E[û tanh(along·û)]: magnetizations of ±1 units in a field along the modes alone."""
-    points, weights = _component_nodes(law, along)
     if isinstance(law, GaussianLaw):
-        field = _root((along**2).sum()) * points
+        field, weights = _normal_fields(jnp.zeros_like(along[0]), (along**2).sum())
         return along * (weights * (1 - jnp.tanh(field) ** 2)).sum()  # integration by parts
+    points, weights = (jnp.asarray(nodes, along.dtype) for nodes in law.product_nodes(along.shape[0]))
     return (weights * jnp.tanh(points @ along)) @ points
 
 
 def free_log_partition(law: AbstractLaw, along):
     """E[log 2cosh(along·û)] for ±1 units in a field along the modes alone."""
-    points, weights = _component_nodes(law, along)
-    field = _root((along**2).sum()) * points if isinstance(law, GaussianLaw) else points @ along
+    if isinstance(law, GaussianLaw):
+        field, weights = _normal_fields(jnp.zeros_like(along[0]), (along**2).sum())
+    else:
+        points, weights = (jnp.asarray(nodes, along.dtype) for nodes in law.product_nodes(along.shape[0]))
+        field = points @ along
     return (weights * log2cosh(field)).sum()
 
 
-def _component_nodes(law: AbstractLaw, along):
-    """Points and weights for averages over the components, or over one normal number in place of Gaussian ones."""
-    if isinstance(law, GaussianLaw):
-        return _normal_nodes(True, along.dtype)
-    return tuple(jnp.asarray(nodes, along.dtype) for nodes in law.product_nodes(along.shape[0]))
+def _normal_fields(center, variance):
+    """Points and weights, on a last axis, for averages over normal fields of functions that change within 1 of 0.
+
+    A trapezoid rule with equal steps in asinh(field), fine near 0 and as coarse as the spread allows elsewhere: its
+    error is exponentially small for spreads up to some thousands.
+    """
+    # √variance has no derivative at 0, where averages have one; a tiny variance has the same averages.
+    spread = jnp.sqrt(variance + float(jnp.finfo(variance.dtype).tiny) ** 0.5)
+    width = jnp.maximum(spread, 0.05)
+    ends = jnp.arcsinh(center - _REACH * width), jnp.arcsinh(center + _REACH * width)
+    t = jnp.linspace(*ends, _N_NODES, axis=-1)
+    x = (jnp.sinh(t) - center[..., None]) / width
+    weights = jnp.exp(-(x**2) / 2) * jnp.cosh(t)
+    # Constants in derivatives: averages of f(center + spread x) do not depend on where the nodes are.
+    x, weights = lax.stop_gradient((x, weights / weights.sum(-1, keepdims=True)))
+    return center[..., None] + spread * x, weights

@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 _GAUSSIAN, _SPIN = GaussianLaw(), Spin()
-_THRESHOLD = 0.02
-"""Order parameters below count as zero; within 2e-4 of w = 1 they are smaller even in the ferromagnet."""
+_THRESHOLD = 0.03
+"""Magnetizations below count as zero; within 1e-3 of w = 1 they are smaller even in the ferromagnet."""
 _N_BISECTIONS = 50
 
 
@@ -70,7 +70,7 @@ class Location(NamedTuple):
 
     Attributes:
         control: its σ, κ and planted strengths; fields are left at zero.
-        order: the replica-symmetric solution there.
+        order: the replica-symmetric solution there, for the strongest mode alone.
         phase: the phase.
     """
 
@@ -84,10 +84,10 @@ def classify_phase(order: OrderParameters, *, threshold: float = _THRESHOLD) -> 
 
     Args:
         order: solutions, with any leading axes.
-        threshold: magnetizations and overlaps up to here count as zero.
+        threshold: magnetizations up to here and overlaps up to its square count as zero.
     """
     magnetized = jnp.abs(order.m_visible).max(-1) > threshold
-    frozen = jnp.where(order.q_visible > threshold, Phase.SPIN_GLASS, Phase.PARAMAGNET)
+    frozen = jnp.where(order.q_visible > threshold**2, Phase.SPIN_GLASS, Phase.PARAMAGNET)
     condensed = jnp.where(order.stability > 1, Phase.MIXED, Phase.FERROMAGNET)
     return jnp.where(magnetized, condensed, frozen).astype(jnp.int32)
 
@@ -111,8 +111,8 @@ def phase_diagram(
         noise: σ, of any shape.
         strength: w, of a shape that broadcasts with it.
         ratio: κ = n_hidden / n_visible, the same everywhere.
-        component_law: as in `solve_saddle`. Gaussian and Bernoulli components are quick, continuous others need some
-            hundred times the quadrature points.
+        component_law: as in `solve_saddle`. Gaussian and Bernoulli components are quick, others need up to 80
+            times the quadrature points.
         visible_units: as in `solve_saddle`.
         hidden_units: as in `solve_saddle`.
         batch_size: points solved side by side, each batch until its last point has converged.
@@ -246,8 +246,8 @@ def locate(rbm: RBM, *, component_law: AbstractLaw = _GAUSSIAN) -> Location:
 
     Returns:
         The location; its `control.singular_values` holds the strengths by decreasing value, or a single 0 where nothing
-        sticks out (planted modes of w ≤ σ cannot be seen). With other than Gaussian components, the phase is that of
-        the strongest mode alone.
+        sticks out (planted modes of w ≤ σ cannot be seen). Weaker modes condense as well if `compositional_threshold`
+        says so, which the phase does not tell.
     """
     if rbm.weights.ndim != 2:
         raise ValueError(f"rbm must be a single RBM, got weights of shape {rbm.weights.shape}")
@@ -258,9 +258,8 @@ def locate(rbm: RBM, *, component_law: AbstractLaw = _GAUSSIAN) -> Location:
     strengths = np.asarray(spiked_value(bulk.values, bulk.noise, ratio=ratio))
     strengths = strengths[np.asarray(bulk.is_outlier) & np.isfinite(strengths)]
     strengths = jnp.asarray(strengths if len(strengths) else np.zeros(1), rbm.dtype)
-    solved = strengths if isinstance(component_law, GaussianLaw) else strengths[:1]
     order = solve_saddle(
-        Control(solved, noise=bulk.noise, ratio=ratio),
+        Control(strengths[:1], noise=bulk.noise, ratio=ratio),
         component_law=component_law,
         visible_units=rbm.visible_units,
         hidden_units=rbm.hidden_units,

@@ -1,0 +1,144 @@
+"""`rbm-jax phase-diagram`: the phases of the ensemble, and a training's path through them."""
+
+import enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+
+from rbm_jax._checks import check_positive
+from rbm_jax._optional import require
+from rbm_jax.checkpoint import atomic_write, load_trajectories
+from rbm_jax.cli._common import TRAJECTORY, in_run
+from rbm_jax.plotting import PhaseLine, plot_phase_diagram
+from rbm_jax.replica import (
+    AbstractLaw,
+    BernoulliLaw,
+    GaussianLaw,
+    LaplaceLaw,
+    Location,
+    Phase,
+    almeida_thouless_strength,
+    critical_strength,
+    locate,
+    phase_diagram,
+)
+from rbm_jax.trajectory import Trajectory
+
+__all__ = ["LAWS", "LawName", "draw_phases", "phase_diagram_command", "training_path"]
+
+
+class LawName(enum.StrEnum):
+    """Laws of the components of modes."""
+
+    GAUSSIAN = "gaussian"
+    BERNOULLI = "bernoulli"
+    LAPLACE = "laplace"
+
+
+LAWS: dict[LawName, AbstractLaw] = {
+    LawName.GAUSSIAN: GaussianLaw(),
+    LawName.BERNOULLI: BernoulliLaw(),
+    LawName.LAPLACE: LaplaceLaw(),
+}
+
+
+def phase_diagram_command(
+    law: Annotated[LawName, typer.Option(help="Law of the components of the modes.")] = LawName.GAUSSIAN,
+    kappa: Annotated[float, typer.Option(help="Hidden units per visible one.")] = 1.0,
+    trajectory: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Folder of rbm-jax train: draw its path, at its own kappa.")
+    ] = None,
+    points: Annotated[int, typer.Option(min=10, max=1000, help="Grid points along each axis.")] = 120,
+    out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("phase-diagram.png"),
+) -> None:
+    """Paramagnet, ferromagnet and spin glass of RBMs with planted modes and noise, by replica theory.
+
+    Example: rbm-jax phase-diagram --law gaussian --trajectory run
+    """
+    ratio, path, training = check_positive("--kappa", kappa), None, None
+    if trajectory is not None:
+        trajectories = load_trajectories(in_run(trajectory, TRAJECTORY))
+        if "training" not in trajectories:
+            raise ValueError(f"{trajectory / TRAJECTORY} holds no training, only {sorted(trajectories)}")
+        training = trajectories["training"]
+        n_visible, n_hidden = training.rbms.weights.shape[1:]
+        ratio = n_hidden / n_visible
+        locations = training_path(training, LAWS[law])
+        _print_path(training, locations)
+        path = path_points(locations)
+    figure = require("matplotlib.figure").Figure(figsize=(5.5, 4.4), layout="constrained")
+    draw_phases(figure.add_subplot(), law, ratio=ratio, n_points=points, path=path)
+    with atomic_write(out) as temporary:
+        figure.savefig(temporary, dpi=160, format="png")
+    typer.echo(f"wrote {out}")
+
+
+def training_path(training: Trajectory, law: AbstractLaw) -> list[Location]:
+    """Where the RBM stands at each time."""
+    rbms = (jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms) for time in range(len(training.ts)))
+    return [locate(rbm, component_law=law) for rbm in rbms]
+
+
+def path_points(locations: list[Location]) -> np.ndarray:
+    """1/σ and w/σ of the strongest mode, NaN where none can be seen; shape (n_times, 2)."""
+    noise = np.array([float(each.control.noise) for each in locations])
+    strength = np.array([float(each.control.singular_values[0]) for each in locations])
+    return np.stack([1 / noise, np.where(strength > 0, strength / noise, np.nan)], axis=1)
+
+
+def draw_phases(
+    ax: Any, name: LawName, *, ratio: float = 1.0, n_points: int = 120, path=None, points=None, points_label: str = ""
+) -> None:
+    """The diagram with its lines; logarithmic where a path needs it."""
+    law = LAWS[name]
+    if path is None:
+        temperature, bias = np.linspace(0.02, 1.6, n_points), np.linspace(0.02, 2.0, n_points)
+    else:
+        highest = np.nanmax(path)
+        temperature = np.geomspace(min(0.3, 0.8 * path[:, 0].min()), max(3, 1.5 * path[:, 0].max()), n_points)
+        bias = np.geomspace(0.3, max(3, 2 * highest), n_points)
+    noise = jnp.asarray(1 / temperature)
+    # Off the dense Gaussian rule, each solution averages over many more points, and neighbors look alike.
+    coarse = slice(None) if isinstance(law, GaussianLaw | BernoulliLaw) else slice(None, None, 3)
+    rows = jnp.asarray(bias[coarse])[:, None]
+    phase = phase_diagram(noise[coarse], rows * noise[coarse], ratio=ratio, component_law=law).phase
+    lines = _lines(noise, ratio, name)
+    options = {"lines": lines, "points": points, "points_label": points_label, "path": path}
+    plot_phase_diagram(temperature[coarse], bias[coarse], np.asarray(phase), ax=ax, **options)
+
+
+def _lines(noise, ratio: float, name: LawName) -> dict[str, PhaseLine]:
+    temperature = np.asarray(1 / noise)
+    critical = np.asarray(jax.jit(jax.vmap(lambda each: critical_strength(each, ratio=ratio)))(noise)) / noise
+    glass = np.asarray(noise) > 1
+    cold = jnp.linspace(1.01, float(noise.max()), 24) if name == LawName.LAPLACE else noise[glass]
+    lines = {
+        "condensation of the mode": PhaseLine(temperature, np.asarray(critical), "-"),
+        r"freezing, $\sigma=1$": PhaseLine(np.ones(2), np.array([1e-3, 1.0]), "--"),
+    }
+    if cold.size:
+        breaking = jax.lax.map(
+            lambda each: almeida_thouless_strength(each, ratio=ratio, component_law=LAWS[name]), cold, batch_size=32
+        )
+        breaking = np.asarray(breaking / cold)
+        lines["de Almeida-Thouless"] = PhaseLine(1 / np.asarray(cold), breaking, ":")
+    return lines
+
+
+def _print_path(training: Trajectory, locations: list[Location]) -> None:
+    typer.echo("         t    sigma  w/sigma  modes  phase")
+    shown = np.unique(np.linspace(0, len(locations) - 1, 16).astype(int))
+    for time in shown:
+        control, _, phase = locations[time]
+        strengths = np.asarray(control.singular_values)
+        ratio = strengths[0] / float(control.noise)
+        label = f"{ratio:8.3g}" if ratio > 0 else "     <=1"
+        count = int((strengths > 0).sum())
+        typer.echo(
+            f"{float(training.ts[time]):10.4g} {float(control.noise):8.3g} {label} {count:6d}  "
+            f"{Phase(phase).name.replace('_', ' ').lower()}"
+        )

@@ -1,0 +1,130 @@
+"""The deterministic learning trajectory on trial: PCD that moves a few planted modes only, on several samples."""
+
+import dataclasses
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from rbm_jax.dynamics import ThermodynamicForce, thermodynamic_force
+from rbm_jax.estimators import pcd
+from rbm_jax.rbm import RBM
+from rbm_jax.replica import AbstractLaw, Clusters, EmpiricalLaw, sample_clusters
+from rbm_jax.training import TrainState, fit, init_train_state, project_updates
+from rbm_jax.units import Spin
+
+__all__ = ["Instance", "ProjectedRuns", "instance_force", "projected_training"]
+
+
+class Instance(eqx.Module):
+    """What one training started from.
+
+    Attributes:
+        left: û, shape (n_visible, n_modes), with orthogonal columns of length √n_visible.
+        right: v̂ likewise, shape (n_hidden, n_modes).
+        data: samples, shape (n_samples, n_visible).
+    """
+
+    left: jax.Array
+    right: jax.Array
+    data: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectedRuns:
+    """Trainings of several samples, side by side.
+
+    Attributes:
+        ts: times τ = L × learning rate × updates, shape (n_times,).
+        matrices: B, shape (n_runs, n_times, n_modes, n_modes).
+        chain_moments: ⟨m mᵀ⟩ over the Markov chains, of the same shape.
+        instances: what each started from, stacked.
+    """
+
+    ts: np.ndarray
+    matrices: np.ndarray
+    chain_moments: np.ndarray
+    instances: Instance
+
+    @property
+    def singular_values(self) -> np.ndarray:
+        """Of B, shape (n_runs, n_times, n_modes)."""
+        return np.linalg.svd(self.matrices, compute_uv=False)
+
+
+def projected_training(
+    key,
+    clusters: Clusters,
+    matrix,
+    law: AbstractLaw,
+    *,
+    n_visible: int = 300,
+    n_hidden: int | None = None,
+    n_samples: int = 2000,
+    n_steps: int = 1,
+    duration: float = 20.0,
+    time_step: float = 0.05,
+    n_saves: int = 21,
+    n_runs: int = 8,
+) -> ProjectedRuns:
+    """PCD with as many chains as samples, which start from them; updates move B alone."""
+    n_hidden = n_visible if n_hidden is None else n_hidden
+    n_updates, size = round(duration / time_step), np.sqrt(n_visible * n_hidden)
+    saves = np.unique(np.linspace(0, n_updates, n_saves).astype(int))
+    optimizer = optax.chain(project_updates(len(matrix)), optax.sgd(time_step / size))
+    matrix = jnp.asarray(matrix, float)
+
+    @jax.jit
+    def train(key):
+        key_left, key_right, key_data, key_run = jax.random.split(key, 4)
+        left = _orthogonal(law.sample(key_left, (n_visible, len(matrix)), matrix.dtype))
+        right = _orthogonal(law.sample(key_right, (n_hidden, len(matrix)), matrix.dtype))
+        data = sample_clusters(key_data, n_samples, clusters, left)
+        rbm = RBM(left @ matrix @ right.T / size, jnp.zeros(n_visible), jnp.zeros(n_hidden), Spin(), Spin())
+        state = init_train_state(key_run, rbm, optimizer, n_chains=n_samples)
+        state = dataclasses.replace(state, chains=data)
+        options = {"n_updates": n_updates, "save_at": saves, "time_step": time_step}
+        _, path = fit(
+            key_run,
+            state,
+            data,
+            estimator=functools.partial(pcd, n_steps=n_steps),
+            optimizer=optimizer,
+            observe=functools.partial(_chain_moments, left),
+            **options,
+        )
+        matrices = jnp.einsum("ia,tij,jb->tab", left, path.rbms.weights, right) / size
+        return path.ts, matrices, path.observations, Instance(left, right, data)
+
+    # One after another: a run fills the cores, and all at once would hold n_runs times the chains.
+    ts, matrices, moments, instances = jax.lax.map(train, jax.random.split(key, n_runs))
+    return ProjectedRuns(np.asarray(ts[0]), np.asarray(matrices), np.asarray(moments), instances)
+
+
+def instance_force(instance: Instance) -> ThermodynamicForce:
+    """The theory for one sample: its own components, and every row of its data a cluster."""
+    n_visible, n_modes = instance.left.shape
+    force = thermodynamic_force(
+        Clusters(jnp.zeros((1, n_modes))),
+        n_visible=n_visible,
+        ratio=len(instance.right) / n_visible,
+        component_law=EmpiricalLaw(np.asarray(instance.left)),
+        hidden_component_law=EmpiricalLaw(np.asarray(instance.right)),
+    )
+    magnetizations = instance.data @ instance.left / n_visible
+    weights = jnp.full(len(magnetizations), 1 / len(magnetizations), magnetizations.dtype)
+    return dataclasses.replace(force, data=magnetizations, data_weights=weights)
+
+
+def _orthogonal(components):
+    """The nearest orthogonal columns of length √n, as those of large samples are."""
+    left, _, right = jnp.linalg.svd(components, full_matrices=False)
+    return np.sqrt(len(components)) * left @ right
+
+
+def _chain_moments(left, state: TrainState):
+    magnetizations = state.chains @ left / len(left)
+    return magnetizations.T @ magnetizations / len(magnetizations)
