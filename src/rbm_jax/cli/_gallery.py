@@ -13,6 +13,7 @@ import typer
 from rbm_jax._optional import require
 from rbm_jax.cli._common import Data, Dataset, Out, Seed, Source, Threshold, UnitName, Units, prepare_folder
 from rbm_jax.cli._linear import draw_convergence, step_convergence
+from rbm_jax.cli._replica import path_figure, replica_figures
 from rbm_jax.cli._runs import Recipe, train_run
 from rbm_jax.cli._spectrum import spectrum_figures, spectrum_report, write_figures
 from rbm_jax.dynamics import growth_modes, growth_rates_along, growth_windows, linear_window
@@ -21,6 +22,7 @@ from rbm_jax.plotting import plot_growth_rates
 from rbm_jax.progress import progress_bar
 from rbm_jax.rbm import init_rbm
 from rbm_jax.training import fit, init_train_state
+from rbm_jax.trajectory import Trajectory
 
 __all__ = ["figures"]
 
@@ -35,23 +37,28 @@ def figures(
     seed: Seed = 0,
     out: Out = Path("figures"),
 ) -> None:
-    """Every figure of the theory beside simulation, as PNG files in a folder; a few minutes.
+    """Every figure of the theory beside simulation, as PNG files in a folder; some minutes.
 
     Example: rbm-jax figures --out figures
     """
     source = Source(data, units, threshold)
     dataset = source.load()
     folder = prepare_folder(out)
-    key = jax.random.key(seed)
-    _, training = train_run(folder, source, Recipe(n_updates=n_updates, seed=seed))
-    for path in write_figures(folder, _all_figures(key, dataset, training)):
+    recipe = Recipe(n_updates=n_updates, seed=seed)
+    _, training = train_run(folder, source, recipe)
+    spins = training
+    if units != UnitName.SPIN:
+        _, spins = train_run(folder / "spins", Source(data, UnitName.SPIN, threshold), recipe)
+    for path in write_figures(folder, _all_figures(jax.random.key(seed), dataset, training, spins)):
         typer.echo(f"wrote {path}")
 
 
-def _all_figures(key, dataset: Dataset, training) -> Iterator[tuple[str, Figure]]:
+def _all_figures(key, dataset: Dataset, training: Trajectory, spins: Trajectory) -> Iterator[tuple[str, Figure]]:
     yield from spectrum_figures(spectrum_report(training, dataset), n_modes=10)
     yield "growth-rates", _growth_rates(key, dataset)
     yield "step-convergence", _step_convergence(key)
+    yield "training-path", path_figure(spins)
+    yield from replica_figures(key)
 
 
 def _growth_rates(key, dataset: Dataset) -> Figure:

@@ -1,5 +1,6 @@
 """`rbm-jax phase-diagram`: the phases of the ensemble, and a training's path through them."""
 
+import dataclasses
 import enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +29,7 @@ from rbm_jax.replica import (
 )
 from rbm_jax.trajectory import Trajectory
 
-__all__ = ["LAWS", "LawName", "draw_phases", "phase_diagram_command", "training_path"]
+__all__ = ["LAWS", "LawName", "PhaseMap", "map_phases", "path_points", "phase_diagram_command", "training_path"]
 
 
 class LawName(enum.StrEnum):
@@ -71,7 +72,7 @@ def phase_diagram_command(
         _print_path(training, locations)
         path = path_points(locations)
     figure = require("matplotlib.figure").Figure(figsize=(5.5, 4.4), layout="constrained")
-    draw_phases(figure.add_subplot(), law, ratio=ratio, n_points=points, path=path)
+    map_phases(law, ratio=ratio, n_points=points, path=path).draw(figure.add_subplot(), path=path)
     with atomic_write(out) as temporary:
         figure.savefig(temporary, dpi=160, format="png")
     typer.echo(f"wrote {out}")
@@ -90,10 +91,22 @@ def path_points(locations: list[Location]) -> np.ndarray:
     return np.stack([1 / noise, np.where(strength > 0, strength / noise, np.nan)], axis=1)
 
 
-def draw_phases(
-    ax: Any, name: LawName, *, ratio: float = 1.0, n_points: int = 120, path=None, points=None, points_label: str = ""
-) -> None:
-    """The diagram with its lines; logarithmic where a path needs it."""
+@dataclasses.dataclass(frozen=True)
+class PhaseMap:
+    """Phases on a grid, and the lines between them: what `plot_phase_diagram` draws."""
+
+    temperature: np.ndarray
+    bias: np.ndarray
+    phase: np.ndarray
+    lines: dict[str, PhaseLine]
+
+    def draw(self, ax: Any, **options) -> None:
+        """Draw the diagram; options are those of `plot_phase_diagram`."""
+        plot_phase_diagram(self.temperature, self.bias, self.phase, lines=self.lines, ax=ax, **options)
+
+
+def map_phases(name: LawName, *, ratio: float = 1.0, n_points: int = 120, path=None) -> PhaseMap:
+    """The diagram around the transitions; in logarithmic steps, and as far as needed, where there is a path."""
     law = LAWS[name]
     if path is None:
         temperature, bias = np.linspace(0.02, 1.6, n_points), np.linspace(0.02, 2.0, n_points)
@@ -106,9 +119,7 @@ def draw_phases(
     coarse = slice(None) if isinstance(law, GaussianLaw | BernoulliLaw) else slice(None, None, 3)
     rows = jnp.asarray(bias[coarse])[:, None]
     phase = phase_diagram(noise[coarse], rows * noise[coarse], ratio=ratio, component_law=law).phase
-    lines = _lines(noise, ratio, name)
-    options = {"lines": lines, "points": points, "points_label": points_label, "path": path}
-    plot_phase_diagram(temperature[coarse], bias[coarse], np.asarray(phase), ax=ax, **options)
+    return PhaseMap(temperature[coarse], bias[coarse], np.asarray(phase), _lines(noise, ratio, name))
 
 
 def _lines(noise, ratio: float, name: LawName) -> dict[str, PhaseLine]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rbm_jax.cli._instances import orthogonalize
 from rbm_jax.dynamics import ThermodynamicForce, thermodynamic_force
 from rbm_jax.estimators import pcd
 from rbm_jax.rbm import RBM
@@ -64,13 +65,18 @@ def projected_training(
     n_visible: int = 300,
     n_hidden: int | None = None,
     n_samples: int = 2000,
-    n_steps: int = 1,
+    n_chains: int = 500,
+    n_steps: int = 10,
     duration: float = 20.0,
     time_step: float = 0.05,
     n_saves: int = 21,
     n_runs: int = 8,
 ) -> ProjectedRuns:
-    """PCD with as many chains as samples, which start from them; updates move B alone."""
+    """PCD that moves B alone, with chains that start from samples, as they do not hop between states later.
+
+    Near w = 1 chains take some √N sweeps to answer to a change of the weights: with one sweep an update, of 0.05 in τ,
+    their lag is seen.
+    """
     n_hidden = n_visible if n_hidden is None else n_hidden
     n_updates, size = round(duration / time_step), np.sqrt(n_visible * n_hidden)
     saves = np.unique(np.linspace(0, n_updates, n_saves).astype(int))
@@ -80,12 +86,12 @@ def projected_training(
     @jax.jit
     def train(key):
         key_left, key_right, key_data, key_run = jax.random.split(key, 4)
-        left = _orthogonal(law.sample(key_left, (n_visible, len(matrix)), matrix.dtype))
-        right = _orthogonal(law.sample(key_right, (n_hidden, len(matrix)), matrix.dtype))
+        left = orthogonalize(law.sample(key_left, (n_visible, len(matrix)), matrix.dtype))
+        right = orthogonalize(law.sample(key_right, (n_hidden, len(matrix)), matrix.dtype))
         data = sample_clusters(key_data, n_samples, clusters, left)
         rbm = RBM(left @ matrix @ right.T / size, jnp.zeros(n_visible), jnp.zeros(n_hidden), Spin(), Spin())
-        state = init_train_state(key_run, rbm, optimizer, n_chains=n_samples)
-        state = dataclasses.replace(state, chains=data)
+        state = init_train_state(key_run, rbm, optimizer, n_chains=n_chains)
+        state = dataclasses.replace(state, chains=data[:n_chains])
         options = {"n_updates": n_updates, "save_at": saves, "time_step": time_step}
         _, path = fit(
             key_run,
@@ -117,12 +123,6 @@ def instance_force(instance: Instance) -> ThermodynamicForce:
     magnetizations = instance.data @ instance.left / n_visible
     weights = jnp.full(len(magnetizations), 1 / len(magnetizations), magnetizations.dtype)
     return dataclasses.replace(force, data=magnetizations, data_weights=weights)
-
-
-def _orthogonal(components):
-    """The nearest orthogonal columns of length √n, as those of large samples are."""
-    left, _, right = jnp.linalg.svd(components, full_matrices=False)
-    return np.sqrt(len(components)) * left @ right
 
 
 def _chain_moments(left, state: TrainState):

@@ -66,8 +66,10 @@ def plot_phase_diagram(
     if len(temperature) > 2 and not np.isclose(*np.diff(temperature)[[0, -1]]):
         ax.set_xscale("log")
         ax.set_yscale("log")
+    measured = [np.asarray(each)[:, :2] for each in (points, path) if each is not None]
+    free = _uncovered(temperature, bias, measured)
     for each in Phase:
-        _name_phase(ax, each, temperature, bias, phase == each)
+        _name_phase(ax, each, temperature, bias, phase == each, free)
     for name, line in (lines or {}).items():
         ax.plot(line.temperature, line.bias, line.style, color="0.15", linewidth=1.2, label=name)
     if points is not None:
@@ -81,7 +83,7 @@ def plot_phase_diagram(
     ax.set_xlabel(r"temperature $1/\sigma$")
     ax.set_ylabel(r"ferromagnetic bias $w/\sigma$")
     if lines or path is not None:
-        ax.legend(loc="upper left", fontsize="small", framealpha=0.9)
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize="small", frameon=False)
     return ax
 
 
@@ -120,22 +122,33 @@ def plot_theory(
     return ax
 
 
-def _name_phase(ax: Axes, phase: Phase, temperature, bias, inside) -> None:
-    """The name in the middle of the region, if that is large enough to hold it."""
+def _uncovered(temperature, bias, measured) -> np.ndarray:
+    """Where a name can stand: not at a measured point."""
+    free = np.ones((len(bias), len(temperature)), bool)
+    for x, y in (each.T for each in measured):
+        near_x, near_y = (abs(np.subtract.outer(axis, at)).argmin(0) for axis, at in ((temperature, x), (bias, y)))
+        free[near_y, near_x] = False
+    return free
+
+
+def _name_phase(ax: Axes, phase: Phase, temperature, bias, inside, free) -> None:
+    """The name where the region has most room, if it is large enough."""
     if inside.mean() < 0.03:
         return
-    rows, columns = np.nonzero(inside)
-    column = int(np.median(columns))
-    row = int(np.median(rows[columns == column]))
+    room = require("scipy.ndimage").distance_transform_edt(np.pad(inside & free, 1))[1:-1, 1:-1]
+    roomy = np.argwhere(room > 0.8 * room.max())
+    row, column = roomy[((roomy - np.argwhere(inside).mean(0)) ** 2).sum(1).argmin()]
     name = phase.name.replace("_", " ").lower()
     ax.text(temperature[column], bias[row], name, ha="center", va="center", color="0.35", fontsize="small")
 
 
 def _draw_path(ax: Axes, path) -> None:
+    """With its two ends named."""
     seen = np.isfinite(path[:, 1])
     path = np.where(np.isfinite(path), path, 1.0)
+    options = {"color": "tab:red", "markersize": 3.5}
     ax.plot(*path.T, "-", color="tab:red", linewidth=1, alpha=0.6)
-    ax.plot(*path[seen].T, "o", color="tab:red", markersize=3.5, label="a training")
-    ax.plot(
-        *path[~seen].T, "o", color="tab:red", markersize=3.5, fillstyle="none", label=r"no mode seen, $w\leq\sigma$"
-    )
+    ax.plot(*path[seen].T, "o", label="a training", **options)
+    ax.plot(*path[~seen].T, "o", fillstyle="none", label=r"no mode seen, $w\leq\sigma$", **options)
+    for name, end in (("start", path[0]), ("end", path[-1])):
+        ax.annotate(name, end, xytext=(6, -3), textcoords="offset points", color="tab:red", fontsize="small")

@@ -1,0 +1,187 @@
+"""Figures of replica theory beside simulation."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rbm_jax._optional import require
+from rbm_jax.cli._instances import gibbs_order, measure_phases, orthogonalize, sample_instances, tap_order
+from rbm_jax.cli._phase_diagram import LAWS, LawName, map_phases, path_points, training_path
+from rbm_jax.cli._projected import projected_training
+from rbm_jax.dynamics import integrate_thermodynamic, thermodynamic_force
+from rbm_jax.plotting import plot_theory
+from rbm_jax.progress import progress_bar
+from rbm_jax.replica import AbstractLaw, Clusters, Control, compositional_threshold, solve_saddle
+from rbm_jax.spectral import Modes
+from rbm_jax.trajectory import Trajectory
+from rbm_jax.transforms import temper
+
+__all__ = ["path_figure", "replica_figures"]
+
+Figure = Any
+_GAUSSIAN, _BERNOULLI, _LAPLACE = (LAWS[name] for name in (LawName.GAUSSIAN, LawName.BERNOULLI, LawName.LAPLACE))
+_N_COMPETING = 8
+_M, _Q, _TIME = r"magnetization $m$", r"self-overlap $q$", r"time $\tau=\sqrt{N_vN_h}\,t$"
+
+
+def replica_figures(key) -> Iterator[tuple[str, Figure]]:
+    """Phases, order parameters, competing modes and the deterministic trajectory, by theory and by simulation."""
+    draws = {
+        "phase-diagram": _phases,
+        "order-parameters": _order_parameters,
+        "mode-competition": _mode_competition,
+        "deterministic-trajectory": _deterministic_trajectory,
+    }
+    with progress_bar(len(draws), "replica theory") as progress:
+        for number, (name, draw) in enumerate(draws.items()):
+            yield name, draw(jax.random.fold_in(key, number))
+            progress(number + 1)
+
+
+def path_figure(training: Trajectory) -> Figure:
+    """A training on its way through the phase diagram."""
+    n_visible, n_hidden = training.rbms.weights.shape[1:]
+    path = path_points(training_path(training, _GAUSSIAN))
+    figure = _new_figure(5.5, 4.4)
+    phases = map_phases(LawName.GAUSSIAN, ratio=n_hidden / n_visible, path=path)
+    phases.draw(figure.add_subplot(), path=path)
+    return figure
+
+
+def _phases(key, n_points: int = 12) -> Figure:
+    """Magnetization and overlap by Monte Carlo, as points in the colors of their size, over the analytic diagram."""
+    temperature, bias = np.linspace(0.1, 1.55, n_points), np.linspace(0.1, 1.95, n_points)
+    x, y = (axis.ravel() for axis in np.meshgrid(temperature, bias))
+    values = measure_phases(key, 1 / x, y / x)
+    phases = map_phases(LawName.GAUSSIAN)
+    figure = _new_figure(10.5, 4.2)
+    for ax, value, name in zip(figure.subplots(1, 2), values, (_M, _Q), strict=True):
+        phases.draw(ax, points=np.stack([x, y, value], 1), points_label=f"{name} by Monte Carlo")
+    return figure
+
+
+def _order_parameters(key, n_instances: int = 16) -> Figure:
+    """At a fixed ratio of mode and noise, which both scale with 1/temperature."""
+    bias, n_visible, n_hidden = 1.5, 400, 200
+    fine, coarse = np.linspace(0.4, 2.0, 161), np.linspace(0.6, 2.0, 8)
+
+    def solve(temperature):
+        control = Control(bias / temperature[None], noise=1 / temperature, ratio=n_hidden / n_visible)
+        return solve_saddle(control)
+
+    theory = _curves(fine, jax.jit(jax.vmap(solve))(jnp.asarray(fine)))
+    rbms, modes = sample_instances(key, n_instances, n_visible, n_hidden, [bias], 1.0)
+    keys = jax.random.split(key, n_instances)
+
+    @jax.jit
+    def measure(temperature):
+        cold = jax.vmap(lambda rbm: temper(rbm, 1 / temperature))(rbms)
+        by_tap = jax.vmap(lambda rbm, mode: tap_order(rbm, mode)[0])(cold, modes)
+        return by_tap, jax.lax.map(lambda each: gibbs_order(*each), (keys, cold, modes))
+
+    orders = [measure(temperature) for temperature in jnp.asarray(coarse)]
+    figure = _new_figure(10, 3.8)
+    for ax, index, name in zip(figure.subplots(1, 2, sharey=True), (0, 1), ("TAP", "Gibbs sampling"), strict=True):
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *[each[index] for each in orders])
+        points = _curves(coarse, stacked, error=True)
+        plot_theory(
+            theory, points, x_label=r"temperature $1/\sigma$ at $w=1.5\,\sigma$", label="order parameter", ax=ax
+        )
+        ax.set_title(f"{name}, {n_visible}×{n_hidden} units, {n_instances} RBMs", fontsize="medium")
+    return figure
+
+
+def _curves(x, order, *, error: bool = False) -> dict[str, tuple]:
+    """Order parameters by name; with means and standard errors over the second axis, if there are several RBMs."""
+    curves = {}
+    for letter, layer in itertools.product("mq", ("visible", "hidden")):
+        values = np.asarray(getattr(order, f"{letter}_{layer}"))
+        values = values[..., 0] if letter == "m" else values
+        spread = (values.std(1, ddof=1) / np.sqrt(values.shape[1]),) if error else ()
+        curves[f"${letter}$, {layer}"] = (x, values.mean(1) if error else values, *spread)
+    return curves
+
+
+def _mode_competition(key) -> Figure:
+    """What becomes of a condensed mode beside another one of growing strength, for three laws of the components."""
+    strength, noise = 1.5, 0.3
+    laws = {"Laplace, kurtosis 6": _LAPLACE, "Gaussian, 3": _GAUSSIAN, "Bernoulli, 1": _BERNOULLI}
+    figure = _new_figure(11, 3.6)
+    axes = figure.subplots(1, 3, sharey=True)
+    for ax, (name, law), last in zip(axes, laws.items(), (1.4, 1.4, 2.8), strict=True):
+        alone = solve_saddle(Control(np.array([strength]), noise=noise), component_law=law)
+        threshold = float(compositional_threshold(alone, strength))
+        theory, points = _competition(key, law, (strength, noise), threshold, last)
+        plot_theory(theory, points, x_label="$w_2/w_1$", label=r"magnetizations $m_1$, $m_2$", ax=ax)
+        ax.axvline(threshold, color="0.6", linestyle=":", linewidth=1)
+        ax.set_title(f"{name}: $r_c={threshold:.3f}$", fontsize="medium")
+    return figure
+
+
+def _competition(key, law: AbstractLaw, control: tuple[float, float], threshold: float, last: float, n_units=1000):
+    """Magnetizations where the first mode condenses first: by theory, and by TAP on RBMs with orthogonal modes."""
+    strength, noise = control
+    random, modes = sample_instances(key, _N_COMPETING, n_units, n_units, [0.0, 0.0], noise, law=law)
+    left, right = (jax.vmap(orthogonalize)(each) / n_units**0.5 for each in (modes.left, modes.right))
+
+    def solve(ratio):
+        start = jnp.where(ratio < threshold, jnp.array([0.8, 0.0]), jnp.array([0.2, 0.8]))
+        control = Control(strength * jnp.stack([jnp.ones_like(ratio), ratio]), noise=noise)
+        return solve_saddle(control, component_law=law, m_start=start).m_visible
+
+    def measure(ratio, rbm, left, right):
+        modes = Modes(left, strength * jnp.stack([jnp.ones_like(ratio), ratio]), right)
+        rbm = dataclasses.replace(rbm, weights=rbm.weights + (left * modes.values) @ right.T)
+        return abs(tap_order(rbm, modes)[0].m_visible)
+
+    fine, coarse = np.linspace(0.5, last, 91), np.linspace(0.5, last, 10)
+    lines = np.asarray(jax.jit(lambda ratios: jax.lax.map(solve, ratios))(jnp.asarray(fine)))
+    together = jax.jit(jax.vmap(measure, in_axes=(None, 0, 0, 0)))
+    found = np.stack([np.asarray(together(ratio, random, left, right)) for ratio in jnp.asarray(coarse)])
+    mean, error = found.mean(1), found.std(1, ddof=1) / np.sqrt(_N_COMPETING)
+    names = ("$m_1$", "$m_2$")
+    theory = {name: (fine, abs(lines[:, index])) for index, name in enumerate(names)}
+    points = {name: (coarse, mean[:, index], error[:, index]) for index, name in enumerate(names)}
+    return theory, points
+
+
+def _deterministic_trajectory(key, n_visible: int = 300, n_runs: int = 4) -> Figure:
+    """Singular values, and second moments of magnetizations on their way to the data's, which are dotted."""
+    pair, four = np.array([[1.0], [-1.0]]), np.array([[1.2, 0], [-1.2, 0], [0, 0.9], [0, -0.9]])
+    cases = {
+        "one mode, Gaussian components": (pair, np.array([[0.3]]), _GAUSSIAN),
+        "one mode, Bernoulli components": (pair, np.array([[0.3]]), _BERNOULLI),
+        "two modes, Gaussian components": (four, np.array([[0.3, 0.05], [-0.02, 0.3]]), _GAUSSIAN),
+    }
+    figure = _new_figure(12, 6.4)
+    axes = figure.subplots(2, 3, sharex=True, sharey="row")
+    for column, (name, (fields, matrix, law)) in zip(axes.T, cases.items(), strict=True):
+        clusters = Clusters(jnp.asarray(fields))
+        options = {"n_visible": n_visible, "n_samples": 1000, "n_chains": 200, "n_steps": 5, "n_runs": n_runs}
+        runs = projected_training(key, clusters, matrix, law, **options)
+        force = thermodynamic_force(clusters, n_visible=n_visible, component_law=law)
+        path = integrate_thermodynamic(force, jnp.asarray(matrix), jnp.linspace(0, runs.ts[-1], 81))
+        top = ("$w_{}$", "singular values of $B$", path.singular_values, runs.singular_values)
+        moments = (np.diagonal(each, axis1=-2, axis2=-1) for each in (path.moments.model_visible, runs.chain_moments))
+        bottom = (r"$\langle m_{}^2\rangle$", "moments of the model", *moments)
+        for value in np.diagonal(path.moments.data_visible[-1]):
+            column[1].axhline(float(value), color="0.6", linestyle=":", linewidth=1)
+        for ax, (label, axis, theory, found) in zip(column, (top, bottom), strict=True):
+            # The chains start from the data.
+            ts, mean, spread = runs.ts[1:], found.mean(0)[1:], found.std(0, ddof=1)[1:]
+            names = [label.replace("{}", f"{index + 1}") for index in range(len(matrix))]
+            lines = {each: (path.ts, theory[:, index]) for index, each in enumerate(names)}
+            points = {each: (ts, mean[:, index], spread[:, index]) for index, each in enumerate(names)}
+            plot_theory(lines, points, x_label=_TIME, label=axis, ax=ax)
+            ax.label_outer()
+        column[0].set_title(name, fontsize="medium")
+    return figure
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    return require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
