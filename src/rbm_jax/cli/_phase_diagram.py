@@ -79,9 +79,20 @@ def phase_diagram_command(
 
 
 def training_path(training: Trajectory, law: AbstractLaw) -> list[Location]:
-    """Where the RBM stands at each time."""
-    rbms = (jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms) for time in range(len(training.ts)))
-    return [locate(rbm, component_law=law) for rbm in rbms]
+    """Where the RBM stands at each time, for as long as most of its modes are noise."""
+    n_modes = min(training.rbms.weights.shape[1:])
+    path = []
+    for time in range(len(training.ts)):
+        location = locate(jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms), component_law=law)
+        if count_modes(location) > n_modes / 2:
+            break
+        path.append(location)
+    return path
+
+
+def count_modes(location: Location) -> int:
+    """Modes that stick out of the noise."""
+    return int((np.asarray(location.control.singular_values) > 0).sum())
 
 
 def path_points(locations: list[Location]) -> np.ndarray:
@@ -148,8 +159,11 @@ def _print_path(training: Trajectory, locations: list[Location]) -> None:
         strengths = np.asarray(control.singular_values)
         ratio = strengths[0] / float(control.noise)
         label = f"{ratio:8.3g}" if ratio > 0 else "     <=1"
-        count = int((strengths > 0).sum())
         typer.echo(
-            f"{float(training.ts[time]):10.4g} {float(control.noise):8.3g} {label} {count:6d}  "
+            f"{float(training.ts[time]):10.4g} {float(control.noise):8.3g} {label} {count_modes(locations[time]):6d}  "
             f"{Phase(phase).name.replace('_', ' ').lower()}"
+        )
+    if len(locations) < len(training.ts):
+        typer.echo(
+            f"From t = {float(training.ts[len(locations)]):.4g} on, most modes stick out: no noise is left to see."
         )

@@ -151,4 +151,4 @@ def _draw_path(ax: Axes, path) -> None:
     ax.plot(*path[seen].T, "o", label="a training", **options)
     ax.plot(*path[~seen].T, "o", fillstyle="none", label=r"no mode seen, $w\leq\sigma$", **options)
     for name, end in (("start", path[0]), ("end", path[-1])):
-        ax.annotate(name, end, xytext=(6, -3), textcoords="offset points", color="tab:red", fontsize="small")
+        ax.annotate(name, end, xytext=(7, -3), textcoords="offset points", color="tab:red", fontsize="small")
