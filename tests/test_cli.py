@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import rbm_jax.__main__
-from rbm_jax.checkpoint import load_rbm, load_trajectories
-from rbm_jax.cli import _linear, run
+from rbm_jax.checkpoint import load_rbm, load_trajectories, save_trajectories
+from rbm_jax.cli import _linear, _phase_diagram, _replica, run
 
 FAST = ["--n-hidden", "4", "--n-chains", "50", "--n-updates", "40"]
 
@@ -76,6 +76,16 @@ def quick_experiments(monkeypatch):
         _linear.step_convergence, learning_rates=(0.1, 0.05), n_chains=(5,), duration=0.2, n_runs=2
     )
     monkeypatch.setattr("rbm_jax.cli._gallery.step_convergence", quick)
+    shorter = {
+        "map_phases": functools.partial(_phase_diagram.map_phases, n_points=10),
+        "measure_phases": functools.partial(_replica.measure_phases, n_units=20, n_instances=2),
+        "_phases": functools.partial(_replica._phases, n_points=3),
+        "_order_parameters": functools.partial(_replica._order_parameters, n_instances=2, n_points=2),
+        "_mode_competition": functools.partial(_replica._mode_competition, n_instances=2, n_points=2),
+        "_deterministic_trajectory": functools.partial(_replica._deterministic_trajectory, n_visible=30, n_runs=2),
+    }
+    for name, experiment in shorter.items():
+        monkeypatch.setattr(_replica, name, experiment)
 
 
 def test_spectrum_of_a_run_is_eight_pictures_and_a_table(trained, tmp_path, capsys, quick_experiments):
@@ -100,9 +110,41 @@ def test_spectrum_trains_on_data_if_asked(tmp_path, quick_experiments):
 def test_figures_writes_the_gallery(tmp_path, capsys, quick_experiments):
     assert run(["figures", "--n-updates", "12", "--out", str(tmp_path)]) == 0
     pictures = {path.name for path in tmp_path.glob("*.png")}
-    assert pictures == SPECTRUM_FIGURES | {"growth-rates.png", "step-convergence.png"}
+    names = ["growth-rates", "step-convergence", "training-path", "phase-diagram"]
+    names += ["order-parameters", "mode-competition", "deterministic-trajectory"]
+    assert pictures == SPECTRUM_FIGURES | {f"{name}.png" for name in names}
     output = capsys.readouterr().out
     assert "64 of 64 modes grow or decay as the theory says" in output
+
+
+@pytest.mark.parametrize("law", ["gaussian", "bernoulli", "laplace"])
+def test_phase_diagram_of_each_law_is_drawn(tmp_path, law):
+    picture = tmp_path / "phases.png"
+    assert run(["phase-diagram", "--law", law, "--kappa", "0.5", "--points", "10", "--out", str(picture)]) == 0
+    assert is_png(picture)
+
+
+def test_phase_diagram_shows_the_path_of_a_training(tmp_path, capsys):
+    spins = ["--units", "spin", "--n-hidden", "20", "--n-chains", "50", "--n-updates", "200"]
+    assert run(["train", *spins, "--out", str(tmp_path)]) == 0
+    picture = tmp_path / "phases.png"
+    assert run(["phase-diagram", "--trajectory", str(tmp_path), "--points", "10", "--out", str(picture)]) == 0
+    assert is_png(picture)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line[:10].strip()[:1].isdigit()]
+    assert float(rows[0][0]) == 0
+    assert [rows[0][3], rows[0][-1]] == ["0", "paramagnet"]
+    assert rows[-1][-1] == "ferromagnet"
+
+
+def test_phase_diagram_says_what_is_wrong(trained, tmp_path, capsys):
+    assert run(["phase-diagram", "--kappa", "0"]) == 2
+    assert "--kappa" in capsys.readouterr().err
+    assert run(["phase-diagram", "--trajectory", str(tmp_path)]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+    trajectories = load_trajectories(trained / "trajectory.h5")
+    save_trajectories(tmp_path / "trajectory.h5", {"theory": trajectories["training"]})
+    assert run(["phase-diagram", "--trajectory", str(tmp_path)]) == 2
+    assert "holds no training" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", [["cd"], ["exact"], ["emf"], ["emf", "--order", "1"]], ids=" ".join)

@@ -10,6 +10,7 @@ import pytest
 from rbm_jax import Gaussian, Spin, Trajectory, init_rbm
 from rbm_jax.checkpoint import atomic_write, load_rbm, load_trajectories, save_rbm, save_trajectories
 from rbm_jax.plotting import (
+    PhaseLine,
     plot_comparison,
     plot_convergence,
     plot_fixed_points,
@@ -17,11 +18,14 @@ from rbm_jax.plotting import (
     plot_images,
     plot_linear_theory,
     plot_modes,
+    plot_phase_diagram,
     plot_quantity,
     plot_spectrum,
     plot_spectrum_histogram,
+    plot_theory,
     plot_tree,
 )
+from rbm_jax.replica import Phase
 
 
 def some_rbm(seed=0):
@@ -214,3 +218,45 @@ def test_convergence_draws_a_power_law_through_its_points():
     points, line = lines_of(ax)
     np.testing.assert_allclose(line.get_ydata(), points.get_ydata())
     assert ax.get_legend().get_texts()[0].get_text() == "Euler: slope 1.00"
+
+
+def test_phase_diagram_names_its_phases_and_lines():
+    temperature, bias = np.linspace(0.1, 2, 20), np.linspace(0.1, 3, 30)
+    phase = np.where(
+        bias[:, None] > 1, Phase.FERROMAGNET, np.where(temperature > 1, Phase.PARAMAGNET, Phase.SPIN_GLASS)
+    )
+    lines = {"condensation": PhaseLine(temperature, np.ones(20)), "freezing": PhaseLine([1.0, 1.0], [0.0, 1.0], "--")}
+    points = np.array([[0.5, 0.5, 0.2], [1.5, 2.0, 0.9]])
+    ax = plot_phase_diagram(temperature, bias, phase, lines=lines, points=points, points_label="q")
+    assert sorted(text.get_text() for text in ax.texts) == ["ferromagnet", "paramagnet", "spin glass"]
+    for text in ax.texts:
+        x, y = text.get_position()
+        inside = phase[abs(bias - y).argmin(), abs(temperature - x).argmin()]
+        assert Phase(inside).name.replace("_", " ").lower() == text.get_text()
+    assert [line.get_linestyle() for line in ax.lines] == ["-", "--"]
+    np.testing.assert_array_equal(ax.collections[-1].get_array(), [0.2, 0.9])
+    assert ax.figure.axes[1].get_ylabel() == "q"
+    assert ax.get_xscale() == "linear"
+
+
+def test_phase_diagram_draws_a_path_with_its_unseen_start_open():
+    temperature, bias = np.geomspace(0.1, 10, 20), np.geomspace(0.3, 30, 20)
+    path = np.array([[5.0, np.nan], [4.0, 1.5], [2.0, 9.0]])
+    ax = plot_phase_diagram(temperature, bias, np.zeros((20, 20), int), path=path)
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    whole, seen, unseen = ax.lines
+    np.testing.assert_array_equal(whole.get_xydata(), [[5, 1], [4, 1.5], [2, 9]])
+    np.testing.assert_array_equal(seen.get_xydata(), path[1:])
+    np.testing.assert_array_equal(unseen.get_xydata(), [[5, 1]])
+    assert unseen.get_fillstyle() == "none"
+    assert {"start", "end"} < {text.get_text() for text in ax.texts}
+
+
+def test_theory_is_drawn_as_a_line_and_measurement_as_points_of_its_color():
+    x = np.arange(3.0)
+    ax = plot_theory({"m": (x, x)}, {"m": (x, x, 0.1 * x), "q": (x, 2 * x)}, x_label="time", label="order")
+    theory, measured, other = (line for line in ax.lines if len(line.get_xdata()) == 3 and line.get_marker() != "_")
+    assert (theory.get_linestyle(), measured.get_linestyle()) == ("-", "None")
+    assert tuple(theory.get_color()) == tuple(measured.get_color()) != tuple(other.get_color())
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["m", "q"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time", "order")

@@ -137,7 +137,7 @@ def _lines(noise, ratio: float, name: LawName) -> dict[str, PhaseLine]:
     temperature = np.asarray(1 / noise)
     critical = np.asarray(jax.jit(jax.vmap(lambda each: critical_strength(each, ratio=ratio)))(noise)) / noise
     glass = np.asarray(noise) > 1
-    cold = jnp.linspace(1.01, float(noise.max()), 24) if name == LawName.LAPLACE else noise[glass]
+    cold = jnp.linspace(1.01, float(noise.max()), len(noise) // 5) if name == LawName.LAPLACE else noise[glass]
     lines = {
         "condensation of the mode": PhaseLine(temperature, np.asarray(critical), "-"),
         r"freezing, $\sigma=1$": PhaseLine(np.ones(2), np.array([1e-3, 1.0]), "--"),

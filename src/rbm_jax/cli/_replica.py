@@ -25,7 +25,6 @@ __all__ = ["path_figure", "replica_figures"]
 
 Figure = Any
 _GAUSSIAN, _BERNOULLI, _LAPLACE = (LAWS[name] for name in (LawName.GAUSSIAN, LawName.BERNOULLI, LawName.LAPLACE))
-_N_COMPETING = 8
 _M, _Q, _TIME = r"magnetization $m$", r"self-overlap $q$", r"time $\tau=\sqrt{N_vN_h}\,t$"
 
 
@@ -65,10 +64,10 @@ def _phases(key, n_points: int = 12) -> Figure:
     return figure
 
 
-def _order_parameters(key, n_instances: int = 16) -> Figure:
+def _order_parameters(key, n_instances: int = 16, n_points: int = 8) -> Figure:
     """At a fixed ratio of mode and noise, which both scale with 1/temperature."""
     bias, n_visible, n_hidden = 1.5, 400, 200
-    fine, coarse = np.linspace(0.4, 2.0, 161), np.linspace(0.6, 2.0, 8)
+    fine, coarse = np.linspace(0.4, 2.0, 20 * n_points), np.linspace(0.6, 2.0, n_points)
 
     def solve(temperature):
         control = Control(bias / temperature[None], noise=1 / temperature, ratio=n_hidden / n_visible)
@@ -107,7 +106,7 @@ def _curves(x, order, *, error: bool = False) -> dict[str, tuple]:
     return curves
 
 
-def _mode_competition(key) -> Figure:
+def _mode_competition(key, n_instances: int = 8, n_points: int = 10) -> Figure:
     """What becomes of a condensed mode beside another one of growing strength, for three laws of the components."""
     strength, noise = 1.5, 0.3
     laws = {"Laplace, kurtosis 6": _LAPLACE, "Gaussian, 3": _GAUSSIAN, "Bernoulli, 1": _BERNOULLI}
@@ -116,17 +115,18 @@ def _mode_competition(key) -> Figure:
     for ax, (name, law), last in zip(axes, laws.items(), (1.4, 1.4, 2.8), strict=True):
         alone = solve_saddle(Control(np.array([strength]), noise=noise), component_law=law)
         threshold = float(compositional_threshold(alone, strength))
-        theory, points = _competition(key, law, (strength, noise), threshold, last)
+        ratios = np.linspace(0.5, last, n_points)
+        theory, points = _competition(key, law, (strength, noise), threshold, ratios, n_instances)
         plot_theory(theory, points, x_label="$w_2/w_1$", label=r"magnetizations $m_1$, $m_2$", ax=ax)
         ax.axvline(threshold, color="0.6", linestyle=":", linewidth=1)
         ax.set_title(f"{name}: $r_c={threshold:.3f}$", fontsize="medium")
     return figure
 
 
-def _competition(key, law: AbstractLaw, control: tuple[float, float], threshold: float, last: float, n_units=1000):
+def _competition(key, law: AbstractLaw, control: tuple[float, float], threshold: float, ratios, n_instances: int):
     """Magnetizations where the first mode condenses first: by theory, and by TAP on RBMs with orthogonal modes."""
-    strength, noise = control
-    random, modes = sample_instances(key, _N_COMPETING, n_units, n_units, [0.0, 0.0], noise, law=law)
+    (strength, noise), n_units = control, 1000
+    random, modes = sample_instances(key, n_instances, n_units, n_units, [0.0, 0.0], noise, law=law)
     left, right = (jax.vmap(orthogonalize)(each) / n_units**0.5 for each in (modes.left, modes.right))
 
     def solve(ratio):
@@ -139,14 +139,14 @@ def _competition(key, law: AbstractLaw, control: tuple[float, float], threshold:
         rbm = dataclasses.replace(rbm, weights=rbm.weights + (left * modes.values) @ right.T)
         return abs(tap_order(rbm, modes)[0].m_visible)
 
-    fine, coarse = np.linspace(0.5, last, 91), np.linspace(0.5, last, 10)
-    lines = np.asarray(jax.jit(lambda ratios: jax.lax.map(solve, ratios))(jnp.asarray(fine)))
+    fine = np.linspace(ratios[0], ratios[-1], 9 * len(ratios))
+    lines = np.asarray(jax.jit(lambda each: jax.lax.map(solve, each))(jnp.asarray(fine)))
     together = jax.jit(jax.vmap(measure, in_axes=(None, 0, 0, 0)))
-    found = np.stack([np.asarray(together(ratio, random, left, right)) for ratio in jnp.asarray(coarse)])
-    mean, error = found.mean(1), found.std(1, ddof=1) / np.sqrt(_N_COMPETING)
+    found = np.stack([np.asarray(together(ratio, random, left, right)) for ratio in jnp.asarray(ratios)])
+    mean, error = found.mean(1), found.std(1, ddof=1) / np.sqrt(n_instances)
     names = ("$m_1$", "$m_2$")
     theory = {name: (fine, abs(lines[:, index])) for index, name in enumerate(names)}
-    points = {name: (coarse, mean[:, index], error[:, index]) for index, name in enumerate(names)}
+    points = {name: (ratios, mean[:, index], error[:, index]) for index, name in enumerate(names)}
     return theory, points
 
 

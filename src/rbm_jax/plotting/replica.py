@@ -150,5 +150,5 @@ def _draw_path(ax: Axes, path) -> None:
     ax.plot(*path.T, "-", color="tab:red", linewidth=1, alpha=0.6)
     ax.plot(*path[seen].T, "o", label="a training", **options)
     ax.plot(*path[~seen].T, "o", fillstyle="none", label=r"no mode seen, $w\leq\sigma$", **options)
-    for name, end in (("start", path[0]), ("end", path[-1])):
-        ax.annotate(name, end, xytext=(7, -3), textcoords="offset points", color="tab:red", fontsize="small")
+    for name, at, offset in (("start", path[0], (7, -3)), ("end", path[-1], (-8, -13))):
+        ax.annotate(name, at, xytext=offset, textcoords="offset points", color="tab:red", fontsize="small")
