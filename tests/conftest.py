@@ -25,6 +25,13 @@ def _default_precision():
     jax.config.update("jax_enable_x64", False)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_programs():
+    """Drop compiled programs with their module: each holds memory maps, of which Linux grants a process 65530."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def unchecked():
     """Run the test as users do, without run-time shape checks, so that the library's own errors are seen."""

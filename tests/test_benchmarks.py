@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks import worker
+from benchmarks import trajectory, worker
 from benchmarks._timing import spread
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -72,3 +72,16 @@ def test_a_library_that_is_not_installed_is_absent(monkeypatch):
 
 def test_spread_is_median_and_range():
     assert spread([3.0, 1.0, 2.0, 10.0]) == {"median": 2.5, "min": 1.0, "max": 10.0}
+
+
+def test_trajectory_table_has_theory_beside_runs(tmp_path, capsys):
+    case = "one mode, Bernoulli components"
+    options = ["--sizes", "40", "--runs", "3", "--duration", "1", "--cases", case, "--out", str(tmp_path / "out.json")]
+    trajectory.main(options)
+    (result,) = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert result["theory"][0] == result["mean"][0]
+    # Growth alone, before anything condenses: both theories are near, and the own one is nearer.
+    for name in ("theory", "mean_from_own_theory"):
+        difference = result[name][-1][0] - (result["mean"][-1][0] if name == "theory" else 0)
+        assert abs(difference) < 0.02, name
+    assert f"{case}, N = 40, 3 runs" in capsys.readouterr().out
