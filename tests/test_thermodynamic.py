@@ -108,7 +108,7 @@ def test_two_modes_lock_together(x64):
     clusters = Clusters(jnp.array([[1.2, 0.0], [-1.2, 0.0], [0.0, 0.9], [0.0, -0.9]]))
     force = thermodynamic_force(clusters, n_visible=300)
     matrix = jnp.array([[0.3, 0.05], [-0.02, 0.3]])
-    path = integrate_thermodynamic(force, matrix, jnp.array([0.0, 5.0, 10.0, 20.0, 30.0]), rtol=1e-5)
+    path = integrate_thermodynamic(force, matrix, jnp.array([0.0, 5.0, 10.0, 20.0, 30.0]), rtol=1e-4)
     published = [(0.774, 0.6349), (1.2277, 1.1896), (1.5461, 1.5427)]  # Euler steps
     np.testing.assert_allclose(path.singular_values[1:4], published, atol=3e-3)
     np.testing.assert_allclose(jnp.diag(path.moments.data_visible[-1]), (0.2093, 0.1678), atol=1e-4)

@@ -106,7 +106,7 @@ def _curves(x, order, *, error: bool = False) -> dict[str, tuple]:
     return curves
 
 
-def _mode_competition(key, n_instances: int = 8, n_points: int = 10) -> Figure:
+def _mode_competition(key, n_units: int = 1000, n_instances: int = 8, n_points: int = 10) -> Figure:
     """What becomes of a condensed mode beside another one of growing strength, for three laws of the components."""
     strength, noise = 1.5, 0.3
     laws = {"Laplace, kurtosis 6": _LAPLACE, "Gaussian, 3": _GAUSSIAN, "Bernoulli, 1": _BERNOULLI}
@@ -116,16 +116,16 @@ def _mode_competition(key, n_instances: int = 8, n_points: int = 10) -> Figure:
         alone = solve_saddle(Control(np.array([strength]), noise=noise), component_law=law)
         threshold = float(compositional_threshold(alone, strength))
         ratios = np.linspace(0.5, last, n_points)
-        theory, points = _competition(key, law, (strength, noise), threshold, ratios, n_instances)
+        theory, points = _competition(key, law, (strength, noise), threshold, ratios, (n_units, n_instances))
         plot_theory(theory, points, x_label="$w_2/w_1$", label=r"magnetizations $m_1$, $m_2$", ax=ax)
         ax.axvline(threshold, color="0.6", linestyle=":", linewidth=1)
         ax.set_title(f"{name}: $r_c={threshold:.3f}$", fontsize="medium")
     return figure
 
 
-def _competition(key, law: AbstractLaw, control: tuple[float, float], threshold: float, ratios, n_instances: int):
+def _competition(key, law: AbstractLaw, control: tuple[float, float], threshold: float, ratios, sizes: tuple[int, int]):
     """Magnetizations where the first mode condenses first: by theory, and by TAP on RBMs with orthogonal modes."""
-    (strength, noise), n_units = control, 1000
+    (strength, noise), (n_units, n_instances) = control, sizes
     random, modes = sample_instances(key, n_instances, n_units, n_units, [0.0, 0.0], noise, law=law)
     left, right = (jax.vmap(orthogonalize)(each) / n_units**0.5 for each in (modes.left, modes.right))
 

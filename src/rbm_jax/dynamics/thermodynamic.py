@@ -212,7 +212,8 @@ def integrate_thermodynamic(
         force: from `thermodynamic_force`.
         matrix: B at ts[0].
         ts: increasing times τ = √(n_visible n_hidden) × learning rate × updates.
-        rtol: relative tolerance of a step; None for 1e-4 in float32 and 1e-7 in float64.
+        rtol: relative tolerance of a step; None for 1e-4 in float32 and 1e-7 in float64. The force has a kink where a
+            mode condenses: 1e-4 gives singular values to about 1e-3.
         atol: absolute tolerance of a step; None for a hundredth of rtol.
         max_steps: solver steps at most.
 

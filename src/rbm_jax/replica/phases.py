@@ -103,7 +103,7 @@ def phase_diagram(
     component_law: AbstractLaw = _GAUSSIAN,
     visible_units: AbstractUnits = _SPIN,
     hidden_units: AbstractUnits = _SPIN,
-    batch_size: int = 256,
+    batch_size: int = 32,
 ) -> PhaseDiagram:
     """Solutions and phases for one mode on a grid of controls.
 
@@ -115,7 +115,7 @@ def phase_diagram(
             times the quadrature points.
         visible_units: as in `solve_saddle`.
         hidden_units: as in `solve_saddle`.
-        batch_size: points solved side by side, each batch until its last point has converged.
+        batch_size: points solved side by side, each batch until its last point has converged; more on an accelerator.
 
     Example:
         >>> import jax.numpy as jnp
