@@ -297,14 +297,25 @@ def test_missing_extra_says_what_to_install(tmp_path, monkeypatch, capsys):
         rbm_jax.__main__.main()
 
 
-def test_interrupt_leaves_finished_files_intact(trained):
+@pytest.fixture
+def interruptible():
+    """A shell's background jobs ignore interrupts, and so would their children."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+def test_interrupt_leaves_finished_files_intact(trained, interruptible):
     before = {path.name: path.read_bytes() for path in trained.iterdir()}
     command = [sys.executable, "-m", "rbm_jax", "train", "--n-updates", "100000000", "--out", str(trained)]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         time.sleep(12)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted" in errors
     assert "Traceback" not in errors
