@@ -136,7 +136,7 @@ def test_phase_diagram_shows_the_path_of_a_training(tmp_path, capsys):
     assert rows[-1][-1] == "ferromagnet"
 
 
-def test_phase_diagram_says_what_is_wrong(trained, tmp_path, capsys):
+def test_phase_diagram_says_what_is_wrong(trained, tmp_path, capsys, monkeypatch):
     assert run(["phase-diagram", "--kappa", "0"]) == 2
     assert "--kappa" in capsys.readouterr().err
     assert run(["phase-diagram", "--trajectory", str(tmp_path)]) == 2
@@ -145,6 +145,10 @@ def test_phase_diagram_says_what_is_wrong(trained, tmp_path, capsys):
     save_trajectories(tmp_path / "trajectory.h5", {"theory": trajectories["training"]})
     assert run(["phase-diagram", "--trajectory", str(tmp_path)]) == 2
     assert "holds no training" in capsys.readouterr().err
+    save_trajectories(tmp_path / "trajectory.h5", {"training": trajectories["training"]})
+    monkeypatch.setattr(_phase_diagram, "count_modes", lambda location: 3)  # of the four that there are
+    assert run(["phase-diagram", "--trajectory", str(tmp_path)]) == 2
+    assert "no noise to place it by" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", [["cd"], ["exact"], ["emf"], ["emf", "--order", "1"]], ids=" ".join)

@@ -87,6 +87,11 @@ def training_path(training: Trajectory, law: AbstractLaw) -> list[Location]:
         if count_modes(location) > n_modes / 2:
             break
         path.append(location)
+    if not path:
+        raise ValueError(
+            f"more than half of the {n_modes} modes stick out at the start of this training: there is "
+            "no noise to place it by. It must start from small random weights, with more hidden units"
+        )
     return path
 
 
