@@ -27,6 +27,7 @@ LAYERS = [
         "replica.clusters",
         "replica",
         "sampling.gibbs",
+        "sampling.tempering",
         "sampling",
         "mean_field.free_energy",
         "mean_field.sweep",
@@ -37,7 +38,14 @@ LAYERS = [
         "data.datasets",
         "data",
     ],
-    ["estimators"],
+    [
+        "estimators",
+        "partition.estimate",
+        "partition.annealing",
+        "partition.ladders",
+        "partition",
+        "diagnostics",
+    ],
     [
         "training",
         "dynamics.forces",

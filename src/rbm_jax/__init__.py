@@ -6,6 +6,16 @@ training by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time
 """
 
 from rbm_jax import data, dynamics, estimators, replica
+from rbm_jax.diagnostics import (
+    Relaxation,
+    adversarial_accuracy,
+    autocorrelation_time,
+    effective_sample_size,
+    energy_distance,
+    overlaps,
+    r_hat,
+    relaxation,
+)
 from rbm_jax.energies import (
     hidden_field,
     hidden_free_energy,
@@ -39,9 +49,32 @@ from rbm_jax.mean_field import (
     solve_mean_field,
 )
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
+from rbm_jax.partition import (
+    LikelihoodEstimate,
+    LogZEstimate,
+    ais_log_z,
+    log_likelihood,
+    log_z_along,
+    reverse_ais_log_z,
+    tap_log_z,
+    tempering_log_z,
+)
 from rbm_jax.pseudolikelihood import pseudo_log_likelihood
 from rbm_jax.rbm import RBM, init_rbm, stack_rbms
-from rbm_jax.sampling import gibbs_step, init_chains, sample_gibbs, sample_hidden, sample_visible
+from rbm_jax.sampling import (
+    TemperingInfo,
+    TemperingState,
+    equalize_acceptance,
+    gibbs_step,
+    init_chains,
+    init_tempering,
+    sample_gibbs,
+    sample_hidden,
+    sample_tempering,
+    sample_visible,
+    temper_ladder,
+    tempering_step,
+)
 from rbm_jax.spectral import (
     Bulk,
     Modes,
@@ -73,12 +106,36 @@ from rbm_jax.training import (
     train_step,
 )
 from rbm_jax.trajectory import Status, Trajectory
-from rbm_jax.transforms import bernoulli_to_spin, interpolate, spin_to_bernoulli, temper, transpose
+from rbm_jax.transforms import bernoulli_to_spin, independent_rbm, interpolate, spin_to_bernoulli, temper, transpose
 from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Relaxation",
+    "adversarial_accuracy",
+    "autocorrelation_time",
+    "effective_sample_size",
+    "energy_distance",
+    "overlaps",
+    "r_hat",
+    "relaxation",
+    "LikelihoodEstimate",
+    "LogZEstimate",
+    "ais_log_z",
+    "log_likelihood",
+    "log_z_along",
+    "reverse_ais_log_z",
+    "tap_log_z",
+    "tempering_log_z",
+    "TemperingInfo",
+    "TemperingState",
+    "equalize_acceptance",
+    "init_tempering",
+    "sample_tempering",
+    "temper_ladder",
+    "tempering_step",
+    "independent_rbm",
     "RBM",
     "AbstractUnits",
     "Bernoulli",

@@ -1,12 +1,14 @@
 """Exact maps from RBMs to RBMs."""
 
 import jax
+import jax.numpy as jnp
 
-from rbm_jax._typing import Array, Float, FloatLike
+from rbm_jax._checks import as_configurations
+from rbm_jax._typing import Array, ArrayLike, Float, FloatLike
 from rbm_jax.rbm import RBM
 from rbm_jax.units import AbstractUnits, Bernoulli, Spin
 
-__all__ = ["bernoulli_to_spin", "interpolate", "spin_to_bernoulli", "temper", "transpose"]
+__all__ = ["bernoulli_to_spin", "independent_rbm", "interpolate", "spin_to_bernoulli", "temper", "transpose"]
 
 
 def bernoulli_to_spin(rbm: RBM) -> tuple[RBM, Float[Array, "*rbms"]]:
@@ -68,6 +70,20 @@ def interpolate(start: RBM, end: RBM, t: FloatLike) -> RBM:
             f"{end.visible_units}-{end.hidden_units} {end.weights.shape}"
         )
     return jax.tree.map(lambda first, second: ((1 - t) * first + t * second).astype(first.dtype), start, end)
+
+
+def independent_rbm(rbm: RBM, visible_mean: Float[ArrayLike, " n_visible"]) -> RBM:
+    """The RBM without weights, of the same units and size, with these means of visible units and no hidden bias.
+
+    Args:
+        rbm: gives units, sizes and dtype.
+        visible_mean: such as the means of the data, shape (n_visible,). They are moved 1e-3 (in probability) away from
+            the edge, so that all states are possible.
+    """
+    mean = as_configurations("visible_mean", visible_mean, rbm.n_visible, rbm.dtype, ndim=1)
+    bias = rbm.visible_units.field_at_mean(rbm.visible_units.interior_mean(mean, 1e-3))
+    empty = jax.tree.map(jnp.zeros_like, rbm)
+    return RBM(empty.weights, bias, empty.hidden_bias, rbm.visible_units, rbm.hidden_units)
 
 
 def transpose(rbm: RBM) -> RBM:

@@ -23,7 +23,14 @@ from rbm_jax.mean_field.solve import solve_mean_field
 from rbm_jax.rbm import RBM
 from rbm_jax.spectral import svd_modes
 
-__all__ = ["FixedPoints", "find_fixed_points", "fixed_point_tree", "log_state_weights", "log_z_mean_field"]
+__all__ = [
+    "FixedPoints",
+    "find_fixed_points",
+    "fixed_point_tree",
+    "log_state_weights",
+    "log_z_mean_field",
+    "polarized_start",
+]
 
 
 class FixedPoints(eqx.Module):
@@ -174,7 +181,7 @@ def log_z_mean_field(
         ValueError: arguments that do not fit.
     """
     merge_tol = check_positive("merge_tol", merge_tol)
-    start = _polarized(lax.stop_gradient(rbm)) if init is None else init
+    start = polarized_start(lax.stop_gradient(rbm)) if init is None else init
     start = as_configurations("init", start, rbm.n_visible, rbm.dtype, ndim=2)
     solution = solve_mean_field(rbm, init=start, order=order, damping=damping, tol=tol, max_steps=max_steps)
     visible = lax.stop_gradient(solution.visible)
@@ -212,7 +219,7 @@ def log_state_weights(
     return jnp.where(taken, -free_energy - jnp.log(jnp.maximum(n_same, 1)), -jnp.inf)
 
 
-def _polarized(rbm: RBM) -> Array:
+def polarized_start(rbm: RBM) -> Array:
     """Both ends of every mode, tilted towards the leading one: a start that keeps a symmetry would end in a saddle."""
     modes = svd_modes(rbm.weights)
     scaled = (modes.left * modes.values).T

@@ -1,5 +1,27 @@
 """Markov chain samplers."""
 
 from rbm_jax.sampling.gibbs import gibbs_step, init_chains, sample_gibbs, sample_hidden, sample_visible
+from rbm_jax.sampling.tempering import (
+    TemperingInfo,
+    TemperingState,
+    equalize_acceptance,
+    init_tempering,
+    sample_tempering,
+    temper_ladder,
+    tempering_step,
+)
 
-__all__ = ["gibbs_step", "init_chains", "sample_gibbs", "sample_hidden", "sample_visible"]
+__all__ = [
+    "TemperingInfo",
+    "TemperingState",
+    "equalize_acceptance",
+    "gibbs_step",
+    "init_chains",
+    "init_tempering",
+    "sample_gibbs",
+    "sample_hidden",
+    "sample_tempering",
+    "sample_visible",
+    "temper_ladder",
+    "tempering_step",
+]

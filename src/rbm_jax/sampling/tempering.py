@@ -1,0 +1,230 @@
+"""Replica exchange: Gibbs chains on a ladder of RBMs, which swap their states.
+
+A ladder is a stack of RBMs of one shape, from one that mixes fast to the one of interest: `temper_ladder`, or the RBMs
+along a training (`Trajectory.rbms`). Rungs along a temperature give parallel tempering; rungs along a training,
+trajectory tempering (Béreux, Decelle, Furtlehner, Rosset & Seoane 2024, arXiv:2405.15376), which meets the clusters of
+the data one after the other, as the training did. Hidden units are summed out in a swap: it satisfies detailed balance
+in P_k(v) ∝ e^{-F_k(v)}, so every rung samples its own RBM.
+"""
+
+import functools
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rbm_jax._checks import as_configurations, check_count
+from rbm_jax._random import key_words, uniform
+from rbm_jax._typing import Array, ArrayLike, Chains, Float, Int, PRNGKey
+from rbm_jax.energies import visible_free_energy
+from rbm_jax.rbm import RBM
+from rbm_jax.sampling.gibbs import init_chains, sample_gibbs
+from rbm_jax.transforms import interpolate
+
+__all__ = [
+    "TemperingInfo",
+    "TemperingState",
+    "equalize_acceptance",
+    "init_tempering",
+    "sample_tempering",
+    "temper_ladder",
+    "tempering_step",
+]
+
+
+class TemperingState(eqx.Module):
+    """Chains on every rung of a ladder.
+
+    Attributes:
+        chains: visible states, shape (n_rungs, n_chains, n_visible).
+        origin: the rung on which each state was at the start, shape (n_rungs, n_chains); swaps carry it along.
+        step: steps done, an int32 scalar. Rungs 0 and 1, 2 and 3, ... may swap at even steps, the others at odd ones.
+    """
+
+    chains: Float[Array, "n_rungs n_chains n_visible"]
+    origin: Int[Array, "n_rungs n_chains"]
+    step: Int[Array, ""]
+
+
+class TemperingInfo(NamedTuple):
+    """How swaps went.
+
+    Attributes:
+        acceptance: mean probability of a swap between each rung and the next, shape (n_rungs - 1,); NaN for pairs that
+            had no turn.
+    """
+
+    acceptance: Float[Array, " n_pairs"]
+
+
+def temper_ladder(start: RBM, end: RBM, positions: Float[ArrayLike, " n_rungs"]) -> RBM:
+    """The RBMs at these positions on the straight line from `start` (0) to `end` (1), stacked.
+
+    Args:
+        start: an RBM that mixes fast, such as `independent_rbm`.
+        end: the RBM of interest.
+        positions: shape (n_rungs,), by increasing value.
+    """
+    return jax.vmap(lambda position: interpolate(start, end, position))(jnp.asarray(positions))
+
+
+def init_tempering(key: PRNGKey, ladder: RBM, n_chains: int) -> TemperingState:
+    """Chains on every rung, each from independent visible units in the fields of its RBM's visible bias.
+
+    Args:
+        key: a JAX key.
+        ladder: RBMs with leaves that have a leading axis, of any pair of unit types.
+        n_chains: chains on each rung.
+    """
+    n_rungs = check_ladder(ladder)
+    chains = jax.vmap(lambda key, rbm: init_chains(key, rbm, n_chains))(jax.random.split(key, n_rungs), ladder)
+    return TemperingState(chains, _rungs(n_rungs, n_chains), jnp.zeros((), jnp.int32))
+
+
+def tempering_step(
+    key: PRNGKey,
+    ladder: RBM,
+    state: TemperingState,
+    *,
+    n_sweeps: int = 1,
+    reservoir: Chains | None = None,
+) -> tuple[TemperingState, TemperingInfo]:
+    """Gibbs sweeps on every rung, then swaps between neighbors.
+
+    Args:
+        key: the key of the run, the same at every step; it is folded with `state.step` here.
+        ladder: RBMs with leaves that have a leading axis.
+        state: from `init_tempering` or the step before.
+        n_sweeps: Gibbs sweeps before the swaps.
+        reservoir: equilibrium states of the first rung, shape (n_states, n_visible): its chains are drawn from them
+            anew at each step, which spares a first rung that does not mix at once. A first rung without weights
+            needs none.
+
+    Returns:
+        The next state, and the probabilities of its swaps.
+
+    Raises:
+        ValueError: shapes that do not fit, or n_sweeps below 1.
+    """
+    n_rungs = check_ladder(ladder)
+    key = jax.random.fold_in(key, state.step)
+    key_sweep, key_swap, key_reservoir = jax.random.split(key, 3)
+    sweep = functools.partial(sample_gibbs, n_steps=check_count("n_sweeps", n_sweeps))
+    chains = jax.vmap(sweep)(jax.random.split(key_sweep, n_rungs), ladder, state.chains)
+    if reservoir is not None:
+        states = as_configurations("reservoir", reservoir, ladder.n_visible, ladder.dtype, ndim=2)
+        rows = jax.random.randint(key_reservoir, chains.shape[1:2], 0, len(states))
+        chains = chains.at[0].set(states[rows])
+    return _swap(key_swap, ladder, TemperingState(chains, state.origin, state.step))
+
+
+@functools.partial(jax.jit, static_argnames=("n_steps", "n_sweeps"))
+def sample_tempering(
+    key: PRNGKey,
+    ladder: RBM,
+    state: TemperingState,
+    *,
+    n_steps: int,
+    n_sweeps: int = 1,
+    reservoir: Chains | None = None,
+) -> tuple[TemperingState, TemperingInfo]:
+    """Run replica exchange for n_steps steps, in one compiled scan.
+
+    Args:
+        key: the key of the run, the same for every call that continues it.
+        ladder: RBMs with leaves that have a leading axis.
+        state: from `init_tempering`, or where another call ended.
+        n_steps: steps, each of n_sweeps Gibbs sweeps and one round of swaps.
+        n_sweeps: as in `tempering_step`.
+        reservoir: as in `tempering_step`.
+
+    Returns:
+        The last state, and the mean probabilities of swaps on the way.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from rbm_jax import independent_rbm, init_rbm, init_tempering, sample_tempering, temper_ladder
+        >>> rbm = init_rbm(jax.random.key(0), 20, 10, scale=1.0)
+        >>> ladder = temper_ladder(independent_rbm(rbm, jnp.full(20, 0.5)), rbm, jnp.linspace(0, 1, 8))
+        >>> state = init_tempering(jax.random.key(1), ladder, 50)
+        >>> state, info = sample_tempering(jax.random.key(2), ladder, state, n_steps=100)
+        >>> state.chains[-1].shape, info.acceptance.shape
+        ((50, 20), (7,))
+    """
+    n_pairs = check_ladder(ladder) - 1
+
+    def step(carry, _):
+        state, total, count = carry
+        state, info = tempering_step(key, ladder, state, n_sweeps=n_sweeps, reservoir=reservoir)
+        tried = ~jnp.isnan(info.acceptance)
+        return (state, total + jnp.where(tried, info.acceptance, 0), count + tried), None
+
+    start = (state, jnp.zeros(n_pairs, ladder.dtype), jnp.zeros(n_pairs, jnp.int32))
+    (state, total, count), _ = lax.scan(step, start, length=check_count("n_steps", n_steps))
+    return state, TemperingInfo(jnp.where(count > 0, total / count, jnp.nan).astype(ladder.dtype))
+
+
+def equalize_acceptance(
+    positions: Float[ArrayLike, " n_rungs"], acceptance: Float[ArrayLike, " n_pairs"]
+) -> Float[Array, " n_rungs"]:
+    """Positions that share rejections evenly: the ladder's next version, after a run with these acceptances.
+
+    Rejections add up along a ladder to a total that hardly depends on the number of rungs, so rungs are set where equal
+    shares of it have been passed. Repeat it two or three times, with runs of some hundred steps. Source: Syed,
+    Bouchard-Côté, Deligiannidis & Doucet, "Non-reversible parallel tempering" (2022).
+
+    Args:
+        positions: of the rungs of the run, by increasing value.
+        acceptance: from `TemperingInfo`.
+    """
+    positions, acceptance = jnp.asarray(positions), jnp.asarray(acceptance)
+    if positions.ndim != 1 or acceptance.shape != (len(positions) - 1,):
+        raise ValueError(
+            "acceptance must have one entry for each pair of neighbors, got shapes "
+            f"{positions.shape} of positions and {acceptance.shape} of acceptance"
+        )
+    return share_evenly(positions, 1 - acceptance, len(positions))
+
+
+def share_evenly(
+    positions: Float[ArrayLike, " n_positions"], cost: Float[ArrayLike, " n_steps"], n_positions: int
+) -> Float[Array, " n_new"]:
+    """So many positions, between which equal shares of the cost lie that was measured between the old ones."""
+    # No step is free, so that no two positions fall together.
+    cost = jnp.maximum(cost, 0.02 * jnp.mean(cost) + jnp.finfo(cost.dtype).tiny)
+    passed = jnp.cumsum(jnp.concatenate([jnp.zeros(1, cost.dtype), cost])) / cost.sum()
+    return jnp.interp(jnp.linspace(0, 1, n_positions, dtype=cost.dtype), passed, positions)
+
+
+def check_ladder(ladder: RBM) -> int:
+    """Number of rungs, at least two; raise otherwise."""
+    if ladder.weights.ndim != 3 or len(ladder.weights) < 2:
+        raise ValueError(
+            "ladder must be a stack of at least two RBMs (temper_ladder, stack_rbms), "
+            f"got weights of shape {ladder.weights.shape}"
+        )
+    return len(ladder.weights)
+
+
+def _swap(key: PRNGKey, ladder: RBM, state: TemperingState) -> tuple[TemperingState, TemperingInfo]:
+    n_rungs, n_chains, _ = state.chains.shape
+    rungs = jnp.arange(n_rungs)
+    partner = jnp.where((rungs + state.step) % 2 == 0, rungs + 1, rungs - 1)
+    partner = jnp.where((partner < 0) | (partner >= n_rungs), rungs, partner)
+    free_energy = jax.vmap(visible_free_energy)
+    gain = free_energy(ladder, state.chains) - free_energy(ladder, state.chains[partner])
+    log_ratio = gain + gain[partner]
+    draws = uniform(key_words(key), 0, (n_rungs, n_chains), ladder.dtype)
+    # Both sides of a pair look at the same number.
+    accepted = jnp.log(draws[jnp.minimum(rungs, partner)]) < log_ratio
+    chains = jnp.where(accepted[..., None], state.chains[partner], state.chains)
+    origin = jnp.where(accepted, state.origin[partner], state.origin)
+    probability = jnp.exp(jnp.minimum(log_ratio[:-1], 0)).mean(1)
+    acceptance = jnp.where(partner[:-1] == rungs[1:], probability, jnp.nan)
+    return TemperingState(chains, origin, state.step + 1), TemperingInfo(acceptance)
+
+
+def _rungs(n_rungs: int, n_chains: int) -> Int[Array, "n_rungs n_chains"]:
+    return jnp.broadcast_to(jnp.arange(n_rungs, dtype=jnp.int32)[:, None], (n_rungs, n_chains))

@@ -1,0 +1,215 @@
+"""Estimates of log Z against enumeration, and how often their intervals hold it."""
+
+import functools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rbm_jax import (
+    Bernoulli,
+    Gaussian,
+    Spin,
+    ais_log_z,
+    enumerate_states,
+    exact_log_likelihood,
+    exact_log_z,
+    exact_visible_probabilities,
+    independent_rbm,
+    log_likelihood,
+    log_z_along,
+    reverse_ais_log_z,
+    stack_rbms,
+    tap_log_z,
+    temper,
+    temper_ladder,
+    tempering_log_z,
+)
+from tests.helpers import PAIRS, reference_rbm
+
+FORWARD = functools.partial(ais_log_z, n_chains=200, n_temperatures=60)
+BACKWARD = functools.partial(reverse_ais_log_z, n_chains=200, n_temperatures=60)
+TEMPERING = functools.partial(tempering_log_z, n_rungs=5, n_chains=40, n_steps=60)
+ESTIMATORS = {"ais": FORWARD, "reverse": BACKWARD, "tempering": TEMPERING}
+
+
+def some_rbm(units, dtype=None):
+    both_gaussian = all(isinstance(each, Gaussian) for each in units)
+    return reference_rbm(7, 5, 0.15 if both_gaussian else 0.4, *units, dtype=dtype)
+
+
+@pytest.mark.parametrize("units", PAIRS, ids=str)
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_estimates_agree_with_enumeration(name, units, dtype):
+    rbm = some_rbm(units, dtype)
+    estimate = jax.jit(ESTIMATORS[name])(jax.random.key(3), rbm)
+    assert estimate.value.dtype == dtype
+    assert abs(estimate.value - exact_log_z(rbm)) < 4 * estimate.std_error
+    assert 0 < estimate.std_error < 0.03
+    assert estimate.lower < estimate.value < estimate.upper
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_intervals_hold_the_truth_as_often_as_they_say(name):
+    rbm = reference_rbm(8, 6, 0.6, Bernoulli())
+    truth, keys = exact_log_z(rbm), jax.random.split(jax.random.key(0), 400)
+    estimates = jax.jit(lambda keys: jax.lax.map(lambda key: ESTIMATORS[name](key, rbm), keys, batch_size=50))(keys)
+    held = (estimates.lower < truth) & (truth < estimates.upper)
+    # Three standard deviations of a binomial share of 95 %.
+    assert abs(held.mean() - 0.95) < 3 * (0.95 * 0.05 / 400) ** 0.5
+    scatter = estimates.value.std()
+    assert abs(estimates.std_error.mean() / scatter - 1) < 0.15
+    assert abs(estimates.value.mean() - truth) < 4 * scatter / 400**0.5 + scatter**2
+
+
+def test_mean_weight_is_unbiased_where_its_logarithm_is_not():
+    rbm = temper(reference_rbm(8, 6, 1.0, Spin()), 2.0)
+    run = functools.partial(ais_log_z, n_chains=2, positions=jnp.linspace(0, 1, 6), data=jnp.zeros((1, 8)))
+    values = jax.jit(jax.vmap(lambda key: run(key, rbm).value))(jax.random.split(jax.random.key(0), 20_000))
+    ratios = np.exp(np.asarray(values - exact_log_z(rbm), float))
+    assert abs(ratios.mean() - 1) < 4 * ratios.std() / 20_000**0.5
+    assert np.log(ratios).mean() < -0.1
+
+
+def test_reverse_annealing_from_exact_states_errs_upward():
+    rbm = temper(reference_rbm(8, 6, 1.0, Spin()), 2.0)
+    states = jnp.asarray(enumerate_states(Spin(), 8), rbm.dtype)
+    probabilities = exact_visible_probabilities(rbm)
+
+    def run(key):
+        key_states, key_run = jax.random.split(key)
+        samples = states[jax.random.choice(key_states, 256, (2,), p=probabilities)]
+        options = {"samples": samples, "positions": jnp.linspace(0, 1, 6), "data": jnp.zeros((1, 8))}
+        return reverse_ais_log_z(key_run, rbm, **options).value
+
+    values = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), 20_000))
+    inverse = np.exp(np.asarray(exact_log_z(rbm) - values, float))
+    assert abs(inverse.mean() - 1) < 4 * inverse.std() / 20_000**0.5
+    assert (values - exact_log_z(rbm)).mean() > 0.1
+
+
+def test_pilot_places_temperatures_better_than_even_steps():
+    """A model whose fields all change near the start of an even ladder."""
+    rbm = temper(reference_rbm(12, 8, 1.0, Spin()), 20.0)
+    keys = jax.random.split(jax.random.key(0), 20)
+    placed = jax.vmap(lambda key: ais_log_z(key, rbm, n_chains=100, n_temperatures=60).std_error)(keys)
+    even = jnp.linspace(0, 1, 60)
+    plain = jax.vmap(lambda key: ais_log_z(key, rbm, n_chains=100, positions=even).std_error)(keys)
+    assert np.median(placed) < 0.8 * np.median(plain)
+
+
+def test_ladder_of_a_training_gives_log_z_of_its_last_rbm():
+    rungs = [reference_rbm(8, 6, strength, Spin()) for strength in (0.05, 0.3, 0.6)]
+    rbm = reference_rbm(8, 6, 0.9, Spin())
+    estimate = tempering_log_z(jax.random.key(0), rbm, ladder=stack_rbms(rungs), n_chains=40, n_steps=200)
+    assert abs(estimate.value - exact_log_z(rbm)) < 4 * estimate.std_error
+    assert estimate.std_error < 0.03
+
+
+@pytest.mark.parametrize("units", [(Bernoulli(), Bernoulli()), (Spin(), Gaussian(0.7))], ids=str)
+def test_log_z_along_a_training_from_its_chains(units):
+    rbms = stack_rbms([reference_rbm(8, 6, strength, *units) for strength in (0.05, 0.2, 0.35, 0.5)])
+    states = jnp.asarray(enumerate_states(units[0], 8), rbms.dtype)
+
+    def draw(key, rbm):
+        return states[jax.random.choice(key, 256, (1000,), p=exact_visible_probabilities(rbm))]
+
+    chains = jax.vmap(draw)(jax.random.split(jax.random.key(0), 4), rbms)
+    estimates = log_z_along(jax.random.key(1), rbms, chains)
+    exact = jax.vmap(exact_log_z)(rbms)
+    assert estimates.value.shape == (4,)
+    assert (abs(estimates.value - exact) < 4 * estimates.std_error).all()
+    assert (estimates.std_error < 0.05).all()
+    assert (np.diff(estimates.ess) <= 0).all()
+
+
+def test_bennett_error_is_that_of_repetitions():
+    rbms = stack_rbms([reference_rbm(6, 4, strength, Spin()) for strength in (0.1, 0.5)])
+    states = jnp.asarray(enumerate_states(Spin(), 6), rbms.dtype)
+
+    def run(key):
+        key_states, key_run = jax.random.split(key)
+        keys = jax.random.split(key_states)
+        draw = lambda key, rbm: states[jax.random.choice(key, 64, (100,), p=exact_visible_probabilities(rbm))]  # noqa: E731
+        return log_z_along(key_run, rbms, jax.vmap(draw)(keys, rbms))
+
+    estimates = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), 500))
+    np.testing.assert_allclose(estimates.std_error.mean(0), estimates.value.std(0), rtol=0.15)
+
+
+@pytest.mark.parametrize("units", PAIRS, ids=str)
+def test_tap_estimate_stands_on_the_naive_bound(units):
+    rbm = some_rbm(units)
+    estimate, exact = tap_log_z(rbm), exact_log_z(rbm)
+    assert estimate.lower <= exact
+    assert abs(estimate.value - exact) < exact - estimate.lower
+    assert np.isnan(estimate.std_error)
+    assert np.isposinf(estimate.upper)
+
+
+def test_tap_estimate_starts_at_data():
+    rbm = reference_rbm(8, 6, 0.3, Spin())
+    data = np.asarray(enumerate_states(Spin(), 8))
+    assert abs(tap_log_z(rbm, data=data, n_starts=20).value - tap_log_z(rbm).value) < 1e-3
+
+
+def test_likelihood_spans_all_estimates_and_is_exact_without():
+    rbm, data = reference_rbm(8, 6, 0.6, Spin()), np.asarray(enumerate_states(Spin(), 8))[::7]
+    weights = np.arange(len(data)) + 1.0
+    exact = exact_log_likelihood(rbm, data, weights)
+    assert log_likelihood(rbm, data, weights=weights) == (exact, exact, exact)
+    estimates = FORWARD(jax.random.key(0), rbm), BACKWARD(jax.random.key(1), rbm)
+    found = log_likelihood(rbm, data, *estimates, weights=weights)
+    assert found.lower < exact < found.upper
+    energy = -exact - exact_log_z(rbm)
+    np.testing.assert_allclose(found.lower, -energy - max(each.upper for each in estimates), rtol=1e-5)
+    np.testing.assert_allclose(found.upper, -energy - min(each.lower for each in estimates), rtol=1e-5)
+    np.testing.assert_allclose(found.value, -energy - np.mean([each.value for each in estimates]), rtol=1e-5)
+
+
+def test_many_rbms_are_annealed_at_once(x64):
+    rbms = [reference_rbm(8, 6, strength, Spin()) for strength in (0.2, 0.6)]
+    keys = jax.random.split(jax.random.key(0), 2)
+    together = jax.vmap(FORWARD)(keys, stack_rbms(rbms))
+    for index, rbm in enumerate(rbms):
+        np.testing.assert_allclose(together.value[index], FORWARD(keys[index], rbm).value, rtol=1e-12)
+
+
+def test_poor_estimates_warn_and_good_ones_do_not():
+    rbm = temper(reference_rbm(12, 8, 1.0, Spin()), 20.0)
+    with pytest.warns(UserWarning, match="hangs on few of 50 samples"):
+        ais_log_z(jax.random.key(0), rbm, n_chains=50, n_temperatures=2)
+    with pytest.warns(UserWarning, match="hangs on few"):
+        tempering_log_z(jax.random.key(0), rbm, n_rungs=2, n_chains=4, n_steps=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FORWARD(jax.random.key(0), reference_rbm(8, 6, 0.6, Spin()))
+
+
+def test_mistakes_are_named(unchecked):
+    rbm, key = reference_rbm(5, 3, 0.9, Spin()), jax.random.key(0)
+    with pytest.raises(ValueError, match="n_chains must be at least 2"):
+        ais_log_z(key, rbm, n_chains=1)
+    with pytest.raises(ValueError, match="positions must increase from 0 to 1"):
+        ais_log_z(key, rbm, positions=jnp.array([0.0, 0.5]))
+    with pytest.raises(ValueError, match="data must have 5 units"):
+        ais_log_z(key, rbm, data=np.ones((4, 6)))
+    with pytest.raises(ValueError, match="data must hold at least one sample"):
+        ais_log_z(key, rbm, data=np.ones((0, 5)))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        ais_log_z(key, rbm, data=np.full((4, 5), np.nan))
+    with pytest.raises(ValueError, match="first axes must be equal"):
+        log_z_along(key, stack_rbms([rbm, rbm]), jnp.ones((3, 4, 5)))
+    with pytest.raises(ValueError, match="data must hold at least one sample"):
+        log_likelihood(rbm, np.ones((0, 5)))
+
+
+def test_independent_units_have_the_means_of_the_data():
+    mean = np.array([0.0, 0.2, 0.5, 0.9, 1.0])
+    start = independent_rbm(reference_rbm(5, 3, 0.9), mean)
+    assert not start.weights.any()
+    np.testing.assert_allclose(jax.nn.sigmoid(start.visible_bias), [1e-3, 0.2, 0.5, 0.9, 1 - 1e-3], rtol=1e-5)
+    ladder = temper_ladder(start, reference_rbm(5, 3, 0.9), jnp.array([0.0, 0.5, 1.0]))
+    np.testing.assert_allclose(ladder.weights[1], reference_rbm(5, 3, 0.9).weights / 2, rtol=1e-6)
