@@ -16,7 +16,7 @@ from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
 from rbm_jax.energies import HiddenStates, VisibleStates, hidden_field, visible_field
 from rbm_jax.rbm import RBM
 
-__all__ = ["gibbs_step", "init_chains", "sample_gibbs", "sample_hidden", "sample_visible"]
+__all__ = ["check_compute_dtype", "gibbs_step", "init_chains", "sample_gibbs", "sample_hidden", "sample_visible"]
 
 
 def sample_hidden(key: PRNGKey, rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_hidden"]:
@@ -102,7 +102,7 @@ def sample_gibbs(
     n_steps = check_count("n_steps", n_steps, minimum=0)
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
     clamp_mask = check_mask("clamp_mask", clamp_mask, v.shape)
-    compute_dtype = _check_compute_dtype(rbm, compute_dtype)
+    compute_dtype = check_compute_dtype(rbm, compute_dtype)
     return _run_sweeps(key_words(key), rbm, v, clamp_mask, n_steps=n_steps, compute_dtype=compute_dtype)
 
 
@@ -144,7 +144,8 @@ def _sweep(words: Words, step: Counter, rbm: RBM, matrices, v):
     return half_step(2 * step + 1, rbm.visible_units, h, matrices[1], rbm.visible_bias)
 
 
-def _check_compute_dtype(rbm: RBM, compute_dtype) -> jnp.dtype:
+def check_compute_dtype(rbm: RBM, compute_dtype) -> jnp.dtype:
+    """The dtype of matrix products: the RBM's for None, and no narrower one where units are continuous."""
     dtype = jnp.dtype(rbm.dtype if compute_dtype is None else compute_dtype)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"compute_dtype must be a floating dtype, got {dtype}")
