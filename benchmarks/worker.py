@@ -13,7 +13,7 @@ from benchmarks._timing import Case, measure
 
 __all__ = ["SUITES", "cases", "main", "run"]
 
-SUITES = ("gibbs", "pcd", "mean_field", "spectral", "replica", "ensemble", "compile")
+SUITES = ("gibbs", "pcd", "annealing", "mean_field", "spectral", "replica", "ensemble", "compile", "scaling")
 _OTHER_THREADS = ("rbms", "scikit-learn")
 
 
