@@ -31,7 +31,7 @@ def _case(n_visible, n_hidden, n_chains, n_temperatures, contenders=_ALL) -> Cas
     return Case(f"{n_visible}x{n_hidden}, {n_chains} chains, {n_temperatures} temperatures", contenders, options)
 
 
-CASES = (_case(784, 500, 1000, 100), _case(64, 64, 1000, 1000))
+CASES = (_case(784, 500, 1000, 40), _case(64, 64, 1000, 200))
 TINY_CASES = (_case(16, 8, 10, 5, _ALL[:3]),)
 
 

@@ -73,7 +73,7 @@ def cd(
         n_steps: Gibbs sweeps.
         weights: non-negative sample weights, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
-        compute_dtype: as in `sample_gibbs`.
+        compute_dtype: as in `sample_gibbs` and `conditional_moments`.
 
     Returns:
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the chains.
@@ -82,9 +82,10 @@ def cd(
         ValueError: shapes that do not fit, or n_steps below 1.
     """
     n_steps = check_count("n_steps", n_steps)
-    data = conditional_moments(rbm, batch, weights)
+    data = conditional_moments(rbm, batch, weights, compute_dtype=compute_dtype)
     samples = sample_gibbs(key, rbm, batch, n_steps=n_steps, compute_dtype=compute_dtype)
-    return _descent(rbm, data, conditional_moments(rbm, samples, weights), centered), chains
+    model = conditional_moments(rbm, samples, weights, compute_dtype=compute_dtype)
+    return _descent(rbm, data, model, centered), chains
 
 
 def pcd(
@@ -110,7 +111,7 @@ def pcd(
         n_steps: Gibbs sweeps before the average is taken.
         weights: non-negative sample weights of the batch, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
-        compute_dtype: as in `sample_gibbs`.
+        compute_dtype: as in `sample_gibbs` and `conditional_moments`.
 
     Returns:
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the advanced chains.
@@ -119,9 +120,10 @@ def pcd(
         ValueError: shapes that do not fit, or n_steps below 1.
     """
     n_steps = check_count("n_steps", n_steps)
-    data = conditional_moments(rbm, batch, weights)
+    data = conditional_moments(rbm, batch, weights, compute_dtype=compute_dtype)
     chains = sample_gibbs(key, rbm, chains, n_steps=n_steps, compute_dtype=compute_dtype)
-    return _descent(rbm, data, conditional_moments(rbm, chains), centered), chains
+    model = conditional_moments(rbm, chains, compute_dtype=compute_dtype)
+    return _descent(rbm, data, model, centered), chains
 
 
 def emf(

@@ -20,9 +20,8 @@ from rbm_jax._random import key_words, uniform
 from rbm_jax._typing import ArrayLike, Chains, Float, PRNGKey, Sample
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.partition.estimate import LogZEstimate, independent_log_z, make_estimate, warn_if_poor
-from rbm_jax.rbm import RBM
+from rbm_jax.rbm import RBM, check_compute_dtype
 from rbm_jax.sampling import init_chains, init_tempering, sample_gibbs, sample_tempering, temper_ladder
-from rbm_jax.sampling.gibbs import check_compute_dtype
 from rbm_jax.sampling.tempering import share_evenly
 from rbm_jax.transforms import independent_rbm
 

@@ -14,9 +14,9 @@ from rbm_jax._checks import as_configurations, check_count, check_mask
 from rbm_jax._random import Counter, Words, key_words, uniform
 from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
 from rbm_jax.energies import HiddenStates, VisibleStates, hidden_field, visible_field
-from rbm_jax.rbm import RBM
+from rbm_jax.rbm import RBM, check_compute_dtype
 
-__all__ = ["check_compute_dtype", "gibbs_step", "init_chains", "sample_gibbs", "sample_hidden", "sample_visible"]
+__all__ = ["gibbs_step", "init_chains", "sample_gibbs", "sample_hidden", "sample_visible"]
 
 
 def sample_hidden(key: PRNGKey, rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_hidden"]:
@@ -142,17 +142,3 @@ def _sweep(words: Words, step: Counter, rbm: RBM, matrices, v):
 
     h = half_step(2 * step, rbm.hidden_units, v, matrices[0], rbm.hidden_bias)
     return half_step(2 * step + 1, rbm.visible_units, h, matrices[1], rbm.visible_bias)
-
-
-def check_compute_dtype(rbm: RBM, compute_dtype) -> jnp.dtype:
-    """The dtype of matrix products: the RBM's for None, and no narrower one where units are continuous."""
-    dtype = jnp.dtype(rbm.dtype if compute_dtype is None else compute_dtype)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"compute_dtype must be a floating dtype, got {dtype}")
-    continuous = rbm.visible_units.states is None or rbm.hidden_units.states is None
-    if continuous and jnp.finfo(dtype).bits < jnp.finfo(rbm.dtype).bits:
-        raise TypeError(
-            f"compute_dtype {dtype} would round the states of continuous units; "
-            f"leave it at {rbm.dtype} for {rbm.visible_units}-{rbm.hidden_units}"
-        )
-    return dtype
