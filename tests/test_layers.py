@@ -28,6 +28,7 @@ LAYERS = [
         "replica",
         "sampling.gibbs",
         "sampling.tempering",
+        "sampling.trajectory",
         "sampling",
         "mean_field.free_energy",
         "mean_field.sweep",
@@ -47,6 +48,7 @@ LAYERS = [
         "diagnostics",
     ],
     [
+        "penalties",
         "training",
         "dynamics.forces",
         "dynamics.modes",

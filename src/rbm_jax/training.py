@@ -25,9 +25,9 @@ from rbm_jax._checks import (
     is_concrete,
 )
 from rbm_jax._random import key_words, shuffled_rows, uniform
-from rbm_jax._typing import Array, Float, Int, PRNGKey, Sample, Weighting
+from rbm_jax._typing import Array, Bool, Chains, Int, PRNGKey, Sample, Weighting
 from rbm_jax.rbm import RBM
-from rbm_jax.sampling import init_chains
+from rbm_jax.sampling import TrajectoryChains, init_chains
 from rbm_jax.spectral import svd_modes
 from rbm_jax.trajectory import Trajectory, finite_status
 
@@ -42,13 +42,14 @@ class TrainState(eqx.Module):
 
     Attributes:
         rbm: the parameters.
-        chains: visible states of persistent chains, shape (n_chains, n_visible).
+        chains: what the estimator carries from one update to the next: visible states of persistent chains, shape
+            (n_chains, n_visible), or a `TrajectoryChains`.
         opt_state: state of the optax optimizer.
         step: updates done so far, an int32 scalar.
     """
 
     rbm: RBM
-    chains: Float[Array, "*runs n_chains n_visible"]
+    chains: Any
     opt_state: optax.OptState
     step: Int[Array, "*runs"]
 
@@ -58,25 +59,42 @@ class TrainInfo(eqx.Module):
 
     Attributes:
         gradient: the estimated gradient of the negative log-likelihood per sample, as an RBM.
+        accepted: whether the update was made.
     """
 
     gradient: RBM
+    accepted: Bool[Array, "*runs"]
 
 
-def init_train_state(key: PRNGKey, rbm: RBM, optimizer: optax.GradientTransformation, *, n_chains: int) -> TrainState:
-    """A training state at step 0, with chains from `init_chains`.
+def init_train_state(
+    key: PRNGKey,
+    rbm: RBM,
+    optimizer: optax.GradientTransformation,
+    *,
+    n_chains: int | None = None,
+    chains: TrajectoryChains | Chains | None = None,
+) -> TrainState:
+    """A training state at step 0, with chains from `init_chains` or given ones.
 
     Args:
         key: a JAX key, for the chains.
         rbm: where training starts.
         optimizer: any optax optimizer. Build it once and pass the same object on: a new one recompiles.
         n_chains: number of persistent chains; estimators without chains carry them along unused.
+        chains: what the estimator carries, in place of n_chains: `init_trajectory_chains` for `ptt`, or visible states
+            to start from.
 
     Raises:
-        ValueError: n_chains below 1.
+        ValueError: n_chains below 1, or neither or both of n_chains and chains.
     """
+    if (n_chains is None) == (chains is None):
+        raise ValueError(f"give either n_chains or chains, got {'neither' if chains is None else 'both'}")
+    if n_chains is not None:
+        chains = init_chains(key, rbm, n_chains)
+    elif not isinstance(chains, TrajectoryChains):
+        chains = as_configurations("chains", chains, rbm.n_visible, rbm.dtype, ndim=2)
     parameters: Any = rbm  # a pytree of arrays, which optax's annotations do not know
-    return TrainState(rbm, init_chains(key, rbm, n_chains), optimizer.init(parameters), jnp.zeros((), jnp.int32))
+    return TrainState(rbm, chains, optimizer.init(parameters), jnp.zeros((), jnp.int32))
 
 
 def train_step(
@@ -87,6 +105,7 @@ def train_step(
     estimator: Callable,
     optimizer: optax.GradientTransformation,
     weights: Weighting = None,
+    accept: Callable | None = None,
 ) -> tuple[TrainState, TrainInfo]:
     """One update of all parameters. Not compiled by itself: put it under `jax.jit`, or use `fit`.
 
@@ -97,9 +116,11 @@ def train_step(
         estimator: such as `pcd`; see `rbm_jax.estimators` for the signature.
         optimizer: the one that `state` was made with.
         weights: non-negative sample weights, shape (n_samples,).
+        accept: a function of the RBM before the update, the one after it and the chains, such as `keeps_equilibrium`.
+            Where it is False, the RBM and the optimizer stay as they were, and only the chains and the step go on.
 
     Returns:
-        The next state, and the gradient that led to it.
+        The next state, the gradient that led to it and whether the update was made.
     """
     options = {} if weights is None else {"weights": weights}
     key = jax.random.fold_in(key, state.step)
@@ -107,7 +128,12 @@ def train_step(
     parameters: Any = state.rbm  # a pytree of arrays, which optax's annotations do not know
     updates, opt_state = optimizer.update(gradient, state.opt_state, parameters)
     rbm: Any = optax.apply_updates(parameters, updates)
-    return TrainState(rbm, chains, opt_state, state.step + 1), TrainInfo(gradient)
+    accepted = jnp.asarray(True)
+    if accept is not None:
+        accepted = accept(state.rbm, rbm, chains)
+        before = state.rbm, state.opt_state
+        rbm, opt_state = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), (rbm, opt_state), before)
+    return TrainState(rbm, chains, opt_state, state.step + 1), TrainInfo(gradient, accepted)
 
 
 def fit(
@@ -120,6 +146,7 @@ def fit(
     n_updates: int,
     batch_size: int | None = None,
     weights: Weighting = None,
+    accept: Callable | None = None,
     save_at: Sequence[int] | Int[np.ndarray, " n_saves"] | None = None,
     observe: Callable[[TrainState], Any] | None = None,
     time_step: float = 1.0,
@@ -142,6 +169,7 @@ def fit(
         batch_size: rows of a minibatch; each epoch is shuffled anew. None: all data in every update.
         weights: non-negative sample weights, shape (n_samples,). Minibatches are drawn with these probabilities (with
             replacement); without minibatches they are passed to the estimator.
+        accept: as in `train_step`.
         save_at: updates of this call after which the RBM is kept, increasing, from 0 (the start) to n_updates. None
             keeps start and end. See `log_spaced_updates`.
         observe: a function of the state that `jit` can compile, such as `lambda state: exact_log_z(state.rbm)`; its
@@ -178,7 +206,8 @@ def fit(
         key,
         data=data,
         weights=weights,
-        estimator=_as_static(estimator),
+        estimator=_as_static("estimator", estimator),
+        accept=None if accept is None else _as_static("accept", accept),
         optimizer=optimizer,
         batch_size=batch_size,
     )
@@ -235,8 +264,10 @@ def project_updates(n_modes: int) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-@functools.partial(jax.jit, static_argnames=("estimator", "optimizer", "batch_size"))
-def _advance(key, state: TrainState, n_updates, *, data, weights, estimator, optimizer, batch_size) -> TrainState:
+@functools.partial(jax.jit, static_argnames=("estimator", "accept", "optimizer", "batch_size"))
+def _advance(
+    key, state: TrainState, n_updates, *, data, weights, estimator, accept, optimizer, batch_size
+) -> TrainState:
     """Do a (traced) number of updates."""
     words = key_words(jax.random.fold_in(key, _BATCH_STREAM))
     cumulative = None if weights is None else jnp.cumsum(weights)
@@ -249,7 +280,7 @@ def _advance(key, state: TrainState, n_updates, *, data, weights, estimator, opt
                 data[_batch_rows(words, state.step, len(data), batch_size, cumulative)],
                 None,
             )
-        options = {"estimator": estimator, "optimizer": optimizer, "weights": batch_weights}
+        options = {"estimator": estimator, "optimizer": optimizer, "weights": batch_weights, "accept": accept}
         return train_step(key, state, batch, **options)[0]
 
     return lax.fori_loop(0, n_updates, update, state)
@@ -311,12 +342,12 @@ class _StaticPartial:
         return self.function(*self.positional, *args, **dict(self.keywords), **kwargs)
 
 
-def _as_static(estimator: Callable) -> Callable:
-    if not callable(estimator):
-        raise TypeError(f"estimator must be a function such as pcd, got {estimator!r}")
-    if isinstance(estimator, functools.partial):
-        return _StaticPartial(estimator.func, estimator.args, tuple(sorted(estimator.keywords.items())))
-    return estimator
+def _as_static(name: str, function: Callable) -> Callable:
+    if not callable(function):
+        raise TypeError(f"{name} must be a function (such as pcd, for the estimator), got {function!r}")
+    if isinstance(function, functools.partial):
+        return _StaticPartial(function.func, function.args, tuple(sorted(function.keywords.items())))
+    return function
 
 
 def _check_fit_data(rbm: RBM, data, weights, batch_size):
