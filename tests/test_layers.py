@@ -46,6 +46,7 @@ LAYERS = [
         "partition.ladders",
         "partition",
         "diagnostics",
+        "ladder_health",
     ],
     [
         "penalties",

@@ -19,20 +19,32 @@ from rbm_jax import (
     exact_moments,
     exact_visible_probabilities,
     fit,
+    independent_rbm,
     init_rbm,
+    init_tempering,
     init_train_state,
     init_trajectory_chains,
     keeps_equilibrium,
+    ladder_health,
     likelihood_gradient,
     live_rungs,
     live_states,
     pcd,
     ptt,
+    sample_tempering,
+    stack_rbms,
     temper,
+    temper_ladder,
     train_step,
     trajectory_step,
 )
 from tests.helpers import reference_rbm
+
+
+def frozen_rbm():
+    """Two states that Gibbs chains practically never leave."""
+    return RBM(jnp.full((6, 6), 1.5), jnp.full(6, 0.05), jnp.zeros(6), Spin(), Spin())
+
 
 RBM_END = reference_rbm(8, 6, 0.9, Spin())
 
@@ -87,7 +99,7 @@ def test_rungs_that_are_not_frozen_sample_the_current_rbm():
 
 def test_a_reservoir_feeds_the_first_rung():
     """An RBM of two states that Gibbs chains never leave: the reservoir has the weights of both."""
-    rbm = RBM(jnp.full((6, 6), 1.5), jnp.full(6, 0.05), jnp.zeros(6), Spin(), Spin())
+    rbm = frozen_rbm()
     probabilities = exact_visible_probabilities(rbm)
     states = jnp.asarray(enumerate_states(Spin(), 6))[
         jax.random.choice(jax.random.key(0), 64, (4000,), p=probabilities)
@@ -200,3 +212,47 @@ def test_mistakes_are_named(unchecked):
         init_train_state(jax.random.key(0), rbm, optimizer)
     with pytest.raises(TypeError, match="outside jit and vmap"):
         jax.jit(live_states)(chains)
+
+
+def healthy_ladder():
+    rbm = frozen_rbm()
+    ladder = temper_ladder(independent_rbm(rbm, jnp.zeros(6)), rbm, jnp.linspace(0, 1, 12))
+    states = jnp.asarray(enumerate_states(Spin(), 6))
+    keys = jax.random.split(jax.random.key(0), 12)
+
+    def draw(key, rbm):
+        return states[jax.random.choice(key, 64, (1000,), p=exact_visible_probabilities(rbm))]
+
+    state = init_tempering(jax.random.key(1), ladder, 1000)
+    return ladder, dataclasses.replace(state, chains=jax.vmap(draw)(keys, ladder))
+
+
+def test_a_ladder_in_equilibrium_shows_no_sign_and_its_deviations_are_normal_numbers():
+    ladder, state = healthy_ladder()
+    _, health = ladder_health(jax.random.key(2), ladder, state, n_steps=20)
+    for deviations in (health.drift[1:], health.mass):
+        assert abs(deviations).max() < 4
+        assert 0.4 < np.sqrt(np.mean(np.square(deviations))) < 1.7
+
+
+def test_wrong_masses_of_clusters_are_noticed_where_energies_show_nothing():
+    ladder, state = healthy_ladder()
+    # All states of the last rungs on one side; their energies are nearly right, since the sides are alike.
+    upper = state.chains[8:]
+    one_sided = state.chains.at[8:].set(upper * jnp.where(upper.sum(-1, keepdims=True) < 0, -1, 1))
+    with pytest.warns(UserWarning, match="masses that neighbors do not agree on"):
+        _, health = ladder_health(jax.random.key(2), ladder, dataclasses.replace(state, chains=one_sided), n_steps=1)
+    assert abs(health.mass[7]) > 5
+
+
+def test_states_that_still_relax_and_gaps_in_the_ladder_are_noticed():
+    ladder, state = healthy_ladder()
+    fresh = dataclasses.replace(state, chains=jnp.ones_like(state.chains))
+    with pytest.warns(UserWarning, match="states still relax"):
+        ladder_health(jax.random.key(2), ladder, fresh, n_steps=20)
+    rbm = temper(reference_rbm(12, 8, 1.0, Spin()), 20.0)
+    ends = stack_rbms([temper(rbm, 1e-3), rbm])
+    state = init_tempering(jax.random.key(0), ends, 100)
+    state, _ = sample_tempering(jax.random.key(1), ends, state, n_steps=100)
+    with pytest.warns(UserWarning, match="exchange too rarely"):
+        ladder_health(jax.random.key(2), ends, state, n_steps=20)

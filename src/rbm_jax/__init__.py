@@ -33,6 +33,7 @@ from rbm_jax.exact import (
     exact_visible_probabilities,
 )
 from rbm_jax.gaussian import gaussian_log_z, gaussian_moments
+from rbm_jax.ladder_health import LadderHealth, ladder_health
 from rbm_jax.mean_field import (
     FixedPoints,
     MeanFieldSolution,
@@ -118,6 +119,8 @@ from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
 __version__ = "0.1.0"
 
 __all__ = [
+    "LadderHealth",
+    "ladder_health",
     "AbstractUnits",
     "Bernoulli",
     "Bulk",
