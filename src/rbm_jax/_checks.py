@@ -91,9 +91,13 @@ def check_finite(name: str, array: Any) -> None:
     """Raise if a concrete array holds NaN or infinity; traced arrays pass."""
     if not is_concrete(array):
         return
-    values = np.asarray(array)
-    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-        n_bad = int((~np.isfinite(values)).sum())
+    # An array on the devices of several processes cannot be copied to one of them; what JAX reduces it to can.
+    xp, values = (jnp, array) if isinstance(array, jax.Array) else (np, np.asarray(array))
+    if not jnp.issubdtype(values.dtype, np.floating):
+        return
+    with jax.ensure_compile_time_eval():
+        n_bad = int((~xp.isfinite(values)).sum())
+    if n_bad:
         raise ValueError(f"{name} holds {n_bad} values that are NaN or infinite; remove or impute them first")
 
 
@@ -125,9 +129,10 @@ def check_sample_weights(weights: Any, n_samples: int) -> None:
         raise ValueError(f"weights must have shape ({n_samples},), one per sample, got {np.shape(weights)}")
     check_finite("weights", weights)
     if is_concrete(weights):
-        values = np.asarray(weights)
-        if (values < 0).any() or not values.sum() > 0:
-            raise ValueError("weights must be non-negative with a positive sum")
+        with jax.ensure_compile_time_eval():
+            values = weights if isinstance(weights, jax.Array) else np.asarray(weights)
+            if (values < 0).any() or not values.sum() > 0:
+                raise ValueError("weights must be non-negative with a positive sum")
 
 
 def check_same_length(**arrays: Any) -> None:

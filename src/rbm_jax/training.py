@@ -24,6 +24,7 @@ from rbm_jax._checks import (
     check_sample_weights,
     is_concrete,
 )
+from rbm_jax._placement import row_sharding, take_rows
 from rbm_jax._random import key_words, shuffled_rows, uniform
 from rbm_jax._typing import Array, Float, Int, PRNGKey, Sample, Weighting
 from rbm_jax.rbm import RBM
@@ -183,7 +184,10 @@ def fit(
         batch_size=batch_size,
     )
     ts = (time_step * (state.step + saves)).astype(state.rbm.dtype)
-    run = _run_on_host if is_concrete(key, state, data, weights) else _run_traced
+    if is_concrete(key, state, data, weights):
+        run, advance = _run_on_host, functools.partial(advance, layout=row_sharding(state.rbm.weights))
+    else:
+        run = _run_traced
     intervals = np.diff(saves, prepend=0)
     state, (rbms, observations) = run(advance, state, intervals, n_updates - int(saves[-1]), observe, progress)
     return state, Trajectory(ts, rbms, finite_status(rbms), observations)
@@ -235,20 +239,19 @@ def project_updates(n_modes: int) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-@functools.partial(jax.jit, static_argnames=("estimator", "optimizer", "batch_size"))
-def _advance(key, state: TrainState, n_updates, *, data, weights, estimator, optimizer, batch_size) -> TrainState:
-    """Do a (traced) number of updates."""
+@functools.partial(jax.jit, static_argnames=("estimator", "optimizer", "batch_size", "layout"))
+def _advance(
+    key, state: TrainState, n_updates, *, data, weights, estimator, optimizer, batch_size, layout=None
+) -> TrainState:
+    """Do a (traced) number of updates, with the rows of each batch divided among devices as in `layout`."""
     words = key_words(jax.random.fold_in(key, _BATCH_STREAM))
     cumulative = None if weights is None else jnp.cumsum(weights)
 
     def update(_, state):
-        if batch_size is None:
-            batch, batch_weights = data, weights
-        else:
-            batch, batch_weights = (
-                data[_batch_rows(words, state.step, len(data), batch_size, cumulative)],
-                None,
-            )
+        rows, batch_weights = None, weights
+        if batch_size is not None:
+            rows, batch_weights = _batch_rows(words, state.step, len(data), batch_size, cumulative), None
+        batch = take_rows(data, rows, layout)
         options = {"estimator": estimator, "optimizer": optimizer, "weights": batch_weights}
         return train_step(key, state, batch, **options)[0]
 
@@ -328,9 +331,10 @@ def _check_fit_data(rbm: RBM, data, weights, batch_size):
     check_finite("data", values)
     if is_concrete(data):
         with jax.ensure_compile_time_eval():  # the data may be known while the key is traced
-            allowed = np.asarray(rbm.visible_units.contains(values))
-        if not allowed.all():
-            row, column = np.argwhere(~allowed)[0]
+            allowed = rbm.visible_units.contains(values)
+            first = None if allowed.all() else int(allowed.argmin())
+        if first is not None:
+            row, column = divmod(first, rbm.n_visible)
             raise ValueError(
                 f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
                 f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize, which makes 0/1"
