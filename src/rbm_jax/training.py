@@ -23,6 +23,7 @@ from rbm_jax._checks import (
     check_positive,
     check_sample_weights,
     is_concrete,
+    known_values,
 )
 from rbm_jax._placement import row_sharding, take_rows
 from rbm_jax._random import key_words, shuffled_rows, uniform
@@ -134,7 +135,8 @@ def fit(
 
     Args:
         key: the key of the run, the same for every call that continues it.
-        state: from `init_train_state`, or where another call ended.
+        state: from `init_train_state`, or where another call ended. If its RBM lies on several devices
+            (`rbm_jax.sharding`), they share the rows of each batch.
         data: shape (n_samples, n_visible), any real or boolean dtype; each minibatch is cast. Checked for NaN and for
             values outside the support of the visible units, unless it is traced.
         estimator: such as `pcd` or `functools.partial(pcd, n_steps=10)`.
@@ -323,22 +325,22 @@ def _as_static(estimator: Callable) -> Callable:
 
 
 def _check_fit_data(rbm: RBM, data, weights, batch_size):
-    data = values = data if isinstance(data, jax.Array) else np.asarray(data)
+    data = data if isinstance(data, jax.Array) else np.asarray(data)
     as_configurations("data", data[:1] if np.ndim(data) == 2 else data, rbm.n_visible, rbm.dtype, ndim=2)
     n_samples = data.shape[0]
     if n_samples == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", values)
+    check_finite("data", data)
     if is_concrete(data):
         with jax.ensure_compile_time_eval():  # the data may be known while the key is traced
+            values = known_values(data)
             allowed = rbm.visible_units.contains(values)
-            first = None if allowed.all() else int(allowed.argmin())
-        if first is not None:
-            row, column = divmod(first, rbm.n_visible)
-            raise ValueError(
-                f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
-                f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize, which makes 0/1"
-            )
+            if not allowed.all():
+                row, column = divmod(int(allowed.argmin()), rbm.n_visible)
+                raise ValueError(
+                    f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
+                    f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize, which makes 0/1"
+                )
     check_sample_weights(weights, n_samples)
     weights = None if weights is None else jnp.asarray(weights).astype(rbm.dtype)
     if batch_size is not None and check_count("batch_size", batch_size) > n_samples:
