@@ -13,7 +13,7 @@ from benchmarks._timing import Case, measure
 
 __all__ = ["SUITES", "cases", "main", "run"]
 
-SUITES = ("gibbs", "pcd", "mean_field", "spectral", "replica", "ensemble", "compile")
+SUITES = ("gibbs", "pcd", "mean_field", "spectral", "replica", "ensemble", "devices", "compile")
 _OTHER_THREADS = ("rbms", "scikit-learn")
 
 

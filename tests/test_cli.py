@@ -157,6 +157,33 @@ def test_every_method_trains(tmp_path, method):
     assert (tmp_path / "trajectory.h5").is_file()
 
 
+def test_devices_divide_the_work_and_change_no_result(trained, tmp_path):
+    out = str(tmp_path)
+    code = f"""
+from rbm_jax.cli import run
+assert run(["train", *{FAST}, "--devices", "2", "--out", {out!r}]) == 0
+assert run(["sample", {out!r}, "--n-samples", "10", "--n-steps", "2", "--devices", "2"]) == 0
+assert run(["sample", {out!r}, "--n-samples", "11", "--devices", "2"]) == 2
+assert run(["train", "--n-chains", "11", "--devices", "2", "--out", {out!r}]) == 2
+"""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert finished.returncode == 0, finished.stderr
+    for option in ("--n-samples", "--n-chains"):
+        assert f"rbm-jax: {option} must be a multiple of the number of devices, 2, got 11" in finished.stderr
+    assert is_png(tmp_path / "samples.png")
+    divided, whole = (load_rbm(folder / "rbm.h5") for folder in (tmp_path, trained))
+    # A sum in another order may let a unit flip, which moves a weight by learning rate / n_chains.
+    np.testing.assert_allclose(divided[0].weights, whole[0].weights, atol=5e-3)
+    assert (np.asarray(divided[1]) != np.asarray(whole[1])).mean() < 0.01
+
+
+def test_one_device_can_be_asked_for(trained, tmp_path):
+    picture = tmp_path / "samples.png"
+    assert run(["sample", str(trained), "--n-steps", "1", "--devices", "1", "--out", str(picture)]) == 0
+    assert is_png(picture)
+
+
 def test_tap_closure_can_be_left_out(tmp_path):
     assert run(["compare", *FAST, "--no-tap", "--out", str(tmp_path)]) == 0
     assert "TAP closure" not in load_trajectories(tmp_path / "compare.h5")
@@ -255,6 +282,8 @@ def bad_command_lines(folder):
         "missing argument": (["sample"], "argument"),
         "neither run nor data": (["spectrum"], "--data"),
         "both run and data": (["spectrum", str(empty), "--data", "digits"], "--data"),
+        "more devices than there are": (["train", "--devices", "99"], "--devices"),
+        "no device": (["sample", str(empty), "--devices", "0"], "devices"),
         "no samples": (["sample", str(empty), "--n-samples", "0"], "n-samples"),
     }
 

@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "rbm_jax"
 
 # From the bottom up; within a layer, a file imports only those before it.
 LAYERS = [
-    ["_typing", "_checks", "_optional", "_math", "_random"],
+    ["_typing", "_checks", "_optional", "_math", "_placement", "_random"],
     ["units", "rbm", "trajectory"],
     ["energies", "transforms", "moments", "gaussian"],
     [
@@ -63,6 +63,7 @@ LAYERS = [
     [
         "checkpoint",
         "progress",
+        "sharding",
         "plotting._axes",
         "plotting.images",
         "plotting.clusters",

@@ -23,7 +23,9 @@ from rbm_jax._checks import (
     check_positive,
     check_sample_weights,
     is_concrete,
+    known_values,
 )
+from rbm_jax._placement import row_sharding, take_rows
 from rbm_jax._random import key_words, shuffled_rows, uniform
 from rbm_jax._typing import Array, Bool, Chains, Int, PRNGKey, Sample, Weighting
 from rbm_jax.rbm import RBM
@@ -160,7 +162,8 @@ def fit(
 
     Args:
         key: the key of the run, the same for every call that continues it.
-        state: from `init_train_state`, or where another call ended.
+        state: from `init_train_state`, or where another call ended. If its RBM lies on several devices
+            (`rbm_jax.sharding`), they share the rows of each batch.
         data: shape (n_samples, n_visible), any real or boolean dtype; each minibatch is cast. Checked for NaN and for
             values outside the support of the visible units, unless it is traced.
         estimator: such as `pcd` or `functools.partial(pcd, n_steps=10)`.
@@ -212,7 +215,10 @@ def fit(
         batch_size=batch_size,
     )
     ts = (time_step * (state.step + saves)).astype(state.rbm.dtype)
-    run = _run_on_host if is_concrete(key, state, data, weights) else _run_traced
+    if is_concrete(key, state, data, weights):
+        run, advance = _run_on_host, functools.partial(advance, layout=row_sharding(state.rbm.weights))
+    else:
+        run = _run_traced
     intervals = np.diff(saves, prepend=0)
     state, (rbms, observations) = run(advance, state, intervals, n_updates - int(saves[-1]), observe, progress)
     return state, Trajectory(ts, rbms, finite_status(rbms), observations)
@@ -264,22 +270,19 @@ def project_updates(n_modes: int) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-@functools.partial(jax.jit, static_argnames=("estimator", "accept", "optimizer", "batch_size"))
+@functools.partial(jax.jit, static_argnames=("estimator", "accept", "optimizer", "batch_size", "layout"))
 def _advance(
-    key, state: TrainState, n_updates, *, data, weights, estimator, accept, optimizer, batch_size
+    key, state: TrainState, n_updates, *, data, weights, estimator, accept, optimizer, batch_size, layout=None
 ) -> TrainState:
-    """Do a (traced) number of updates."""
+    """Do a (traced) number of updates, with the rows of each batch divided among devices as in `layout`."""
     words = key_words(jax.random.fold_in(key, _BATCH_STREAM))
     cumulative = None if weights is None else jnp.cumsum(weights)
 
     def update(_, state):
-        if batch_size is None:
-            batch, batch_weights = data, weights
-        else:
-            batch, batch_weights = (
-                data[_batch_rows(words, state.step, len(data), batch_size, cumulative)],
-                None,
-            )
+        rows, batch_weights = None, weights
+        if batch_size is not None:
+            rows, batch_weights = _batch_rows(words, state.step, len(data), batch_size, cumulative), None
+        batch = take_rows(data, rows, layout)
         options = {"estimator": estimator, "optimizer": optimizer, "weights": batch_weights, "accept": accept}
         return train_step(key, state, batch, **options)[0]
 
@@ -351,21 +354,22 @@ def _as_static(name: str, function: Callable) -> Callable:
 
 
 def _check_fit_data(rbm: RBM, data, weights, batch_size):
-    data = values = data if isinstance(data, jax.Array) else np.asarray(data)
+    data = data if isinstance(data, jax.Array) else np.asarray(data)
     as_configurations("data", data[:1] if np.ndim(data) == 2 else data, rbm.n_visible, rbm.dtype, ndim=2)
     n_samples = data.shape[0]
     if n_samples == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", values)
+    check_finite("data", data)
     if is_concrete(data):
         with jax.ensure_compile_time_eval():  # the data may be known while the key is traced
-            allowed = np.asarray(rbm.visible_units.contains(values))
-        if not allowed.all():
-            row, column = np.argwhere(~allowed)[0]
-            raise ValueError(
-                f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
-                f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize, which makes 0/1"
-            )
+            values = known_values(data)
+            allowed = rbm.visible_units.contains(values)
+            if not allowed.all():
+                row, column = divmod(int(allowed.argmin()), rbm.n_visible)
+                raise ValueError(
+                    f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
+                    f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize, which makes 0/1"
+                )
     check_sample_weights(weights, n_samples)
     weights = None if weights is None else jnp.asarray(weights).astype(rbm.dtype)
     if batch_size is not None and check_count("batch_size", batch_size) > n_samples:
