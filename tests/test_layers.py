@@ -76,6 +76,7 @@ LAYERS = [
         "cli._common",
         "cli._compare",
         "cli._likelihood",
+        "cli._inpaint",
         "cli._methods",
         "cli._fixed_points",
         "cli._linear",

@@ -28,9 +28,9 @@ class LadderHealth(NamedTuple):
             get through.
         drift: change of the mean free energy of each rung's states while they ran on, in standard errors, shape
             (n_rungs,). It is a normal number in equilibrium, and large while states still relax.
-        mass: share of each rung's states in the upper half along its leading mode, less the share that the states of the rung
-            below predict by their weights, in standard errors, shape (n_rungs - 1,). It is a normal number in
-            equilibrium, and large where clusters have the wrong masses.
+        mass: share of each rung's states in the upper half along its leading mode, less the share that the states of
+            the rung below predict by their weights, in standard errors, shape (n_rungs - 1,). It is a normal number
+            in equilibrium, and large where clusters have the wrong masses.
     """
 
     acceptance: Float[Array, " n_pairs"]

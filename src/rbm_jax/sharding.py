@@ -13,6 +13,7 @@ divided, at the price of an exchange of each minibatch; an update on all data ne
 On a CPU, `virtual_devices` splits the one there is, for trying things out.
 """
 
+import dataclasses
 from typing import Any, TypeVar
 
 import jax
@@ -22,6 +23,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rbm_jax._checks import check_count
+from rbm_jax.sampling import TrajectoryChains
 from rbm_jax.training import TrainState
 
 __all__ = ["device_mesh", "divide", "place_state", "replicate", "start_processes", "to_host", "virtual_devices"]
@@ -158,9 +160,8 @@ def place_state(state: TrainState, mesh: Mesh) -> TrainState:
     Raises:
         ValueError: a number of chains that is no multiple of the number of devices.
     """
-    check_even("n_chains", len(state.chains), mesh)
     rbm, opt_state, step = replicate((state.rbm, state.opt_state, state.step), mesh)
-    return TrainState(rbm, divide(state.chains, mesh), opt_state, step)
+    return TrainState(rbm, _divide_chains(state.chains, mesh), opt_state, step)
 
 
 def to_host(tree: Tree) -> Tree:
@@ -186,6 +187,18 @@ def check_even(name: str, length: int, mesh: Mesh) -> None:
             f"{name} must be a multiple of the number of devices, {mesh.size}, got {length}; "
             f"take {nearest}, or other devices"
         )
+
+
+def _divide_chains(chains, mesh: Mesh):
+    """Chains in an array, or those of each rung of a ladder, which is replicated."""
+    if not isinstance(chains, TrajectoryChains):
+        check_even("n_chains", len(chains), mesh)
+        return divide(chains, mesh)
+    tempering, placed = chains.tempering, replicate(chains, mesh)
+    check_even("n_chains", tempering.chains.shape[1], mesh)
+    states, origin = divide((tempering.chains, tempering.origin), mesh, axis=1)
+    tempering = dataclasses.replace(placed.tempering, chains=states, origin=origin)
+    return dataclasses.replace(placed, tempering=tempering)
 
 
 def _put(leaf: Any, sharding: NamedSharding):

@@ -6,7 +6,8 @@ import enum
 import functools
 import json
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from jax.sharding import Mesh
 
 from rbm_jax.checkpoint import atomic_write
 from rbm_jax.data import binarize, intensities, load_array, load_digits, load_idx
-from rbm_jax.estimators import cd, emf, exact, pcd
+from rbm_jax.estimators import cd, emf, exact, pcd, ptt
 from rbm_jax.sharding import device_mesh, virtual_devices
 from rbm_jax.units import AbstractUnits, Bernoulli, Spin
 
@@ -40,6 +41,8 @@ __all__ = [
     "Threshold",
     "UnitName",
     "Units",
+    "collect_warnings",
+    "echo_warnings",
     "in_run",
     "make_mesh",
     "load_dataset",
@@ -67,6 +70,7 @@ class Method(enum.StrEnum):
 
     PCD = "pcd"
     CD = "cd"
+    PTT = "ptt"
     EMF = "emf"
     EXACT = "exact"
 
@@ -189,10 +193,27 @@ def make_mesh(n_devices: int | None) -> Mesh | None:
         raise ValueError(f"--devices: {error}") from error
 
 
+@contextlib.contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """Keep the messages of warnings in a list, for `echo_warnings`."""
+    messages = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield messages
+    messages.extend(str(warning.message) for warning in caught)
+
+
+def echo_warnings(messages: list[str]) -> None:
+    """Show them on standard error."""
+    for message in messages:
+        typer.echo(f"rbm-jax: warning: {message}", err=True)
+
+
 def make_estimator(method: Method, n_steps: int, order: int) -> Callable:
     """The estimator of a method, with the centered gradient."""
     return {
         Method.PCD: functools.partial(pcd, n_steps=n_steps, centered=True),
+        Method.PTT: functools.partial(ptt, n_steps=n_steps, centered=True),
         Method.CD: functools.partial(cd, n_steps=n_steps, centered=True),
         Method.EMF: functools.partial(emf, n_steps=n_steps, order=order, centered=True),
         Method.EXACT: functools.partial(exact, centered=True),

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from rbm_jax._checks import check_positive
 from rbm_jax._optional import require
+from rbm_jax._typing import Array
 from rbm_jax.checkpoint import atomic_write, load_rbm, save_rbm, save_trajectories
 from rbm_jax.cli._common import (
     MODEL,
@@ -34,6 +35,8 @@ from rbm_jax.cli._common import (
     Threshold,
     UnitName,
     Units,
+    collect_warnings,
+    echo_warnings,
     in_run,
     make_estimator,
     make_mesh,
@@ -42,10 +45,13 @@ from rbm_jax.cli._common import (
 )
 from rbm_jax.cli._likelihood import some_rows
 from rbm_jax.dynamics import mode_motion
+from rbm_jax.estimators import keeps_equilibrium
+from rbm_jax.ladder_health import ladder_health
+from rbm_jax.penalties import penalize_weights
 from rbm_jax.plotting import plot_images
 from rbm_jax.progress import progress_bar
-from rbm_jax.rbm import init_rbm
-from rbm_jax.sampling import init_chains, sample_gibbs
+from rbm_jax.rbm import RBM, init_rbm
+from rbm_jax.sampling import TrajectoryChains, init_chains, init_trajectory_chains, live_states, sample_gibbs
 from rbm_jax.sharding import check_even, divide, place_state, replicate
 from rbm_jax.spectral import effective_temperature, svd_modes
 from rbm_jax.training import TrainState, fit, init_train_state, log_spaced_updates
@@ -54,6 +60,8 @@ from rbm_jax.trajectory import Status, Trajectory
 __all__ = ["Recipe", "sample", "train", "train_run"]
 
 N_SAVES = 50
+N_RUNGS = 10
+"""Of the ladder of `ptt`."""
 NAMED_EPOCHS = (1, 10)
 """After which the RBM is kept too, so that pictures can show it then."""
 
@@ -73,6 +81,8 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of a minibatch.")] = 500,
     units: Units = UnitName.BERNOULLI,
     threshold: Threshold = 0.5,
+    l1: Annotated[float, typer.Option(min=0, help="Strength of the penalty l1 Σ|W|.")] = 0.0,
+    l2: Annotated[float, typer.Option(min=0, help="Strength of the penalty l2 ΣW²/2.")] = 0.0,
     devices: Devices = None,
     seed: Seed = 0,
     out: Out = Path("run"),
@@ -81,7 +91,9 @@ def train(
 
     Example: rbm-jax train --data digits --n-hidden 64 --out run
     """
-    recipe = Recipe(n_hidden, method, order, n_updates, learning_rate, n_chains, n_steps, batch_size, seed)
+    recipe = Recipe(
+        n_hidden, method, order, n_updates, learning_rate, n_chains, n_steps, batch_size, seed, l1=l1, l2=l2
+    )
     state, _ = train_run(out, Source(data, units, threshold), recipe, make_mesh(devices))
     leading = ", ".join(f"{value:.3g}" for value in svd_modes(state.rbm.weights).values[:5])
     typer.echo(
@@ -104,6 +116,8 @@ class Recipe:
     batch_size: int = 500
     seed: int = 0
     scale: float = 0.01
+    l1: float = 0.0
+    l2: float = 0.0
 
 
 def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = None) -> tuple[TrainState, Trajectory]:
@@ -124,8 +138,8 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     n_samples, n_visible = dataset.samples.shape
     options = {"visible_units": dataset.units, "hidden_units": dataset.units, "visible_mean": dataset.samples.mean(0)}
     rbm = init_rbm(key_rbm, n_visible, recipe.n_hidden, scale=recipe.scale, **options)
-    optimizer = optax.sgd(learning_rate)
-    state = init_train_state(key_chains, rbm, optimizer, n_chains=recipe.n_chains)
+    optimizer = optax.chain(penalize_weights(l1=recipe.l1, l2=recipe.l2), optax.sgd(learning_rate))
+    state = init_train_state(key_chains, rbm, optimizer, chains=_start(key_chains, rbm, recipe))
     samples = dataset.samples
     if mesh is not None:
         state, samples = place_state(state, mesh), replicate(samples, mesh)
@@ -139,6 +153,7 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
             state,
             samples,
             estimator=estimator,
+            accept=keeps_equilibrium if recipe.method == Method.PTT else None,
             optimizer=optimizer,
             n_updates=n_updates,
             batch_size=batch_size,
@@ -152,9 +167,26 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     observations = {"epochs": saves * batch_size / n_samples, **trajectory.observations}
     trajectory = dataclasses.replace(trajectory, observations=observations)
     save_source(folder, source)
-    save_rbm(folder / MODEL, state.rbm, chains=state.chains)
+    save_rbm(folder / MODEL, state.rbm, chains=_check_chains(key_chains, state.chains))
     save_trajectories(folder / TRAJECTORY, {"training": trajectory})
     return state, trajectory
+
+
+def _start(key, rbm: RBM, recipe: Recipe) -> Array | TrajectoryChains:
+    """What the estimator carries along: chains, for `ptt` shared out among the rungs of a ladder."""
+    if recipe.method != Method.PTT:
+        return init_chains(key, rbm, recipe.n_chains)
+    return init_trajectory_chains(key, rbm, -(-recipe.n_chains // N_RUNGS), n_rungs=N_RUNGS)
+
+
+def _check_chains(key, chains) -> Array:
+    """States of the trained RBM; those of a ladder after a look at its health."""
+    if not isinstance(chains, TrajectoryChains):
+        return chains
+    with collect_warnings() as messages:
+        ladder_health(key, chains.ladder, chains.tempering)
+    echo_warnings(messages)
+    return live_states(chains)
 
 
 def _observe_step(estimator, data, state: TrainState) -> dict[str, jax.Array]:
