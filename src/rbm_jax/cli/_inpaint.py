@@ -68,7 +68,7 @@ def inpaint(
     grid = np.concatenate([images, known, *completions])
     plot_images(grid, dataset.image_shape, n_columns=len(images), row_labels=labels, ax=figure.add_subplot())
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=160, format="png")
+        figure.savefig(temporary, dpi=160, format="png", bbox_inches="tight")
     typer.echo(f"wrote {path}")
 
 
