@@ -47,7 +47,9 @@ LAYERS = [
         "diagnostics",
     ],
     [
+        "_fitting",
         "training",
+        "streaming",
         "dynamics.forces",
         "dynamics.modes",
         "dynamics.linear",

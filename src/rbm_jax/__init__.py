@@ -96,6 +96,7 @@ from rbm_jax.spectral import (
     split_bulk,
     svd_modes,
 )
+from rbm_jax.streaming import RowSource, fit_streamed
 from rbm_jax.training import (
     TrainInfo,
     TrainState,
@@ -137,6 +138,7 @@ __all__ = [
     "tempering_step",
     "independent_rbm",
     "RBM",
+    "RowSource",
     "AbstractUnits",
     "Bernoulli",
     "Bulk",
@@ -168,6 +170,7 @@ __all__ = [
     "exact_visible_probabilities",
     "find_fixed_points",
     "fit",
+    "fit_streamed",
     "fixed_point_tree",
     "follow_modes",
     "gaussian_log_z",

@@ -15,6 +15,7 @@ __all__ = [
     "Float",
     "FloatLike",
     "Int",
+    "Key",
     "PRNGKey",
     "Sample",
     "Shaped",
