@@ -50,6 +50,7 @@ LAYERS = [
         "_fitting",
         "training",
         "streaming",
+        "ensemble",
         "dynamics.forces",
         "dynamics.modes",
         "dynamics.linear",

@@ -23,6 +23,7 @@ from rbm_jax.energies import (
     visible_field,
     visible_free_energy,
 )
+from rbm_jax.ensemble import fit_ensemble, fit_sweep, set_hyperparameters
 from rbm_jax.estimators import cd, emf, pcd
 from rbm_jax.exact import (
     enumerate_states,
@@ -170,7 +171,9 @@ __all__ = [
     "exact_visible_probabilities",
     "find_fixed_points",
     "fit",
+    "fit_ensemble",
     "fit_streamed",
+    "fit_sweep",
     "fixed_point_tree",
     "follow_modes",
     "gaussian_log_z",
@@ -207,6 +210,7 @@ __all__ = [
     "sample_gibbs",
     "sample_hidden",
     "sample_visible",
+    "set_hyperparameters",
     "singular_values_along",
     "solve_mean_field",
     "spiked_outlier",

@@ -152,7 +152,7 @@ def fit(
             `rbm_jax.dynamics`; by default it counts updates. Calls that continue a run must agree in it.
         progress: called on the host with the number of updates done since its last call, about a hundred times.
         batch_key: a JAX key for the choice of minibatches; None takes `key` for it. Runs that share it see the same
-            minibatches.
+            minibatches; see `fit_ensemble`.
 
     Returns:
         The state after n_updates, and a `Trajectory` with `ts` = time_step × updates since step 0.
