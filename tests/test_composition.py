@@ -158,7 +158,8 @@ def test_every_public_function_of_an_rbm_is_in_the_table():
         # of points, or with results whose shape depends on values
         "log_state_weights", "find_fixed_points", "fixed_point_tree",
         # training, which has its own tests
-        "cd", "pcd", "fit", "init_train_state", "log_spaced_updates", "project_updates", "train_step",
+        "cd", "pcd", "fit", "fit_ensemble", "fit_streamed", "fit_sweep", "init_train_state", "log_spaced_updates",
+        "project_updates", "set_hyperparameters", "train_step",
     }  # fmt: skip
     functions = {name for name in rbm_jax.__all__ if name.islower() and callable(getattr(rbm_jax, name))}
     assert functions - others <= {name.split()[0] for name in CASES}

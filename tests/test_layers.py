@@ -50,7 +50,10 @@ LAYERS = [
     ],
     [
         "penalties",
+        "_fitting",
         "training",
+        "streaming",
+        "ensemble",
         "dynamics.forces",
         "dynamics.modes",
         "dynamics.linear",

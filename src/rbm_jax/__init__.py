@@ -23,6 +23,7 @@ from rbm_jax.energies import (
     visible_field,
     visible_free_energy,
 )
+from rbm_jax.ensemble import fit_ensemble, fit_sweep, set_hyperparameters
 from rbm_jax.estimators import cd, emf, keeps_equilibrium, pcd, ptt
 from rbm_jax.exact import (
     enumerate_states,
@@ -103,6 +104,7 @@ from rbm_jax.spectral import (
     split_bulk,
     svd_modes,
 )
+from rbm_jax.streaming import RowSource, fit_streamed
 from rbm_jax.training import (
     TrainInfo,
     TrainState,
@@ -119,13 +121,12 @@ from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
 __version__ = "0.1.0"
 
 __all__ = [
-    "LadderHealth",
-    "ladder_health",
     "AbstractUnits",
     "Bernoulli",
     "Bulk",
     "FixedPoints",
     "Gaussian",
+    "LadderHealth",
     "LikelihoodEstimate",
     "LogZEstimate",
     "MeanFieldSolution",
@@ -134,6 +135,7 @@ __all__ = [
     "Moments",
     "RBM",
     "Relaxation",
+    "RowSource",
     "Spin",
     "Status",
     "TemperingInfo",
@@ -165,6 +167,9 @@ __all__ = [
     "exact_visible_probabilities",
     "find_fixed_points",
     "fit",
+    "fit_ensemble",
+    "fit_streamed",
+    "fit_sweep",
     "fixed_point_tree",
     "follow_modes",
     "gaussian_log_z",
@@ -181,6 +186,7 @@ __all__ = [
     "interpolate",
     "joint_energy",
     "keeps_equilibrium",
+    "ladder_health",
     "leading_modes",
     "likelihood_gradient",
     "live_rungs",
@@ -216,6 +222,7 @@ __all__ = [
     "sample_hidden",
     "sample_tempering",
     "sample_visible",
+    "set_hyperparameters",
     "singular_values_along",
     "solve_mean_field",
     "spiked_outlier",

@@ -16,6 +16,7 @@ __all__ = [
     "Float",
     "FloatLike",
     "Int",
+    "Key",
     "PRNGKey",
     "Sample",
     "Shaped",

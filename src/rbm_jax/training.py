@@ -15,28 +15,37 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import NamedSharding
 
-from rbm_jax._checks import (
-    as_configurations,
-    check_count,
-    check_finite,
-    check_positive,
-    check_sample_weights,
-    is_concrete,
-    known_values,
+from rbm_jax._checks import as_configurations, check_count, is_concrete
+from rbm_jax._fitting import (
+    as_static,
+    batch_rows,
+    batch_words,
+    check_data,
+    check_saves,
+    run_on_host,
+    run_traced,
+    times_at,
 )
 from rbm_jax._placement import row_sharding, take_rows
-from rbm_jax._random import key_words, shuffled_rows, uniform
 from rbm_jax._typing import Array, Bool, Chains, Int, PRNGKey, Sample, Weighting
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import TrajectoryChains, init_chains
 from rbm_jax.spectral import svd_modes
 from rbm_jax.trajectory import Trajectory, finite_status
 
-__all__ = ["TrainInfo", "TrainState", "fit", "init_train_state", "log_spaced_updates", "project_updates", "train_step"]
-
-_BATCH_STREAM = 2**32 - 1
-"""What the key of a run is folded with to choose minibatches: a step number that no run reaches."""
+__all__ = [
+    "TrainInfo",
+    "TrainState",
+    "advance_on_data",
+    "fit",
+    "init_train_state",
+    "log_spaced_updates",
+    "project_updates",
+    "train_step",
+    "updates_on_batches",
+]
 
 
 class TrainState(eqx.Module):
@@ -151,8 +160,9 @@ def fit(
     accept: Callable | None = None,
     save_at: Sequence[int] | Int[np.ndarray, " n_saves"] | None = None,
     observe: Callable[[TrainState], Any] | None = None,
-    time_step: float = 1.0,
+    time_step: float | optax.Schedule = 1.0,
     progress: Callable[[int], Any] | None = None,
+    batch_key: PRNGKey | None = None,
 ) -> tuple[TrainState, Trajectory]:
     """Train for n_updates updates, keeping the RBM at chosen ones.
 
@@ -179,8 +189,11 @@ def fit(
             values at `save_at` are kept as well. Like estimator and optimizer, the same object should be passed to each
             call: a new one compiles anew.
         time_step: time of one update. With the learning rate of plain SGD, the trajectory's clock is the one of
-            `rbm_jax.dynamics`; by default it counts updates. Calls that continue a run must agree in it.
+            `rbm_jax.dynamics`; by default it counts updates. With a learning rate that follows an optax schedule, pass
+            the schedule: time is its sum over the updates. Calls that continue a run must agree in it.
         progress: called on the host with the number of updates done since its last call, about a hundred times.
+        batch_key: a JAX key for the choice of minibatches; None takes `key` for it. Runs that share it see the same
+            minibatches; see `fit_ensemble`.
 
     Returns:
         The state after n_updates, and a `Trajectory` with `ts` = time_step × updates since step 0.
@@ -200,26 +213,26 @@ def fit(
         >>> print(trajectory.ts)
         [0. 1. 5.]
     """
-    data, weights, batch_size = _check_fit_data(state.rbm, data, weights, batch_size)
+    data, weights = check_data(state.rbm, data, weights, batch_size)
     n_updates = check_count("n_updates", n_updates, minimum=0)
-    time_step = check_positive("time_step", time_step)
-    saves = _check_saves(save_at, n_updates)
+    saves = check_saves(save_at, n_updates)
+    ts = times_at(time_step, state.step, saves, state.rbm.dtype)
     advance = functools.partial(
-        _advance,
+        advance_on_data,
         key,
+        batch_key=key if batch_key is None else batch_key,
         data=data,
         weights=weights,
-        estimator=_as_static("estimator", estimator),
-        accept=None if accept is None else _as_static("accept", accept),
+        estimator=as_static("estimator", estimator),
+        accept=None if accept is None else as_static("accept", accept),
         optimizer=optimizer,
         batch_size=batch_size,
     )
-    ts = (time_step * (state.step + saves)).astype(state.rbm.dtype)
-    if is_concrete(key, state, data, weights):
-        run, advance = _run_on_host, functools.partial(advance, layout=row_sharding(state.rbm.weights))
+    if is_concrete(key, batch_key, state, data, weights):
+        run, advance = run_on_host, functools.partial(advance, layout=row_sharding(state.rbm.weights))
     else:
-        run = _run_traced
-    intervals = np.diff(saves, prepend=0)
+        run = run_traced
+    intervals, observe = np.diff(saves, prepend=0), None if observe is None else jax.jit(observe)
     state, (rbms, observations) = run(advance, state, intervals, n_updates - int(saves[-1]), observe, progress)
     return state, Trajectory(ts, rbms, finite_status(rbms), observations)
 
@@ -271,118 +284,50 @@ def project_updates(n_modes: int) -> optax.GradientTransformation:
 
 
 @functools.partial(jax.jit, static_argnames=("estimator", "accept", "optimizer", "batch_size", "layout"))
-def _advance(
-    key, state: TrainState, n_updates, *, data, weights, estimator, accept, optimizer, batch_size, layout=None
+def advance_on_data(
+    key: PRNGKey,
+    state: TrainState,
+    n_updates: int | Int[Array, ""],
+    *,
+    batch_key: PRNGKey,
+    data: Sample,
+    weights: Weighting,
+    estimator: Callable,
+    optimizer: optax.GradientTransformation,
+    batch_size: int | None,
+    accept: Callable | None = None,
+    layout: NamedSharding | None = None,
 ) -> TrainState:
-    """Do a (traced) number of updates, with the rows of each batch divided among devices as in `layout`."""
-    words = key_words(jax.random.fold_in(key, _BATCH_STREAM))
+    """The loop of `fit` from one save point to the next, for a number of updates that may be traced.
+
+    The rows of each batch are divided among devices as in `layout`.
+    """
+    words = batch_words(batch_key)
     cumulative = None if weights is None else jnp.cumsum(weights)
 
+    def batch_at(step):
+        if batch_size is None:
+            return take_rows(data, None, layout), weights
+        return take_rows(data, batch_rows(words, step, len(data), batch_size, cumulative), layout), None
+
+    return updates_on_batches(key, state, n_updates, batch_at, estimator=estimator, accept=accept, optimizer=optimizer)
+
+
+def updates_on_batches(
+    key: PRNGKey,
+    state: TrainState,
+    n_updates: int | Int[Array, ""],
+    batch_at: Callable,
+    *,
+    estimator: Callable,
+    optimizer: optax.GradientTransformation,
+    accept: Callable | None = None,
+) -> TrainState:
+    """Updates on the minibatches and weights `batch_at(step)`, in one loop."""
+    options = {"estimator": estimator, "accept": accept, "optimizer": optimizer}
+
     def update(_, state):
-        rows, batch_weights = None, weights
-        if batch_size is not None:
-            rows, batch_weights = _batch_rows(words, state.step, len(data), batch_size, cumulative), None
-        batch = take_rows(data, rows, layout)
-        options = {"estimator": estimator, "optimizer": optimizer, "weights": batch_weights, "accept": accept}
-        return train_step(key, state, batch, **options)[0]
+        batch, weights = batch_at(state.step)
+        return train_step(key, state, batch, weights=weights, **options)[0]
 
     return lax.fori_loop(0, n_updates, update, state)
-
-
-def _batch_rows(words, step, n_samples: int, batch_size: int, cumulative) -> Int[Array, " batch_size"]:
-    if cumulative is None:
-        return shuffled_rows(words, step, n_samples, batch_size)
-    drawn = uniform(words, step, (batch_size,), cumulative.dtype) * cumulative[-1]
-    below_total = jnp.nextafter(cumulative[-1], 0)  # rounding up must not reach samples of no weight at the end
-    return jnp.searchsorted(cumulative, jnp.minimum(drawn, below_total), side="right").astype(jnp.int32)
-
-
-def _run_on_host(advance, state, intervals, n_after, observe, progress):
-    """Save points as a Python loop: progress can be reported, and a new `save_at` compiles nothing."""
-    observe = None if observe is None else jax.jit(observe)
-    longest = max(1, (int(intervals.sum()) + n_after) // 100) if progress else None
-
-    def go(state, n_updates):
-        while progress and n_updates > longest:
-            state = jax.block_until_ready(advance(state, longest))
-            progress(longest)
-            n_updates -= longest
-        state = advance(state, n_updates)
-        if progress:
-            jax.block_until_ready(state)
-            progress(n_updates)
-        return state
-
-    kept = []
-    for interval in intervals:
-        state = go(state, int(interval))
-        kept.append((state.rbm, observe(state) if observe else None))
-    return go(state, n_after), jax.tree.map(lambda *leaves: jnp.stack(leaves), *kept)
-
-
-def _run_traced(advance, state, intervals, n_after, observe, progress):
-    """Save points as a scan: one program, whatever their number."""
-    if progress is not None:
-        raise ValueError("progress is reported on the host, and cannot be under jit, vmap or grad: leave it out")
-
-    def to_next_save(state, interval):
-        state = advance(state, interval)
-        return state, (state.rbm, None if observe is None else observe(state))
-
-    state, kept = lax.scan(to_next_save, state, jnp.asarray(intervals))
-    return advance(state, n_after), kept
-
-
-@dataclasses.dataclass(frozen=True)
-class _StaticPartial:
-    """A `functools.partial` that compares by value, so that an equal one does not recompile."""
-
-    function: Callable
-    positional: tuple
-    keywords: tuple
-
-    def __call__(self, *args, **kwargs):
-        return self.function(*self.positional, *args, **dict(self.keywords), **kwargs)
-
-
-def _as_static(name: str, function: Callable) -> Callable:
-    if not callable(function):
-        raise TypeError(f"{name} must be a function (such as pcd, for the estimator), got {function!r}")
-    if isinstance(function, functools.partial):
-        return _StaticPartial(function.func, function.args, tuple(sorted(function.keywords.items())))
-    return function
-
-
-def _check_fit_data(rbm: RBM, data, weights, batch_size):
-    data = data if isinstance(data, jax.Array) else np.asarray(data)
-    as_configurations("data", data[:1] if np.ndim(data) == 2 else data, rbm.n_visible, rbm.dtype, ndim=2)
-    n_samples = data.shape[0]
-    if n_samples == 0:
-        raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", data)
-    if is_concrete(data):
-        with jax.ensure_compile_time_eval():  # the data may be known while the key is traced
-            values = known_values(data)
-            allowed = rbm.visible_units.contains(values)
-            if not allowed.all():
-                row, column = divmod(int(allowed.argmin()), rbm.n_visible)
-                raise ValueError(
-                    f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
-                    f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize, which makes 0/1"
-                )
-    check_sample_weights(weights, n_samples)
-    weights = None if weights is None else jnp.asarray(weights).astype(rbm.dtype)
-    if batch_size is not None and check_count("batch_size", batch_size) > n_samples:
-        raise ValueError(f"batch_size must be at most the number of samples, {n_samples}, got {batch_size}")
-    return jnp.asarray(data), weights, batch_size
-
-
-def _check_saves(save_at, n_updates: int) -> Int[np.ndarray, " n_saves"]:
-    saves = np.unique([0, n_updates]) if save_at is None else np.asarray(save_at)
-    if saves.ndim != 1 or saves.size == 0 or not np.issubdtype(saves.dtype, np.integer):
-        raise TypeError(f"save_at must be a sequence of update numbers, got {save_at!r}")
-    if saves[0] < 0 or saves[-1] > n_updates or (np.diff(saves) <= 0).any():
-        raise ValueError(
-            f"save_at must increase strictly from at least 0 to at most n_updates={n_updates}, got {save_at!r}"
-        )
-    return saves

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import typer
 
@@ -79,5 +80,5 @@ def inpaint_halves(key, rbm: RBM, images, missing: np.ndarray, n_steps: int) -> 
     """
     key_start, key_run = jax.random.split(key)
     start = np.broadcast_to(images, (N_COMPLETIONS, *images.shape))
-    noise = rbm.visible_units.sample(key_start, np.broadcast_to(np.asarray(rbm.visible_bias), start.shape))
+    noise = rbm.visible_units.sample(key_start, jnp.broadcast_to(rbm.visible_bias, start.shape))
     return np.asarray(sample_gibbs(key_run, rbm, np.where(missing, noise, start), n_steps=n_steps, clamp_mask=~missing))

@@ -33,8 +33,8 @@ ENUMERABLE = 16
 """Largest smaller layer for which the log-likelihood is exact."""
 MAX_SAMPLES = 2000
 """Data at which likelihoods along a training are evaluated."""
-ALONG = {"n_chains": 100, "n_temperatures": 300}
-"""Annealing at each time of a training."""
+N_CHAINS, N_TEMPERATURES = 100, 300
+"""Of the annealing at each time of a training."""
 
 
 def likelihood(
@@ -95,7 +95,8 @@ def some_rows(samples: np.ndarray, most: int) -> np.ndarray:
 
 
 def _annealed_log_likelihood(rbm: RBM, data) -> jax.Array:
-    return -visible_free_energy(rbm, data).mean() - ais_log_z(jax.random.key(0), rbm, data=data, **ALONG).value
+    options = {"data": data, "n_chains": N_CHAINS, "n_temperatures": N_TEMPERATURES}
+    return -visible_free_energy(rbm, data).mean() - ais_log_z(jax.random.key(0), rbm, **options).value
 
 
 def _both_ways(rbm: RBM, samples, n_chains: int, n_temperatures: int, seed: int):
