@@ -14,6 +14,7 @@ from rbm_jax._checks import (
     as_configurations,
     check_count,
     check_finite,
+    check_positive,
     check_sample_weights,
     is_concrete,
     known_values,

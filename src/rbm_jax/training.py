@@ -304,6 +304,7 @@ def advance_on_data(
     """
     words = batch_words(batch_key)
     cumulative = None if weights is None else jnp.cumsum(weights)
+    data = jnp.asarray(data)
 
     def batch_at(step):
         if batch_size is None:
