@@ -11,7 +11,7 @@ from jax import lax
 
 from rbm_jax import RBM
 
-__all__ = ["naive_pcd", "naive_sweeps", "naive_tap"]
+__all__ = ["naive_ais", "naive_pcd", "naive_sweeps", "naive_tap"]
 
 
 def _sweep(rbm: RBM, v, key):
@@ -45,6 +45,30 @@ def naive_pcd(key, rbm: RBM, v, data, *, n_updates: int, n_steps: int, batch_siz
         return (jax.tree.map(lambda leaf, slope: leaf - learning_rate * slope, rbm, gradient), v), None
 
     return lax.scan(update, (rbm, v), jax.random.split(key, n_updates))[0]
+
+
+@functools.partial(jax.jit, static_argnames="n_chains")
+def naive_ais(key, rbm: RBM, positions, *, n_chains: int):
+    """Log Z by annealing from units without fields; two free energies and a sweep at each temperature."""
+
+    def free_energy(rbm, v):
+        return -v @ rbm.visible_bias - jax.nn.softplus(v @ rbm.weights + rbm.hidden_bias).sum(-1)
+
+    def scaled(position):
+        return jax.tree.map(lambda leaf: position * leaf, rbm)
+
+    def step(carry, inputs):
+        v, log_weights = carry
+        key, before, after = inputs
+        log_weights += free_energy(scaled(before), v) - free_energy(scaled(after), v)
+        return (_sweep(scaled(after), v, key), log_weights), None
+
+    key_start, key_run = jax.random.split(key)
+    v = jax.random.bernoulli(key_start, 0.5, (n_chains, rbm.n_visible)).astype(rbm.dtype)
+    inputs = jax.random.split(key_run, len(positions) - 1), positions[:-1], positions[1:]
+    log_weights = lax.scan(step, (v, jnp.zeros(n_chains)), inputs)[0][1]
+    n_units = rbm.n_visible + rbm.n_hidden
+    return jax.nn.logsumexp(log_weights) - jnp.log(n_chains) + n_units * jnp.log(2)
 
 
 @functools.partial(jax.jit, static_argnames="max_steps")

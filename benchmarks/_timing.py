@@ -48,14 +48,14 @@ class Workload:
 
     Attributes:
         call: does `n_units` units of work and returns when they are done.
-        n_units: sweeps, updates, ... in one call.
+        n_units: sweeps, updates, ... in one call; not a whole number where the unit is that of another size.
         unit: what one is called.
         flops: floating-point operations in the matrix products that one unit needs; None leaves out %sgemm.
         extra: further results, put into the record as they are.
     """
 
     call: Callable[[], Any]
-    n_units: int
+    n_units: float
     unit: str
     flops: float | None = None
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from benchmarks import trajectory, worker
+from benchmarks import table, trajectory, worker
 from benchmarks._timing import spread
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -68,6 +68,52 @@ def test_a_library_that_is_not_installed_is_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.neural_network", None)
     case = worker.cases("gibbs", tiny=True)[0]
     assert "sklearn" in worker.run("gibbs", case.name, "scikit-learn", tiny=True)["absent"]
+
+
+def test_table_has_a_row_for_every_contender(report, tmp_path, capsys):
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report))
+    table.main([str(path)])
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    found = [tuple(row[:3]) for row in rows if len(row) == 6][2:]
+    assert found == [(r["suite"], r["case"], name) for r in report["results"] for name in r["summary"]]
+
+
+def test_table_shows_times_ratios_and_shares(tmp_path, capsys):
+    def row(wall, ratio):
+        return {
+            "wall_s": spread([wall]),
+            "wall_ratio": spread([ratio, 9.0]),
+            "cpu_ratio": spread([ratio]),
+            "unit": "sweep",
+        }
+
+    summary = {
+        "ours": row(0.00213, 1.0) | {"percent_sgemm_cpu": spread([83.4])},
+        "theirs": row(1.5, 2.5),
+        "absentee": {"absent": "No module named 'absentee'"},
+    }
+    result = {"suite": "gibbs", "case": "8x4", "reference": "ours", "summary": summary}
+    machine = {
+        "device": "cpu",
+        "cpu": {"name": "AMD EPYC"},
+        "n_cores": 2,
+        "load_average": 1.234,
+        "versions": {"jax": "1"},
+    }
+    report = {"machine": machine, "date": "2026-01-02", "n_rounds": 2, "results": [result]}
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report))
+    table.main(["--clock", "cpu", str(path)])
+    assert capsys.readouterr().out.splitlines() == [
+        "report.json: cpu, AMD EPYC, 2 cores, load average 1.2, jax 1, 2026-01-02, 2 rounds",
+        "",
+        "| suite | case | contender | ms wall per unit | cpu ratio [min, max] | % of limit |",
+        "|---|---|---|---|---|---|",
+        "| gibbs | 8x4 | ours | 2.13 per sweep | 1.00 [1.00, 1.00] | 83 |",
+        "| gibbs | 8x4 | theirs | 1.5e+03 per sweep | 2.50 [2.50, 2.50] | - |",
+        "| gibbs | 8x4 | absentee | absent: No module named 'absentee' | - | - |",
+    ]
 
 
 def test_spread_is_median_and_range():

@@ -7,6 +7,8 @@ import pytest
 
 from rbm_jax import (
     RBM,
+    Bernoulli,
+    Gaussian,
     Moments,
     conditional_moments,
     exact_log_likelihood,
@@ -43,6 +45,23 @@ def test_conditional_moments_are_averages_with_hidden_units_at_their_mean(pair, 
     h = mean[type(pair[1]).__name__](field)
     product = np.mean([np.outer(row, column) for row, column in zip(x, h, strict=True)], axis=0)
     assert_same(conditional_moments(rbm, v), Moments(x.mean(0), h.mean(0), product), tolerance(dtype))
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(300.0)], ids=["equal", "weighted"])
+def test_bfloat16_moments_are_those_of_the_rbm_with_rounded_weights(weights):
+    rbm = reference_rbm(20, 12, 0.7)
+    rounded = RBM(rbm.weights.astype(jnp.bfloat16).astype(rbm.dtype), *jax.tree.leaves(rbm)[1:], *(Bernoulli(),) * 2)
+    v = data_of((Bernoulli(),), 300, 20, rbm.dtype)
+    narrow = jax.jit(lambda rbm: conditional_moments(rbm, v, weights, compute_dtype=jnp.bfloat16))(rbm)
+    assert_same(narrow, conditional_moments(rounded, v, weights), 2**-16)
+    assert narrow.product.dtype == rbm.dtype
+    assert abs(narrow.product - conditional_moments(rbm, v, weights).product).max() > 1e-4
+
+
+def test_bfloat16_moments_are_refused_for_continuous_units():
+    rbm = reference_rbm(4, 3, 0.5, Bernoulli(), Gaussian())
+    with pytest.raises(TypeError, match="would round the states of continuous units"):
+        conditional_moments(rbm, jnp.ones((2, 4)), compute_dtype=jnp.bfloat16)
 
 
 @per_pair

@@ -1,5 +1,6 @@
 """Estimates of log Z against enumeration, and how often their intervals hold it."""
 
+import dataclasses
 import functools
 import warnings
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from rbm_jax import (
+    RBM,
     Bernoulli,
     Gaussian,
     Spin,
@@ -192,6 +194,21 @@ def test_many_rbms_are_annealed_at_once(x64):
         np.testing.assert_allclose(together.value[index], FORWARD(keys[index], rbm).value, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["ais", "reverse"])
+def test_rounded_weights_on_the_way_do_not_bias_the_estimate(name):
+    # Halfway between two bfloat16 numbers, so that all weights are rounded down.
+    rbm = RBM(jnp.full((10, 6), 0.25 * (1 + 2**-8.1)), jnp.zeros(10), jnp.zeros(6), Spin(), Spin())
+    rounded = dataclasses.replace(rbm, weights=jnp.full((10, 6), 0.25))
+    options = {"data": jnp.zeros((1, 10)), "n_chains": 2000, "n_temperatures": 400, "compute_dtype": jnp.bfloat16}
+    if name == "reverse":
+        states = jnp.asarray(enumerate_states(Spin(), 10), rbm.dtype)
+        rows = jax.random.choice(jax.random.key(0), 1024, (2000,), p=exact_visible_probabilities(rbm))
+        options["samples"] = states[rows]
+    estimate = ESTIMATORS[name].func(jax.random.key(1), rbm, **options)
+    assert abs(estimate.value - exact_log_z(rbm)) < 4 * estimate.std_error
+    assert exact_log_z(rbm) - exact_log_z(rounded) > 10 * estimate.std_error
+
+
 def test_poor_estimates_warn_and_good_ones_do_not():
     rbm, centered = temper(reference_rbm(12, 8, 1.0, Spin()), 20.0), jnp.zeros((1, 12))
     with pytest.warns(UserWarning, match="hangs on few of 50 samples"):
@@ -211,6 +228,8 @@ def test_mistakes_are_named(unchecked):
         ais_log_z(key, rbm, n_chains=1)
     with pytest.raises(ValueError, match="positions must increase from 0 to 1"):
         ais_log_z(key, rbm, positions=jnp.array([0.0, 0.5]))
+    with pytest.raises(TypeError, match="would round the states of continuous units"):
+        ais_log_z(key, reference_rbm(5, 3, 0.1, Gaussian()), compute_dtype=jnp.bfloat16)
     with pytest.raises(ValueError, match="data must have 5 units"):
         ais_log_z(key, rbm, data=np.ones((4, 6)))
     with pytest.raises(ValueError, match="data must hold at least one sample"):

@@ -67,6 +67,14 @@ def test_each_cumulant_is_the_derivative_of_the_one_below(units, curve, derivati
     np.testing.assert_allclose(slope, expected, rtol=tolerance(dtype), atol=tolerance(dtype))
 
 
+@per_unit
+def test_derivatives_of_log_partition_at_no_field_are_the_cumulants(units, dtype):
+    slope, field = units.log_partition, jnp.zeros(1, dtype)
+    for name in CURVES[1:]:
+        slope = derivative_of(slope)
+        np.testing.assert_allclose(slope(field), getattr(units, name)(field), atol=tolerance(dtype), err_msg=name)
+
+
 @per_discrete
 @pytest.mark.parametrize("curve", ["variance", "third_cumulant"])
 def test_cumulants_keep_their_relative_accuracy_in_the_tails(units, curve, dtype):

@@ -7,12 +7,28 @@ import jax.numpy as jnp
 
 from rbm_jax._typing import Array, Float, Weighting
 
-__all__ = ["log2cosh", "max_norm", "normalized_weights"]
+__all__ = ["log2cosh", "max_norm", "normalized_weights", "softplus"]
 
 
+# jnp.logaddexp guards against infinities with selects that double its cost on CPU. The two functions below need no
+# guard, but derivatives of |x| are wrong at 0, so they are given their own.
+@jax.custom_jvp
+def softplus(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """log(1 + e^x), without overflow."""
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+softplus.defjvps(lambda tangent, _, x: tangent * jax.nn.sigmoid(x))
+
+
+@jax.custom_jvp
 def log2cosh(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """log(2 cosh x), without overflow."""
-    return jnp.logaddexp(x, -x)
+    size = jnp.abs(x)
+    return size + jnp.log1p(jnp.exp(-2 * size))
+
+
+log2cosh.defjvps(lambda tangent, _, x: tangent * jnp.tanh(x))
 
 
 def max_norm(tree: Any) -> Float[Array, ""]:

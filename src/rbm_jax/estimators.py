@@ -79,7 +79,7 @@ def cd(
         weights: non-negative sample weights, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
         standardized: the gradient in standardized units (`likelihood_gradient`).
-        compute_dtype: as in `sample_gibbs`.
+        compute_dtype: as in `sample_gibbs` and `conditional_moments`.
 
     Returns:
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the chains.
@@ -88,9 +88,10 @@ def cd(
         ValueError: shapes that do not fit, or n_steps below 1.
     """
     n_steps = check_count("n_steps", n_steps)
-    data = conditional_moments(rbm, batch, weights)
+    data = conditional_moments(rbm, batch, weights, compute_dtype=compute_dtype)
     samples = sample_gibbs(key, rbm, batch, n_steps=n_steps, compute_dtype=compute_dtype)
-    return _descent(rbm, data, conditional_moments(rbm, samples, weights), centered, standardized), chains
+    model = conditional_moments(rbm, samples, weights, compute_dtype=compute_dtype)
+    return _descent(rbm, data, model, centered, standardized), chains
 
 
 def pcd(
@@ -118,7 +119,7 @@ def pcd(
         weights: non-negative sample weights of the batch, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
         standardized: the gradient in standardized units (`likelihood_gradient`).
-        compute_dtype: as in `sample_gibbs`.
+        compute_dtype: as in `sample_gibbs` and `conditional_moments`.
 
     Returns:
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the advanced chains.
@@ -127,9 +128,10 @@ def pcd(
         ValueError: shapes that do not fit, or n_steps below 1.
     """
     n_steps = check_count("n_steps", n_steps)
-    data = conditional_moments(rbm, batch, weights)
+    data = conditional_moments(rbm, batch, weights, compute_dtype=compute_dtype)
     chains = sample_gibbs(key, rbm, chains, n_steps=n_steps, compute_dtype=compute_dtype)
-    return _descent(rbm, data, conditional_moments(rbm, chains), centered, standardized), chains
+    model = conditional_moments(rbm, chains, compute_dtype=compute_dtype)
+    return _descent(rbm, data, model, centered, standardized), chains
 
 
 def ptt(

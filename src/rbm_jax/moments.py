@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 
 from rbm_jax._checks import as_configurations, check_sample_weights
 from rbm_jax._math import normalized_weights
 from rbm_jax._typing import Array, Float, Sample, Weighting
 from rbm_jax.energies import hidden_field
-from rbm_jax.rbm import RBM
+from rbm_jax.rbm import RBM, check_compute_dtype
 from rbm_jax.units import AbstractUnits
 
 __all__ = ["Moments", "conditional_moments", "likelihood_gradient"]
@@ -28,7 +29,7 @@ class Moments(NamedTuple):
     product: Float[Array, "n_visible n_hidden"]
 
 
-def conditional_moments(rbm: RBM, v: Sample, weights: Weighting = None) -> Moments:
+def conditional_moments(rbm: RBM, v: Sample, weights: Weighting = None, *, compute_dtype=None) -> Moments:
     """Averages over visible configurations, with each hidden unit at its conditional mean.
 
     Of data they are the data term of the learning equations; of a chain's states, an estimate of the model term
@@ -38,8 +39,11 @@ def conditional_moments(rbm: RBM, v: Sample, weights: Weighting = None) -> Momen
         rbm: any pair of unit types.
         v: shape (n_samples, n_visible). Values are not checked.
         weights: non-negative sample weights, shape (n_samples,), normalized here; None for equal ones.
+        compute_dtype: dtype of the matrix products, the RBM's by default. With `jnp.bfloat16` the averages are those of
+            the RBM with rounded weights, in products whose relative error is below 2^-16.
 
     Raises:
+        TypeError: bfloat16 with continuous units.
         ValueError: wrong shapes, no sample, or weights that are negative or sum to zero.
     """
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype, ndim=2)
@@ -47,11 +51,12 @@ def conditional_moments(rbm: RBM, v: Sample, weights: Weighting = None) -> Momen
     if n_samples == 0:
         raise ValueError(f"v must hold at least one sample, got shape {v.shape}")
     check_sample_weights(weights, n_samples)
-    h = rbm.hidden_units.mean(hidden_field(rbm, v))
+    compute_dtype = check_compute_dtype(rbm, compute_dtype)
+    h = rbm.hidden_units.mean(_hidden_field(rbm, v, compute_dtype))
     if weights is None:
-        return Moments(v.mean(0), h.mean(0), v.T @ h / n_samples)
+        return Moments(v.mean(0), h.mean(0), _product(v, h, compute_dtype) / n_samples)
     share = normalized_weights(weights, n_samples, rbm.dtype)
-    return Moments(share @ v, share @ h, (share[:, None] * v).T @ h)
+    return Moments(share @ v, share @ h, _product(v, share[:, None] * h, compute_dtype))
 
 
 _LEAST_VARIANCE = 0.1
@@ -98,3 +103,20 @@ def likelihood_gradient(
 def _variance(units: AbstractUnits, mean: Float[Array, " n_units"]) -> Float[Array, " n_units"]:
     variance = units.variance_at_mean(mean)
     return jnp.maximum(variance, _LEAST_VARIANCE * variance.mean())
+
+
+def _hidden_field(rbm: RBM, v, dtype):
+    if dtype == rbm.dtype:
+        return hidden_field(rbm, v)
+    return rbm.hidden_bias + jnp.matmul(v.astype(dtype), rbm.weights.astype(dtype), preferred_element_type=rbm.dtype)
+
+
+def _product(v, h, dtype):
+    """Σ v hᵀ over samples. In a narrower dtype discrete v are exact, and h is the sum of two parts."""
+    if dtype == h.dtype:
+        return v.T @ h
+    # Not a conversion there and back, which XLA may leave out. The parts stand one after the other in a single product:
+    # with vᵀ alone on the left, XLA on CPU would do it in float32.
+    high = lax.reduce_precision(h, exponent_bits=jnp.finfo(dtype).nexp, mantissa_bits=jnp.finfo(dtype).nmant)
+    parts, left = jnp.concatenate([high, h - high]).astype(dtype), v.astype(dtype).T
+    return jnp.matmul(jnp.concatenate([left, left], axis=1), parts, preferred_element_type=h.dtype)

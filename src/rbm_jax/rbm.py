@@ -10,7 +10,7 @@ from rbm_jax._checks import as_configurations, check_count, check_finite, check_
 from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey
 from rbm_jax.units import AbstractUnits, Bernoulli
 
-__all__ = ["RBM", "init_rbm", "stack_rbms"]
+__all__ = ["RBM", "check_compute_dtype", "init_rbm", "stack_rbms"]
 
 
 class RBM(eqx.Module):
@@ -162,3 +162,17 @@ def stack_rbms(rbms: Sequence[RBM]) -> RBM:
 
 def _describe(rbm: RBM) -> str:
     return f"{rbm.visible_units}-{rbm.hidden_units} of shape {rbm.weights.shape} in {rbm.dtype}"
+
+
+def check_compute_dtype(rbm: RBM, compute_dtype) -> jnp.dtype:
+    """The dtype of matrix products: the RBM's for None, and no narrower one where units are continuous."""
+    dtype = jnp.dtype(rbm.dtype if compute_dtype is None else compute_dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"compute_dtype must be a floating dtype, got {dtype}")
+    continuous = rbm.visible_units.states is None or rbm.hidden_units.states is None
+    if continuous and jnp.finfo(dtype).bits < jnp.finfo(rbm.dtype).bits:
+        raise TypeError(
+            f"compute_dtype {dtype} would round the states of continuous units; "
+            f"leave it at {rbm.dtype} for {rbm.visible_units}-{rbm.hidden_units}"
+        )
+    return dtype

@@ -19,7 +19,7 @@ import numpy as np
 from jax.scipy.special import entr, ndtri
 
 from rbm_jax._checks import check_positive
-from rbm_jax._math import log2cosh
+from rbm_jax._math import log2cosh, softplus
 from rbm_jax._random import key_words, uniform
 from rbm_jax._typing import Array, Float, FloatLike, PRNGKey, Shaped
 
@@ -142,7 +142,7 @@ class Bernoulli(AbstractUnits):
 
     def log_partition(self, field: Field) -> PerUnit:
         """log(1 + e^x)."""
-        return jax.nn.softplus(field)
+        return softplus(field)
 
     def mean(self, field: Field) -> Field:
         """1 / (1 + e^{-x})."""

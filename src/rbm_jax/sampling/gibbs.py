@@ -15,7 +15,7 @@ from rbm_jax._placement import divide_rows
 from rbm_jax._random import Counter, Words, key_words, uniform
 from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
 from rbm_jax.energies import HiddenStates, VisibleStates, hidden_field, visible_field
-from rbm_jax.rbm import RBM
+from rbm_jax.rbm import RBM, check_compute_dtype
 
 __all__ = ["gibbs_step", "init_chains", "sample_gibbs", "sample_hidden", "sample_visible"]
 
@@ -103,7 +103,7 @@ def sample_gibbs(
     n_steps = check_count("n_steps", n_steps, minimum=0)
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
     clamp_mask = check_mask("clamp_mask", clamp_mask, v.shape)
-    compute_dtype = _check_compute_dtype(rbm, compute_dtype)
+    compute_dtype = check_compute_dtype(rbm, compute_dtype)
     return _run_sweeps(key_words(key), rbm, v, clamp_mask, n_steps=n_steps, compute_dtype=compute_dtype)
 
 
@@ -144,16 +144,3 @@ def _sweep(words: Words, step: Counter, rbm: RBM, matrices, v):
 
     h = half_step(2 * step, rbm.hidden_units, v, matrices[0], rbm.hidden_bias)
     return half_step(2 * step + 1, rbm.visible_units, h, matrices[1], rbm.visible_bias)
-
-
-def _check_compute_dtype(rbm: RBM, compute_dtype) -> jnp.dtype:
-    dtype = jnp.dtype(rbm.dtype if compute_dtype is None else compute_dtype)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(f"compute_dtype must be a floating dtype, got {dtype}")
-    continuous = rbm.visible_units.states is None or rbm.hidden_units.states is None
-    if continuous and jnp.finfo(dtype).bits < jnp.finfo(rbm.dtype).bits:
-        raise TypeError(
-            f"compute_dtype {dtype} would round the states of continuous units; "
-            f"leave it at {rbm.dtype} for {rbm.visible_units}-{rbm.hidden_units}"
-        )
-    return dtype
