@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rbm_jax._checks import as_configurations, check_count, check_same_length
-from rbm_jax._typing import ArrayLike, Float, PRNGKey, Sample
+from rbm_jax._typing import ArrayLike, PRNGKey, Sample, Shaped
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.partition.annealing import place_temperatures, start_rbm
 from rbm_jax.partition.estimate import LogZEstimate, independent_log_z, make_estimate, warn_if_poor
@@ -71,7 +71,7 @@ def tempering_log_z(
     return estimate
 
 
-def log_z_along(key: PRNGKey, rbms: RBM, chains: Float[ArrayLike, "n_times n_chains n_visible"]) -> LogZEstimate:
+def log_z_along(key: PRNGKey, rbms: RBM, chains: Shaped[ArrayLike, "n_times n_chains n_visible"]) -> LogZEstimate:
     """Log Z of every RBM along a training, from its chains at these times, at the cost of two sweeps each.
 
     Keep them by `fit(..., observe=lambda state: state.chains)`, often enough for neighbors to overlap. Each is compared
