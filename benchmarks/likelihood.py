@@ -3,10 +3,10 @@
     python -m benchmarks.likelihood --data mnist_binarized.npz
 
 The file holds the arrays `train` and `test`, one binarized image of 784 pixels a row, bit-packed or not. Training is
-cut into stages. In each, ours does its share of the updates; then `rbms` (if it is installed) trains for as long as ours
-took, in its own process, with the same learning rate, batch, chains, sweeps and penalty, normalization of the gradient
-left out as in ours. Neither pays for compilation or for reading files. After each stage log Z is annealed, the same for
-both and off the clock; in the end ours is bounded from both sides with many more temperatures.
+cut into stages. In each, ours does its share of the updates; then `rbms` (if it is installed) trains for as long as
+ours took, in its own process, with the same learning rate, batch, chains, sweeps and penalty; its normalization of the
+gradient is left out, as ours has none. Neither pays for compilation or for reading files. After each stage log Z is
+annealed, the same for both and off the clock; in the end ours is bounded from both sides with many more temperatures.
 
 Everything is kept in `--folder` after each stage, and a second call goes on from there.
 

@@ -102,7 +102,8 @@ def likelihood_gradient(
 
 def _variance(units: AbstractUnits, mean: Float[Array, " n_units"]) -> Float[Array, " n_units"]:
     variance = units.variance_at_mean(mean)
-    return jnp.maximum(variance, _LEAST_VARIANCE * variance.mean())
+    # The constant is for data without any variation.
+    return jnp.maximum(variance, jnp.maximum(_LEAST_VARIANCE * variance.mean(), 1e-6))
 
 
 def _hidden_field(rbm: RBM, v, dtype):
