@@ -48,11 +48,13 @@ from rbm_jax import (
     sample_tempering,
     temper_ladder,
 )
-from rbm_jax.checkpoint import atomic_write
+from rbm_jax.checkpoint import atomic_write, save_rbm
 
 __all__ = ["Recipe", "main"]
 
 _ROOT = pathlib.Path(__file__).parents[1]
+_PUBLISHED = -86.35
+"""Of 500 hidden units on this set, in Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks"."""
 _OURS, _THEIRS = "rbm_jax", "rbms"
 
 
@@ -106,6 +108,7 @@ def main(arguments: list[str] | None = None) -> None:
     report = {"machine": describe_machine(), "date": datetime.date.today().isoformat()}
     report |= {"recipe": dataclasses.asdict(options.recipe), "stages": rows, "final": final}
     options.out.write_text(json.dumps(report, indent=1) + "\n")
+    _draw(report, options.out.with_suffix(".png"))
     print(f"\nheld-out log-likelihood {final['test']} nats per image; written to {options.out}")
 
 
@@ -239,6 +242,7 @@ def _final_likelihood(options: argparse.Namespace) -> dict[str, Any]:
     recipe = options.recipe
     train, test = _load(options.data)
     rbm, chains = _load_state(options.folder, _OURS)
+    save_rbm(options.folder / "rbm.h5", rbm, chains=chains)  # for rbm-jax sample and inpaint
     forward = _anneal(recipe, rbm, train, recipe.final_temperatures)
     key_start, key_run, key_back = jax.random.split(jax.random.key(recipe.seed + 2), 3)
     start = independent_rbm(rbm, train.mean(0))
@@ -256,6 +260,24 @@ def _final_likelihood(options: argparse.Namespace) -> dict[str, Any]:
         found = log_likelihood(rbm, data, forward, backward)
         result[name] = {field: round(float(value), 3) for field, value in found._asdict().items()}
     return result
+
+
+def _draw(report: dict[str, Any], path: pathlib.Path) -> None:
+    """Held-out likelihood against training time, with the published value as a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    ax = figure.add_subplot()
+    for name, marker in ((_OURS, "o"), (_THEIRS, "s")):
+        rows = [row for row in report["stages"] if row["contender"] == name and "test" in row]
+        if rows:
+            minutes = np.cumsum([row["wall_s"] for row in rows]) / 60
+            ax.plot(minutes, [row["test"] for row in rows], marker, ms=4, ls="-", lw=0.8, label=name)
+    ax.axhline(_PUBLISHED, color="0.4", ls="--", lw=1, label=f"CD-25, published: {_PUBLISHED}")
+    ax.set_xlabel("training time (minutes)")
+    ax.set_ylabel("held-out log-likelihood (nats per image)")
+    ax.legend(frameon=False)
+    figure.savefig(path, dpi=160)
 
 
 def _describe(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:

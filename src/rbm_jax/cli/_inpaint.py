@@ -11,11 +11,12 @@ import typer
 
 from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write, load_rbm
-from rbm_jax.cli._common import MODEL, Run, Seed, in_run, load_dataset, load_source
+from rbm_jax.cli._common import MODEL, Run, Seed, Threshold, UnitName, in_run, load_dataset, load_source
 from rbm_jax.cli._likelihood import some_rows
 from rbm_jax.plotting import plot_images
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import sample_gibbs
+from rbm_jax.units import Spin
 
 __all__ = ["Half", "inpaint", "inpaint_halves"]
 
@@ -45,6 +46,7 @@ def inpaint(
     run: Run,
     half: Annotated[Half, typer.Option(help="The half to leave out.")] = Half.RIGHT,
     data: Annotated[str | None, typer.Option(help="Images, as in rbm-jax train [default: those of the run].")] = None,
+    threshold: Threshold = 0.5,
     n_images: Annotated[int, typer.Option(min=1, help="Images to complete, evenly spaced in the data.")] = 10,
     n_steps: Annotated[int, typer.Option(min=1, help="Gibbs sweeps with the known half held fixed.")] = 1000,
     seed: Seed = 0,
@@ -55,8 +57,8 @@ def inpaint(
     Example: rbm-jax inpaint run --half bottom --out inpaint.png
     """
     rbm, _ = load_rbm(in_run(run, MODEL))
-    source = load_source(run)
-    dataset = source.load() if data is None else load_dataset(data, source.units, source.threshold)
+    units = UnitName.SPIN if rbm.visible_units == Spin() else UnitName.BERNOULLI
+    dataset = load_source(run).load() if data is None else load_dataset(data, units, threshold)
     if dataset.image_shape is None or dataset.samples.shape[1] != rbm.n_visible:
         raise ValueError(f"--data: the images must have {rbm.n_visible} pixels in rows and columns")
     images = some_rows(dataset.samples, n_images)
