@@ -13,7 +13,18 @@ from benchmarks._timing import Case, measure
 
 __all__ = ["SUITES", "cases", "main", "run"]
 
-SUITES = ("gibbs", "pcd", "annealing", "mean_field", "spectral", "replica", "ensemble", "compile", "scaling")
+SUITES = (
+    "gibbs",
+    "pcd",
+    "annealing",
+    "mean_field",
+    "spectral",
+    "replica",
+    "ensemble",
+    "scaling",
+    "devices",
+    "compile",
+)
 _OTHER_THREADS = ("rbms", "scikit-learn")
 
 

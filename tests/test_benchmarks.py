@@ -6,9 +6,10 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from benchmarks import table, trajectory, worker
+from benchmarks import likelihood, table, trajectory, worker
 from benchmarks._timing import spread
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -131,3 +132,21 @@ def test_trajectory_table_has_theory_beside_runs(tmp_path, capsys):
         difference = result[name][-1][0] - (result["mean"][-1][0] if name == "theory" else 0)
         assert abs(difference) < 0.02, name
     assert f"{case}, N = 40, 3 runs" in capsys.readouterr().out
+
+
+def test_likelihood_is_bounded_and_goes_on_where_it_was_left(tmp_path, capsys):
+    pixels = np.random.default_rng(0).random((300, 16)) < np.linspace(0.1, 0.9, 16)
+    np.savez(tmp_path / "data.npz", train=pixels[:200], test=pixels[200:])
+    sizes = {"n-hidden": 4, "n-updates": 40, "n-stages": 2, "batch-size": 20, "n-chains": 50, "final-chains": 50}
+    sizes |= {"quick-temperatures": 30, "final-temperatures": 100}
+    options = [text for name, value in sizes.items() for text in (f"--{name}", str(value))]
+    options += ["--data", str(tmp_path / "data.npz"), "--folder", str(tmp_path), "--out", str(tmp_path / "out.json")]
+    likelihood.main([*options, "--alone"])
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert [row["n_updates"] for row in report["stages"]] == [20, 20]
+    assert report["final"]["test"]["lower"] < report["final"]["test"]["value"] < report["final"]["test"]["upper"] < 0
+    first = capsys.readouterr().out
+    assert len([line for line in first.splitlines() if line.startswith("rbm_jax")]) == 2
+    likelihood.main([*options, "--alone"])
+    assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith("rbm_jax")]
+    assert json.loads((tmp_path / "out.json").read_text())["stages"] == report["stages"]

@@ -10,12 +10,17 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
 import rbm_jax.__main__
+from rbm_jax import exact_log_likelihood
 from rbm_jax.checkpoint import load_rbm, load_trajectories, save_trajectories
 from rbm_jax.cli import _linear, _phase_diagram, _replica, run
+from rbm_jax.cli._inpaint import Half, inpaint_halves
+from rbm_jax.data import binarize, load_digits
+from tests.helpers import reference_rbm
 
 FAST = ["--n-hidden", "4", "--n-chains", "50", "--n-updates", "40"]
 
@@ -56,6 +61,50 @@ def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):
         assert is_png(picture)
     assert run(["sample", str(trained), "--rows", "4", "--n-steps", "0", "--out", str(picture)]) == 0
     assert run(["sample", str(trained), "--rows", "5"]) == 2
+
+
+def test_likelihood_of_a_small_run_is_exact_and_of_test_data_too(trained, tmp_path, capsys):
+    np.save(tmp_path / "test.npy", load_digits()[:100].reshape(-1, 8, 8))
+    assert run(["likelihood", str(trained), "--test", str(tmp_path / "test.npy")]) == 0
+    found = capsys.readouterr().out
+    rbm, _ = load_rbm(trained / "rbm.h5")
+    for name, data in (("training", binarize(load_digits())), ("test", binarize(load_digits()[:100]))):
+        assert f"log-likelihood of the {name} data, by enumeration: {exact_log_likelihood(rbm, data):.3f} nats" in found
+    np.save(tmp_path / "small.npy", np.ones((5, 4)) * [0, 1, 1, 0])
+    assert run(["likelihood", str(trained), "--test", str(tmp_path / "small.npy")]) == 2
+
+
+def test_larger_runs_are_bounded_from_both_sides_and_print_json(tmp_path, capsys):
+    options = ["--n-hidden", "17", "--n-chains", "50", "--n-updates", "20", "--method", "ptt", "--l2", "0.001"]
+    assert run(["train", *options, "--out", str(tmp_path)]) == 0
+    assert load_rbm(tmp_path / "rbm.h5")[1].shape[1] == 64
+    capsys.readouterr()
+    assert run(["likelihood", str(tmp_path), "--n-chains", "50", "--n-temperatures", "100", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    bounds = report["log_likelihood"]["training data"]
+    exact = float(exact_log_likelihood(load_rbm(tmp_path / "rbm.h5")[0], binarize(load_digits())))
+    assert bounds["lower"] < exact < bounds["upper"]
+    assert set(report) == {"by annealing", "by annealing back", "log_likelihood", "warnings"}
+
+
+def test_half_images_are_completed(trained, tmp_path, capsys):
+    for half in ("left", "bottom"):
+        options = ["--half", half, "--n-steps", "5", "--n-images", "4", "--out", str(tmp_path / f"{half}.png")]
+        assert run(["inpaint", str(trained), *options]) == 0
+        assert is_png(tmp_path / f"{half}.png")
+    np.save(tmp_path / "small.npy", np.ones((5, 4)) * [0, 1, 1, 0])
+    assert run(["inpaint", str(trained), "--data", str(tmp_path / "small.npy")]) == 2
+
+
+def test_known_half_stays_and_the_other_follows_it():
+    rbm = reference_rbm(16, 6, 0.0)
+    images = np.arange(48).reshape(3, 16) % 2
+    missing = Half.RIGHT.mask((4, 4))
+    assert missing.reshape(4, 4)[:, 2:].all()
+    assert not missing.reshape(4, 4)[:, :2].any()
+    completions = inpaint_halves(jax.random.key(0), rbm, images, missing, 3)
+    np.testing.assert_array_equal(completions[:, :, ~missing], np.broadcast_to(images, (4, 3, 16))[:, :, ~missing])
+    assert (completions[:, :, missing] != images[:, missing]).any()
 
 
 SPECTRUM_FIGURES = {
@@ -157,6 +206,33 @@ def test_every_method_trains(tmp_path, method):
     assert (tmp_path / "trajectory.h5").is_file()
 
 
+def test_devices_divide_the_work_and_change_no_result(trained, tmp_path):
+    out = str(tmp_path)
+    code = f"""
+from rbm_jax.cli import run
+assert run(["train", *{FAST}, "--devices", "2", "--out", {out!r}]) == 0
+assert run(["sample", {out!r}, "--n-samples", "10", "--n-steps", "2", "--devices", "2"]) == 0
+assert run(["sample", {out!r}, "--n-samples", "11", "--devices", "2"]) == 2
+assert run(["train", "--n-chains", "11", "--devices", "2", "--out", {out!r}]) == 2
+"""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert finished.returncode == 0, finished.stderr
+    for option in ("--n-samples", "--n-chains"):
+        assert f"rbm-jax: {option} must be a multiple of the number of devices, 2, got 11" in finished.stderr
+    assert is_png(tmp_path / "samples.png")
+    divided, whole = (load_rbm(folder / "rbm.h5") for folder in (tmp_path, trained))
+    # A sum in another order may let a unit flip, which moves a weight by learning rate / n_chains.
+    np.testing.assert_allclose(divided[0].weights, whole[0].weights, atol=5e-3)
+    assert (np.asarray(divided[1]) != np.asarray(whole[1])).mean() < 0.01
+
+
+def test_one_device_can_be_asked_for(trained, tmp_path):
+    picture = tmp_path / "samples.png"
+    assert run(["sample", str(trained), "--n-steps", "1", "--devices", "1", "--out", str(picture)]) == 0
+    assert is_png(picture)
+
+
 def test_tap_closure_can_be_left_out(tmp_path):
     assert run(["compare", *FAST, "--no-tap", "--out", str(tmp_path)]) == 0
     assert "TAP closure" not in load_trajectories(tmp_path / "compare.h5")
@@ -255,6 +331,8 @@ def bad_command_lines(folder):
         "missing argument": (["sample"], "argument"),
         "neither run nor data": (["spectrum"], "--data"),
         "both run and data": (["spectrum", str(empty), "--data", "digits"], "--data"),
+        "more devices than there are": (["train", "--devices", "99"], "--devices"),
+        "no device": (["sample", str(empty), "--devices", "0"], "devices"),
         "no samples": (["sample", str(empty), "--n-samples", "0"], "n-samples"),
     }
 

@@ -31,6 +31,15 @@ def two_times(rbm):
     return rbm_jax.Trajectory(jnp.arange(2.0, dtype=rbm.dtype), rbms, jnp.zeros((), jnp.int32))
 
 
+def ladder_and_state(rbm):
+    ladder = two_times(rbm).rbms
+    return ladder, rbm_jax.init_tempering(jax.random.key(KEY), ladder, 5)
+
+
+def trajectory_chains(rbm):
+    return rbm_jax.init_trajectory_chains(jax.random.key(KEY), rbm, 5, n_rungs=3)
+
+
 SMOOTH = {
     "visible_field": lambda rbm: rbm_jax.visible_field(rbm, H),
     "hidden_field": lambda rbm: rbm_jax.hidden_field(rbm, V),
@@ -73,6 +82,11 @@ SMOOTH = {
     "solve_mean_field": lambda rbm: rbm_jax.solve_mean_field(rbm, damping=np.float64(0.2)).visible,
     "log_z_mean_field": lambda rbm: rbm_jax.log_z_mean_field(rbm, init=V),
     "emf": lambda rbm: rbm_jax.emf(None, rbm, V, V / 2)[0],
+    "independent_rbm": lambda rbm: rbm_jax.independent_rbm(rbm, jnp.tanh(rbm.visible_bias)),
+    "temper_ladder": lambda rbm: rbm_jax.temper_ladder(rbm_jax.temper(rbm, 0.5), rbm, np.linspace(0, 1, 3)),
+    "log_likelihood": lambda rbm: rbm_jax.log_likelihood(rbm, V).value,
+    "tap_log_z": lambda rbm: rbm_jax.tap_log_z(rbm).value,
+    "weight_penalty": lambda rbm: rbm_jax.weight_penalty(rbm.weights, l1=0.1, l2=0.2, group=0.3),
 }
 DISCRETE = {
     "exact_visible_probabilities": rbm_jax.exact_visible_probabilities,
@@ -83,6 +97,26 @@ SAMPLERS = {
     "sample_visible": lambda rbm: rbm_jax.sample_visible(jax.random.key(KEY), rbm, H),
     "gibbs_step": lambda rbm: rbm_jax.gibbs_step(jax.random.key(KEY), rbm, V),
     "sample_gibbs": lambda rbm: rbm_jax.sample_gibbs(jax.random.key(KEY), rbm, V, n_steps=3, clamp_mask=V[0] == 1),
+    "ais_log_z": lambda rbm: rbm_jax.ais_log_z(jax.random.key(KEY), rbm, n_chains=5, n_temperatures=20).value,
+    "reverse_ais_log_z": lambda rbm: (
+        rbm_jax.reverse_ais_log_z(jax.random.key(KEY), rbm, samples=V, data=V, n_temperatures=20).value
+    ),
+    "tempering_log_z": lambda rbm: (
+        rbm_jax.tempering_log_z(jax.random.key(KEY), rbm, n_rungs=3, n_chains=5, n_steps=10).value
+    ),
+    "log_z_along": lambda rbm: rbm_jax.log_z_along(jax.random.key(KEY), two_times(rbm).rbms, jnp.stack([V, V])).value,
+    "init_tempering": lambda rbm: rbm_jax.init_tempering(jax.random.key(KEY), two_times(rbm).rbms, 5).chains,
+    "tempering_step": lambda rbm: rbm_jax.tempering_step(jax.random.key(KEY), *ladder_and_state(rbm))[0].chains,
+    "sample_tempering": lambda rbm: (
+        rbm_jax.sample_tempering(jax.random.key(KEY), *ladder_and_state(rbm), n_steps=3)[0].chains
+    ),
+    "ladder_health": lambda rbm: rbm_jax.ladder_health(jax.random.key(KEY), *ladder_and_state(rbm), n_steps=3)[1].drift,
+    "init_trajectory_chains": lambda rbm: rbm_jax.init_trajectory_chains(jax.random.key(KEY), rbm, 5).tempering.chains,
+    "trajectory_step": lambda rbm: (
+        rbm_jax.trajectory_step(jax.random.key(KEY), rbm, trajectory_chains(rbm)).tempering.chains
+    ),
+    "ptt": lambda rbm: rbm_jax.ptt(jax.random.key(KEY), rbm, V, trajectory_chains(rbm))[0],
+    "relaxation": lambda rbm: rbm_jax.relaxation(jax.random.key(KEY), rbm, V, n_times=3, n_chains=4).fresh_mean,
     "init_chains": lambda rbm: rbm_jax.init_chains(jax.random.key(KEY), rbm, 5),
 }
 MAPS = {
@@ -157,8 +191,12 @@ def test_every_public_function_of_an_rbm_is_in_the_table():
         "init_rbm", "stack_rbms", "enumerate_states",
         # of points, or with results whose shape depends on values
         "log_state_weights", "find_fixed_points", "fixed_point_tree",
+        # of samples, without an RBM
+        "autocorrelation_time", "effective_sample_size", "r_hat", "overlaps", "energy_distance", "adversarial_accuracy",
         # training, which has its own tests
-        "cd", "pcd", "fit", "init_train_state", "log_spaced_updates", "project_updates", "train_step",
+        "keeps_equilibrium", "penalize_weights", "live_rungs", "live_states", "equalize_acceptance",
+        "cd", "pcd", "fit", "fit_ensemble", "fit_streamed", "fit_sweep", "init_train_state", "log_spaced_updates",
+        "project_updates", "set_hyperparameters", "train_step",
     }  # fmt: skip
     functions = {name for name in rbm_jax.__all__ if name.islower() and callable(getattr(rbm_jax, name))}
     assert functions - others <= {name.split()[0] for name in CASES}

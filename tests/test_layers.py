@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "rbm_jax"
 
 # From the bottom up; within a layer, a file imports only those before it.
 LAYERS = [
-    ["_typing", "_checks", "_optional", "_math", "_random"],
+    ["_typing", "_checks", "_optional", "_math", "_placement", "_random"],
     ["units", "rbm", "trajectory"],
     ["energies", "transforms", "moments", "gaussian"],
     [
@@ -28,6 +28,7 @@ LAYERS = [
         "replica",
         "sampling.gibbs",
         "sampling.tempering",
+        "sampling.trajectory",
         "sampling",
         "mean_field.free_energy",
         "mean_field.sweep",
@@ -45,9 +46,14 @@ LAYERS = [
         "partition.ladders",
         "partition",
         "diagnostics",
+        "ladder_health",
     ],
     [
+        "penalties",
+        "_fitting",
         "training",
+        "streaming",
+        "ensemble",
         "dynamics.forces",
         "dynamics.modes",
         "dynamics.linear",
@@ -60,6 +66,7 @@ LAYERS = [
     [
         "checkpoint",
         "progress",
+        "sharding",
         "plotting._axes",
         "plotting.images",
         "plotting.clusters",
@@ -72,6 +79,7 @@ LAYERS = [
         "cli._common",
         "cli._compare",
         "cli._likelihood",
+        "cli._inpaint",
         "cli._methods",
         "cli._fixed_points",
         "cli._linear",

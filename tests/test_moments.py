@@ -16,7 +16,7 @@ from rbm_jax import (
     likelihood_gradient,
 )
 from tests.brute_force import parameters
-from tests.helpers import PAIRS, reference_rbm, tolerance
+from tests.helpers import DISCRETE_PAIRS, PAIRS, reference_rbm, tolerance
 
 per_pair = pytest.mark.parametrize("pair", PAIRS, ids=str)
 
@@ -172,3 +172,50 @@ def test_centering_is_a_positive_matrix_so_it_moves_no_fixed_point(x64):
 def test_data_and_weights_that_do_not_fit_are_refused(v, weights, message):
     with pytest.raises(ValueError, match=message):
         conditional_moments(reference_rbm(4, 3, 0.5), v, weights)
+
+
+def standardized_rbm(parameters, data, rbm):
+    """The RBM with energy -xᵀW̃y - ã·x - b̃·y in standardized x and y, up to a constant."""
+    weights, visible_bias, hidden_bias = parameters
+    v_scale, h_scale = (
+        jnp.sqrt(jnp.maximum(variance, 0.1 * variance.mean()))
+        for variance in (
+            rbm.visible_units.variance_at_mean(data.visible),
+            rbm.hidden_units.variance_at_mean(data.hidden),
+        )
+    )
+    w = weights / v_scale[:, None] / h_scale
+    a = visible_bias / v_scale - w @ data.hidden
+    b = hidden_bias / h_scale - data.visible @ w
+    return RBM(w, a, b, rbm.visible_units, rbm.hidden_units), v_scale, h_scale
+
+
+@pytest.mark.parametrize("units", DISCRETE_PAIRS, ids=str)
+def test_standardized_gradient_is_a_step_in_standardized_parameters(units, x64):
+    """What plain ascent in (W̃, ã, b̃) does to (W, a, b)."""
+    rbm = reference_rbm(5, 3, 0.6, *units)
+    v = np.random.default_rng(0).choice(units[0].states.ravel(), size=(50, 5), p=[0.7, 0.3])
+    data, model = conditional_moments(rbm, v), exact_moments(rbm)
+    found = likelihood_gradient(rbm, data, model, standardized=True)
+    _, v_scale, h_scale = standardized_rbm((rbm.weights, rbm.visible_bias, rbm.hidden_bias), data, rbm)
+    w = rbm.weights * v_scale[:, None] * h_scale
+    a = (rbm.visible_bias + rbm.weights @ data.hidden) * v_scale
+    b = (rbm.hidden_bias + data.visible @ rbm.weights) * h_scale
+
+    def moved(parameters):
+        return standardized_rbm(parameters, data, rbm)[0]
+
+    plain = likelihood_gradient(rbm, data, model)
+    _, pullback = jax.vjp(moved, (w, a, b))
+    (ascent,) = pullback(plain)
+    _, expected = jax.jvp(moved, ((w, a, b),), (ascent,))
+    for leaf, target in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(leaf, target, rtol=1e-10, atol=1e-12)
+
+
+def test_standardized_gradient_of_constant_pixels_is_finite():
+    rbm = reference_rbm(5, 3, 0.6)
+    v = np.ones((4, 5)) * np.array([0, 1, 1, 0, 1.0])
+    v[0, 4] = 0
+    gradient = likelihood_gradient(rbm, conditional_moments(rbm, v), exact_moments(rbm), standardized=True)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))

@@ -13,6 +13,7 @@ from rbm_jax import (
     Gaussian,
     Spin,
     Status,
+    _fitting,
     cd,
     exact_gradient,
     exact_visible_probabilities,
@@ -168,9 +169,9 @@ def test_trajectory_has_the_rbms_times_and_observations_at_save_points():
 def test_second_call_compiles_nothing():
     start = small_state()
     run(start, 6, estimator=functools.partial(pcd, n_steps=2), save_at=[2, 6])
-    compiled = training._advance._cache_size()
+    compiled = training.advance_on_data._cache_size()
     run(start, 9, estimator=functools.partial(pcd, n_steps=2), save_at=[1, 3, 9])
-    assert training._advance._cache_size() == compiled
+    assert training.advance_on_data._cache_size() == compiled
 
 
 def test_progress_adds_up_to_the_number_of_updates():
@@ -234,7 +235,7 @@ def test_weights_of_samples_count_like_repetitions_in_every_parameter(x64, estim
 def test_minibatches_are_drawn_in_proportion_to_the_weights():
     weights = np.array([0.0, 1.0, 3.0, 0.0])
     words = jnp.array([1, 2], jnp.uint32)
-    rows = jax.vmap(lambda step: training._batch_rows(words, step, 4, 10, jnp.cumsum(jnp.asarray(weights))))(
+    rows = jax.vmap(lambda step: _fitting.batch_rows(words, step, 4, 10, jnp.cumsum(jnp.asarray(weights))))(
         jnp.arange(1000)
     )
     share = np.bincount(np.asarray(rows).ravel(), minlength=4) / rows.size

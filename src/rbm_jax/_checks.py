@@ -18,12 +18,23 @@ __all__ = [
     "check_sample_weights",
     "check_same_length",
     "is_concrete",
+    "known_values",
 ]
 
 
 def is_concrete(*arrays: Any) -> bool:
     """Whether the values can be looked at: True outside `jit`, `vmap` and `grad`."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays))
+
+
+def known_values(array: Any) -> jax.Array | np.ndarray:
+    """A concrete array to look at the values of: one copy of a replicated one, or NumPy's of what is not of JAX.
+
+    An array on the devices of several processes cannot be copied to one of them; what JAX reduces it to can.
+    """
+    if not isinstance(array, jax.Array):
+        return np.asarray(array)
+    return array.addressable_data(0) if array.is_fully_replicated else array
 
 
 def check_count(name: str, value: int, *, minimum: int = 1) -> int:
@@ -91,9 +102,13 @@ def check_finite(name: str, array: Any) -> None:
     """Raise if a concrete array holds NaN or infinity; traced arrays pass."""
     if not is_concrete(array):
         return
-    values = np.asarray(array)
-    if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-        n_bad = int((~np.isfinite(values)).sum())
+    values = known_values(array)
+    xp = jnp if isinstance(values, jax.Array) else np
+    if not jnp.issubdtype(values.dtype, np.floating):
+        return
+    with jax.ensure_compile_time_eval():
+        n_bad = int((~xp.isfinite(values)).sum())
+    if n_bad:
         raise ValueError(f"{name} holds {n_bad} values that are NaN or infinite; remove or impute them first")
 
 
@@ -125,9 +140,10 @@ def check_sample_weights(weights: Any, n_samples: int) -> None:
         raise ValueError(f"weights must have shape ({n_samples},), one per sample, got {np.shape(weights)}")
     check_finite("weights", weights)
     if is_concrete(weights):
-        values = np.asarray(weights)
-        if (values < 0).any() or not values.sum() > 0:
-            raise ValueError("weights must be non-negative with a positive sum")
+        with jax.ensure_compile_time_eval():
+            values = known_values(weights)
+            if (values < 0).any() or not values.sum() > 0:
+                raise ValueError("weights must be non-negative with a positive sum")
 
 
 def check_same_length(**arrays: Any) -> None:

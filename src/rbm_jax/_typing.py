@@ -6,15 +6,17 @@ are cast to the dtype of the weights where they are used.
 """
 
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, Shaped, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped, UInt32
 
 __all__ = [
     "Array",
     "ArrayLike",
+    "Bool",
     "Chains",
     "Float",
     "FloatLike",
     "Int",
+    "Key",
     "PRNGKey",
     "Sample",
     "Shaped",

@@ -190,8 +190,8 @@ def relaxation(key: PRNGKey, rbm: RBM, data: Sample, *, n_times: int = 12, n_cha
     half = len(data) // 2
     noise = _distance(_two_moments(data[:half]), _two_moments(data[half:]))
     scale = jnp.sqrt((1 / n_chains + 1 / len(data)) / (1 / half + 1 / (len(data) - half)))
-    columns = jnp.asarray(distances, rbm.dtype).reshape(n_times, 4).T
-    return Relaxation(sweeps, *columns, scale * noise[0], scale * noise[1])
+    fresh, from_data = jnp.asarray(distances, rbm.dtype).transpose(1, 2, 0)
+    return Relaxation(sweeps, *fresh, *from_data, *(scale * each for each in noise))
 
 
 def _two_moments(states):

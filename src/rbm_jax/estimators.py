@@ -8,17 +8,19 @@ model term at the states of the chains. To fix options, pass `functools.partial(
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.special import logsumexp
 
 from rbm_jax._checks import as_configurations, check_count, check_order
-from rbm_jax._typing import Chains, FloatLike, PRNGKey, Sample, Weighting
+from rbm_jax._typing import Array, Bool, Chains, FloatLike, PRNGKey, Sample, Weighting
+from rbm_jax.energies import visible_free_energy
 from rbm_jax.exact import exact_moments
 from rbm_jax.mean_field import log_state_weights, mean_field_free_energy, mean_field_moments
 from rbm_jax.mean_field.sweep import mean_field_equations, start_magnetizations, sweep
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
 from rbm_jax.rbm import RBM
-from rbm_jax.sampling import sample_gibbs
+from rbm_jax.sampling import TrajectoryChains, live_rungs, sample_gibbs, trajectory_step
 
-__all__ = ["cd", "emf", "exact", "pcd"]
+__all__ = ["cd", "emf", "exact", "keeps_equilibrium", "pcd", "ptt"]
 
 
 def exact(
@@ -29,6 +31,7 @@ def exact(
     *,
     weights: Weighting = None,
     centered: bool = False,
+    standardized: bool = False,
 ) -> tuple[RBM, Chains | None]:
     """The exact gradient on the batch, by enumeration (`exact_moments`); key and chains are passed over.
 
@@ -39,6 +42,7 @@ def exact(
         chains: returned as they came.
         weights: non-negative sample weights, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
+        standardized: the gradient in standardized units (`likelihood_gradient`).
 
     Returns:
         The gradient of the negative log-likelihood per sample, as an RBM, and the chains.
@@ -46,7 +50,7 @@ def exact(
     Raises:
         ValueError: an RBM too large to enumerate, or shapes that do not fit.
     """
-    return _descent(rbm, conditional_moments(rbm, batch, weights), exact_moments(rbm), centered), chains
+    return _descent(rbm, conditional_moments(rbm, batch, weights), exact_moments(rbm), centered, standardized), chains
 
 
 def cd(
@@ -58,6 +62,7 @@ def cd(
     n_steps: int = 1,
     weights: Weighting = None,
     centered: bool = False,
+    standardized: bool = False,
     compute_dtype=None,
 ) -> tuple[RBM, Chains | None]:
     """Contrastive divergence: the model term from n_steps Gibbs sweeps started at the batch itself.
@@ -73,6 +78,7 @@ def cd(
         n_steps: Gibbs sweeps.
         weights: non-negative sample weights, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
+        standardized: the gradient in standardized units (`likelihood_gradient`).
         compute_dtype: as in `sample_gibbs` and `conditional_moments`.
 
     Returns:
@@ -85,7 +91,7 @@ def cd(
     data = conditional_moments(rbm, batch, weights, compute_dtype=compute_dtype)
     samples = sample_gibbs(key, rbm, batch, n_steps=n_steps, compute_dtype=compute_dtype)
     model = conditional_moments(rbm, samples, weights, compute_dtype=compute_dtype)
-    return _descent(rbm, data, model, centered), chains
+    return _descent(rbm, data, model, centered, standardized), chains
 
 
 def pcd(
@@ -97,6 +103,7 @@ def pcd(
     n_steps: int = 1,
     weights: Weighting = None,
     centered: bool = False,
+    standardized: bool = False,
     compute_dtype=None,
 ) -> tuple[RBM, Chains]:
     """Persistent contrastive divergence: the model term from chains that go on from one update to the next.
@@ -111,6 +118,7 @@ def pcd(
         n_steps: Gibbs sweeps before the average is taken.
         weights: non-negative sample weights of the batch, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
+        standardized: the gradient in standardized units (`likelihood_gradient`).
         compute_dtype: as in `sample_gibbs` and `conditional_moments`.
 
     Returns:
@@ -123,7 +131,81 @@ def pcd(
     data = conditional_moments(rbm, batch, weights, compute_dtype=compute_dtype)
     chains = sample_gibbs(key, rbm, chains, n_steps=n_steps, compute_dtype=compute_dtype)
     model = conditional_moments(rbm, chains, compute_dtype=compute_dtype)
-    return _descent(rbm, data, model, centered), chains
+    return _descent(rbm, data, model, centered, standardized), chains
+
+
+def ptt(
+    key: PRNGKey,
+    rbm: RBM,
+    batch: Sample,
+    chains: TrajectoryChains,
+    *,
+    n_steps: int = 1,
+    floor: FloatLike = 0.3,
+    weights: Weighting = None,
+    centered: bool = False,
+    standardized: bool = False,
+) -> tuple[RBM, TrajectoryChains]:
+    """Training with trajectory tempering: persistent chains that exchange states with RBMs passed before.
+
+    Chains of `pcd` stop moving between clusters of the data once these are far apart. Here they get there through the
+    RBMs in which the clusters were not yet apart. See `trajectory_step` for when a rung is added. Pass
+    `accept=keeps_equilibrium` to `fit`, so that no update outruns the chains.
+
+    Source: Béreux, Decelle, Furtlehner, Rosset & Seoane (2024), arXiv:2405.15376.
+
+    Args:
+        key: a JAX key.
+        rbm: any pair of unit types.
+        batch: data, shape (n_samples, n_visible). Values are not checked.
+        chains: from `init_trajectory_chains` or the update before.
+        n_steps: rounds of a Gibbs sweep and of swaps before the average is taken.
+        floor: least acceptance of swaps between the last frozen RBM and the current one.
+        weights: non-negative sample weights of the batch, shape (n_samples,).
+        centered: the centered gradient (`likelihood_gradient`).
+        standardized: the gradient in standardized units (`likelihood_gradient`).
+
+    Returns:
+        An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the advanced chains.
+
+    Raises:
+        ValueError: shapes that do not fit, or n_steps below 1.
+    """
+    n_steps = check_count("n_steps", n_steps)
+    data = conditional_moments(rbm, batch, weights)
+
+    def step(round_number, chains):
+        return trajectory_step(jax.random.fold_in(key, round_number), rbm, chains, floor=floor)
+
+    chains = lax.fori_loop(0, n_steps, step, chains)
+    states = chains.tempering.chains
+    share = jnp.broadcast_to(live_rungs(chains)[:, None], states.shape[:2]).astype(rbm.dtype)
+    model = conditional_moments(rbm, states.reshape(-1, rbm.n_visible), share.ravel())
+    return _descent(rbm, data, model, centered, standardized), chains
+
+
+def keeps_equilibrium(
+    before: RBM, after: RBM, chains: Chains | TrajectoryChains, *, min_share: FloatLike = 0.3
+) -> Bool[Array, ""]:
+    """Whether the chains' states, reweighted, still stand for the RBM after an update: for `accept` of `fit`.
+
+    The effective number of the states, (Σw)²/Σw² with w = P*_after / P*_before, must be at least this share of them.
+    False as well where the RBM after the update is not finite.
+
+    Args:
+        before: the RBM that the chains sample.
+        after: the one that an update would make of it.
+        chains: as they are in a `TrainState`.
+        min_share: least share, in (0, 1].
+    """
+    if isinstance(chains, TrajectoryChains):
+        states, live = chains.tempering.chains, live_rungs(chains)[:, None]
+    else:
+        states, live = as_configurations("chains", chains, before.n_visible, before.dtype), True
+    gain = jnp.where(live, visible_free_energy(before, states) - visible_free_energy(after, states), -jnp.inf)
+    n_states = (gain > -jnp.inf).sum()
+    log_ess = 2 * logsumexp(gain) - logsumexp(2 * gain)
+    return log_ess >= jnp.log(min_share * n_states)  # False for NaN
 
 
 def emf(
@@ -139,6 +221,7 @@ def emf(
     distinct_states: bool = False,
     weights: Weighting = None,
     centered: bool = False,
+    standardized: bool = False,
 ) -> tuple[RBM, Chains]:
     """Extended mean-field training: the model term from a few sweeps of the mean-field equations, without sampling.
 
@@ -164,6 +247,7 @@ def emf(
             asks for, instead of equally over all magnetizations.
         weights: non-negative sample weights of the batch, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
+        standardized: the gradient in standardized units (`likelihood_gradient`).
 
     Returns:
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the new magnetizations
@@ -183,8 +267,9 @@ def emf(
         free_energy = mean_field_free_energy(rbm, visible, hidden, order=order)
         share = jax.nn.softmax(log_state_weights(free_energy, visible))
     model = mean_field_moments(rbm, visible, hidden, order=order, weights=share)
-    return _descent(rbm, data, model, centered), visible if persistent else chains
+    return _descent(rbm, data, model, centered, standardized), visible if persistent else chains
 
 
-def _descent(rbm: RBM, data: Moments, model: Moments, centered: bool) -> RBM:
-    return jax.tree.map(jnp.negative, likelihood_gradient(rbm, data, model, centered=centered))
+def _descent(rbm: RBM, data: Moments, model: Moments, centered: bool, standardized: bool) -> RBM:
+    ascent = likelihood_gradient(rbm, data, model, centered=centered, standardized=standardized)
+    return jax.tree.map(jnp.negative, ascent)

@@ -15,26 +15,37 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.sharding import NamedSharding
 
-from rbm_jax._checks import (
-    as_configurations,
-    check_count,
-    check_finite,
-    check_positive,
-    check_sample_weights,
-    is_concrete,
+from rbm_jax._checks import as_configurations, check_count, is_concrete
+from rbm_jax._fitting import (
+    as_static,
+    batch_rows,
+    batch_words,
+    check_data,
+    check_saves,
+    run_on_host,
+    run_traced,
+    times_at,
 )
-from rbm_jax._random import key_words, shuffled_rows, uniform
-from rbm_jax._typing import Array, Float, Int, PRNGKey, Sample, Weighting
+from rbm_jax._placement import row_sharding, take_rows
+from rbm_jax._typing import Array, Bool, Chains, Int, PRNGKey, Sample, Weighting
 from rbm_jax.rbm import RBM
-from rbm_jax.sampling import init_chains
+from rbm_jax.sampling import TrajectoryChains, init_chains
 from rbm_jax.spectral import svd_modes
 from rbm_jax.trajectory import Trajectory, finite_status
 
-__all__ = ["TrainInfo", "TrainState", "fit", "init_train_state", "log_spaced_updates", "project_updates", "train_step"]
-
-_BATCH_STREAM = 2**32 - 1
-"""What the key of a run is folded with to choose minibatches: a step number that no run reaches."""
+__all__ = [
+    "TrainInfo",
+    "TrainState",
+    "advance_on_data",
+    "fit",
+    "init_train_state",
+    "log_spaced_updates",
+    "project_updates",
+    "train_step",
+    "updates_on_batches",
+]
 
 
 class TrainState(eqx.Module):
@@ -42,13 +53,14 @@ class TrainState(eqx.Module):
 
     Attributes:
         rbm: the parameters.
-        chains: visible states of persistent chains, shape (n_chains, n_visible).
+        chains: what the estimator carries from one update to the next: visible states of persistent chains, shape
+            (n_chains, n_visible), or a `TrajectoryChains`.
         opt_state: state of the optax optimizer.
         step: updates done so far, an int32 scalar.
     """
 
     rbm: RBM
-    chains: Float[Array, "*runs n_chains n_visible"]
+    chains: Any
     opt_state: optax.OptState
     step: Int[Array, "*runs"]
 
@@ -58,25 +70,42 @@ class TrainInfo(eqx.Module):
 
     Attributes:
         gradient: the estimated gradient of the negative log-likelihood per sample, as an RBM.
+        accepted: whether the update was made.
     """
 
     gradient: RBM
+    accepted: Bool[Array, "*runs"]
 
 
-def init_train_state(key: PRNGKey, rbm: RBM, optimizer: optax.GradientTransformation, *, n_chains: int) -> TrainState:
-    """A training state at step 0, with chains from `init_chains`.
+def init_train_state(
+    key: PRNGKey,
+    rbm: RBM,
+    optimizer: optax.GradientTransformation,
+    *,
+    n_chains: int | None = None,
+    chains: TrajectoryChains | Chains | None = None,
+) -> TrainState:
+    """A training state at step 0, with chains from `init_chains` or given ones.
 
     Args:
         key: a JAX key, for the chains.
         rbm: where training starts.
         optimizer: any optax optimizer. Build it once and pass the same object on: a new one recompiles.
         n_chains: number of persistent chains; estimators without chains carry them along unused.
+        chains: what the estimator carries, in place of n_chains: `init_trajectory_chains` for `ptt`, or visible states
+            to start from.
 
     Raises:
-        ValueError: n_chains below 1.
+        ValueError: n_chains below 1, or neither or both of n_chains and chains.
     """
+    if (n_chains is None) == (chains is None):
+        raise ValueError(f"give either n_chains or chains, got {'neither' if chains is None else 'both'}")
+    if n_chains is not None:
+        chains = init_chains(key, rbm, n_chains)
+    elif not isinstance(chains, TrajectoryChains):
+        chains = as_configurations("chains", chains, rbm.n_visible, rbm.dtype, ndim=2)
     parameters: Any = rbm  # a pytree of arrays, which optax's annotations do not know
-    return TrainState(rbm, init_chains(key, rbm, n_chains), optimizer.init(parameters), jnp.zeros((), jnp.int32))
+    return TrainState(rbm, chains, optimizer.init(parameters), jnp.zeros((), jnp.int32))
 
 
 def train_step(
@@ -87,6 +116,7 @@ def train_step(
     estimator: Callable,
     optimizer: optax.GradientTransformation,
     weights: Weighting = None,
+    accept: Callable | None = None,
 ) -> tuple[TrainState, TrainInfo]:
     """One update of all parameters. Not compiled by itself: put it under `jax.jit`, or use `fit`.
 
@@ -97,9 +127,11 @@ def train_step(
         estimator: such as `pcd`; see `rbm_jax.estimators` for the signature.
         optimizer: the one that `state` was made with.
         weights: non-negative sample weights, shape (n_samples,).
+        accept: a function of the RBM before the update, the one after it and the chains, such as `keeps_equilibrium`.
+            Where it is False, the RBM and the optimizer stay as they were, and only the chains and the step go on.
 
     Returns:
-        The next state, and the gradient that led to it.
+        The next state, the gradient that led to it and whether the update was made.
     """
     options = {} if weights is None else {"weights": weights}
     key = jax.random.fold_in(key, state.step)
@@ -107,7 +139,12 @@ def train_step(
     parameters: Any = state.rbm  # a pytree of arrays, which optax's annotations do not know
     updates, opt_state = optimizer.update(gradient, state.opt_state, parameters)
     rbm: Any = optax.apply_updates(parameters, updates)
-    return TrainState(rbm, chains, opt_state, state.step + 1), TrainInfo(gradient)
+    accepted = jnp.asarray(True)
+    if accept is not None:
+        accepted = accept(state.rbm, rbm, chains)
+        before = state.rbm, state.opt_state
+        rbm, opt_state = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), (rbm, opt_state), before)
+    return TrainState(rbm, chains, opt_state, state.step + 1), TrainInfo(gradient, accepted)
 
 
 def fit(
@@ -120,10 +157,12 @@ def fit(
     n_updates: int,
     batch_size: int | None = None,
     weights: Weighting = None,
+    accept: Callable | None = None,
     save_at: Sequence[int] | Int[np.ndarray, " n_saves"] | None = None,
     observe: Callable[[TrainState], Any] | None = None,
-    time_step: float = 1.0,
+    time_step: float | optax.Schedule = 1.0,
     progress: Callable[[int], Any] | None = None,
+    batch_key: PRNGKey | None = None,
 ) -> tuple[TrainState, Trajectory]:
     """Train for n_updates updates, keeping the RBM at chosen ones.
 
@@ -133,7 +172,8 @@ def fit(
 
     Args:
         key: the key of the run, the same for every call that continues it.
-        state: from `init_train_state`, or where another call ended.
+        state: from `init_train_state`, or where another call ended. If its RBM lies on several devices
+            (`rbm_jax.sharding`), they share the rows of each batch.
         data: shape (n_samples, n_visible), any real or boolean dtype; each minibatch is cast. Checked for NaN and for
             values outside the support of the visible units, unless it is traced.
         estimator: such as `pcd` or `functools.partial(pcd, n_steps=10)`.
@@ -142,14 +182,18 @@ def fit(
         batch_size: rows of a minibatch; each epoch is shuffled anew. None: all data in every update.
         weights: non-negative sample weights, shape (n_samples,). Minibatches are drawn with these probabilities (with
             replacement); without minibatches they are passed to the estimator.
+        accept: as in `train_step`.
         save_at: updates of this call after which the RBM is kept, increasing, from 0 (the start) to n_updates. None
             keeps start and end. See `log_spaced_updates`.
         observe: a function of the state that `jit` can compile, such as `lambda state: exact_log_z(state.rbm)`; its
             values at `save_at` are kept as well. Like estimator and optimizer, the same object should be passed to each
             call: a new one compiles anew.
         time_step: time of one update. With the learning rate of plain SGD, the trajectory's clock is the one of
-            `rbm_jax.dynamics`; by default it counts updates. Calls that continue a run must agree in it.
+            `rbm_jax.dynamics`; by default it counts updates. With a learning rate that follows an optax schedule, pass
+            the schedule: time is its sum over the updates. Calls that continue a run must agree in it.
         progress: called on the host with the number of updates done since its last call, about a hundred times.
+        batch_key: a JAX key for the choice of minibatches; None takes `key` for it. Runs that share it see the same
+            minibatches; see `fit_ensemble`.
 
     Returns:
         The state after n_updates, and a `Trajectory` with `ts` = time_step × updates since step 0.
@@ -169,22 +213,26 @@ def fit(
         >>> print(trajectory.ts)
         [0. 1. 5.]
     """
-    data, weights, batch_size = _check_fit_data(state.rbm, data, weights, batch_size)
+    data, weights = check_data(state.rbm, data, weights, batch_size)
     n_updates = check_count("n_updates", n_updates, minimum=0)
-    time_step = check_positive("time_step", time_step)
-    saves = _check_saves(save_at, n_updates)
+    saves = check_saves(save_at, n_updates)
+    ts = times_at(time_step, state.step, saves, state.rbm.dtype)
     advance = functools.partial(
-        _advance,
+        advance_on_data,
         key,
+        batch_key=key if batch_key is None else batch_key,
         data=data,
         weights=weights,
-        estimator=_as_static(estimator),
+        estimator=as_static("estimator", estimator),
+        accept=None if accept is None else as_static("accept", accept),
         optimizer=optimizer,
         batch_size=batch_size,
     )
-    ts = (time_step * (state.step + saves)).astype(state.rbm.dtype)
-    run = _run_on_host if is_concrete(key, state, data, weights) else _run_traced
-    intervals = np.diff(saves, prepend=0)
+    if is_concrete(key, batch_key, state, data, weights):
+        run, advance = run_on_host, functools.partial(advance, layout=row_sharding(state.rbm.weights))
+    else:
+        run = run_traced
+    intervals, observe = np.diff(saves, prepend=0), None if observe is None else jax.jit(observe)
     state, (rbms, observations) = run(advance, state, intervals, n_updates - int(saves[-1]), observe, progress)
     return state, Trajectory(ts, rbms, finite_status(rbms), observations)
 
@@ -235,119 +283,52 @@ def project_updates(n_modes: int) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-@functools.partial(jax.jit, static_argnames=("estimator", "optimizer", "batch_size"))
-def _advance(key, state: TrainState, n_updates, *, data, weights, estimator, optimizer, batch_size) -> TrainState:
-    """Do a (traced) number of updates."""
-    words = key_words(jax.random.fold_in(key, _BATCH_STREAM))
+@functools.partial(jax.jit, static_argnames=("estimator", "accept", "optimizer", "batch_size", "layout"))
+def advance_on_data(
+    key: PRNGKey,
+    state: TrainState,
+    n_updates: int | Int[Array, ""],
+    *,
+    batch_key: PRNGKey,
+    data: Sample,
+    weights: Weighting,
+    estimator: Callable,
+    optimizer: optax.GradientTransformation,
+    batch_size: int | None,
+    accept: Callable | None = None,
+    layout: NamedSharding | None = None,
+) -> TrainState:
+    """The loop of `fit` from one save point to the next, for a number of updates that may be traced.
+
+    The rows of each batch are divided among devices as in `layout`.
+    """
+    words = batch_words(batch_key)
     cumulative = None if weights is None else jnp.cumsum(weights)
+    data = jnp.asarray(data)
+
+    def batch_at(step):
+        if batch_size is None:
+            return take_rows(data, None, layout), weights
+        return take_rows(data, batch_rows(words, step, len(data), batch_size, cumulative), layout), None
+
+    return updates_on_batches(key, state, n_updates, batch_at, estimator=estimator, accept=accept, optimizer=optimizer)
+
+
+def updates_on_batches(
+    key: PRNGKey,
+    state: TrainState,
+    n_updates: int | Int[Array, ""],
+    batch_at: Callable,
+    *,
+    estimator: Callable,
+    optimizer: optax.GradientTransformation,
+    accept: Callable | None = None,
+) -> TrainState:
+    """Updates on the minibatches and weights `batch_at(step)`, in one loop."""
+    options = {"estimator": estimator, "accept": accept, "optimizer": optimizer}
 
     def update(_, state):
-        if batch_size is None:
-            batch, batch_weights = data, weights
-        else:
-            batch, batch_weights = (
-                data[_batch_rows(words, state.step, len(data), batch_size, cumulative)],
-                None,
-            )
-        options = {"estimator": estimator, "optimizer": optimizer, "weights": batch_weights}
-        return train_step(key, state, batch, **options)[0]
+        batch, weights = batch_at(state.step)
+        return train_step(key, state, batch, weights=weights, **options)[0]
 
     return lax.fori_loop(0, n_updates, update, state)
-
-
-def _batch_rows(words, step, n_samples: int, batch_size: int, cumulative) -> Int[Array, " batch_size"]:
-    if cumulative is None:
-        return shuffled_rows(words, step, n_samples, batch_size)
-    drawn = uniform(words, step, (batch_size,), cumulative.dtype) * cumulative[-1]
-    below_total = jnp.nextafter(cumulative[-1], 0)  # rounding up must not reach samples of no weight at the end
-    return jnp.searchsorted(cumulative, jnp.minimum(drawn, below_total), side="right").astype(jnp.int32)
-
-
-def _run_on_host(advance, state, intervals, n_after, observe, progress):
-    """Save points as a Python loop: progress can be reported, and a new `save_at` compiles nothing."""
-    observe = None if observe is None else jax.jit(observe)
-    longest = max(1, (int(intervals.sum()) + n_after) // 100) if progress else None
-
-    def go(state, n_updates):
-        while progress and n_updates > longest:
-            state = jax.block_until_ready(advance(state, longest))
-            progress(longest)
-            n_updates -= longest
-        state = advance(state, n_updates)
-        if progress:
-            jax.block_until_ready(state)
-            progress(n_updates)
-        return state
-
-    kept = []
-    for interval in intervals:
-        state = go(state, int(interval))
-        kept.append((state.rbm, observe(state) if observe else None))
-    return go(state, n_after), jax.tree.map(lambda *leaves: jnp.stack(leaves), *kept)
-
-
-def _run_traced(advance, state, intervals, n_after, observe, progress):
-    """Save points as a scan: one program, whatever their number."""
-    if progress is not None:
-        raise ValueError("progress is reported on the host, and cannot be under jit, vmap or grad: leave it out")
-
-    def to_next_save(state, interval):
-        state = advance(state, interval)
-        return state, (state.rbm, None if observe is None else observe(state))
-
-    state, kept = lax.scan(to_next_save, state, jnp.asarray(intervals))
-    return advance(state, n_after), kept
-
-
-@dataclasses.dataclass(frozen=True)
-class _StaticPartial:
-    """A `functools.partial` that compares by value, so that an equal one does not recompile."""
-
-    function: Callable
-    positional: tuple
-    keywords: tuple
-
-    def __call__(self, *args, **kwargs):
-        return self.function(*self.positional, *args, **dict(self.keywords), **kwargs)
-
-
-def _as_static(estimator: Callable) -> Callable:
-    if not callable(estimator):
-        raise TypeError(f"estimator must be a function such as pcd, got {estimator!r}")
-    if isinstance(estimator, functools.partial):
-        return _StaticPartial(estimator.func, estimator.args, tuple(sorted(estimator.keywords.items())))
-    return estimator
-
-
-def _check_fit_data(rbm: RBM, data, weights, batch_size):
-    data = values = data if isinstance(data, jax.Array) else np.asarray(data)
-    as_configurations("data", data[:1] if np.ndim(data) == 2 else data, rbm.n_visible, rbm.dtype, ndim=2)
-    n_samples = data.shape[0]
-    if n_samples == 0:
-        raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", values)
-    if is_concrete(data):
-        with jax.ensure_compile_time_eval():  # the data may be known while the key is traced
-            allowed = np.asarray(rbm.visible_units.contains(values))
-        if not allowed.all():
-            row, column = np.argwhere(~allowed)[0]
-            raise ValueError(
-                f"data must be {rbm.visible_units.support} for {rbm.visible_units} visible units, got "
-                f"{values[row, column]} at row {row}, column {column}; see rbm_jax.data.binarize, which makes 0/1"
-            )
-    check_sample_weights(weights, n_samples)
-    weights = None if weights is None else jnp.asarray(weights).astype(rbm.dtype)
-    if batch_size is not None and check_count("batch_size", batch_size) > n_samples:
-        raise ValueError(f"batch_size must be at most the number of samples, {n_samples}, got {batch_size}")
-    return jnp.asarray(data), weights, batch_size
-
-
-def _check_saves(save_at, n_updates: int) -> Int[np.ndarray, " n_saves"]:
-    saves = np.unique([0, n_updates]) if save_at is None else np.asarray(save_at)
-    if saves.ndim != 1 or saves.size == 0 or not np.issubdtype(saves.dtype, np.integer):
-        raise TypeError(f"save_at must be a sequence of update numbers, got {save_at!r}")
-    if saves[0] < 0 or saves[-1] > n_updates or (np.diff(saves) <= 0).any():
-        raise ValueError(
-            f"save_at must increase strictly from at least 0 to at most n_updates={n_updates}, got {save_at!r}"
-        )
-    return saves

@@ -8,6 +8,8 @@ import typer
 from rbm_jax.cli._compare import compare
 from rbm_jax.cli._fixed_points import fixed_points
 from rbm_jax.cli._gallery import figures
+from rbm_jax.cli._inpaint import inpaint
+from rbm_jax.cli._likelihood import likelihood
 from rbm_jax.cli._methods import compare_training
 from rbm_jax.cli._phase_diagram import phase_diagram_command
 from rbm_jax.cli._runs import sample, train
@@ -22,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Restricted Boltzmann Machines and the physics of how they learn.",
 )
-for _command in (compare, compare_training, train, sample, spectrum, fixed_points, figures):
+for _command in (compare, compare_training, train, sample, inpaint, likelihood, spectrum, fixed_points, figures):
     app.command()(_command)
 app.command("phase-diagram")(phase_diagram_command)
 

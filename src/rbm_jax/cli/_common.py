@@ -1,20 +1,24 @@
 """What the commands share: their options, the data they read and the folders they write."""
 
+import contextlib
 import dataclasses
 import enum
 import functools
 import json
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from jax.sharding import Mesh
 
 from rbm_jax.checkpoint import atomic_write
 from rbm_jax.data import binarize, intensities, load_array, load_digits, load_idx
-from rbm_jax.estimators import cd, emf, exact, pcd
+from rbm_jax.estimators import cd, emf, exact, pcd, ptt
+from rbm_jax.sharding import device_mesh, virtual_devices
 from rbm_jax.units import AbstractUnits, Bernoulli, Spin
 
 __all__ = [
@@ -23,6 +27,7 @@ __all__ = [
     "BatchSize",
     "Data",
     "Dataset",
+    "Devices",
     "LearningRate",
     "Method",
     "NChains",
@@ -36,7 +41,10 @@ __all__ = [
     "Threshold",
     "UnitName",
     "Units",
+    "collect_warnings",
+    "echo_warnings",
     "in_run",
+    "make_mesh",
     "load_dataset",
     "load_source",
     "make_estimator",
@@ -62,6 +70,7 @@ class Method(enum.StrEnum):
 
     PCD = "pcd"
     CD = "cd"
+    PTT = "ptt"
     EMF = "emf"
     EXACT = "exact"
 
@@ -80,6 +89,10 @@ Order = Annotated[int, typer.Option(min=1, max=3, help="Order of mean field: 1 n
 LearningRate = Annotated[float, typer.Option(help="Learning rate of plain SGD; time is learning rate x updates.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows of a minibatch [default: all data, at most 2000].")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
+Devices = Annotated[
+    int | None,
+    typer.Option(min=1, help="Devices to divide the work among; a CPU is split into so many [default: one device]."),
+]
 Out = Annotated[Path, typer.Option(help="Folder to write to; made if it is not there.")]
 Run = Annotated[Path, typer.Argument(help="Folder that rbm-jax train wrote.")]
 
@@ -164,10 +177,43 @@ def in_run(run: Path, name: str) -> Path:
     return run / name
 
 
+def make_mesh(n_devices: int | None) -> Mesh | None:
+    """The devices of `--devices`, as virtual ones if JAX has not started yet and runs on a CPU; None: not asked for.
+
+    Raises:
+        ValueError: fewer devices than that.
+    """
+    if n_devices is None:
+        return None
+    with contextlib.suppress(RuntimeError):  # too late to split the CPU: what there is may be enough
+        virtual_devices(n_devices)
+    try:
+        return device_mesh(n_devices)
+    except ValueError as error:
+        raise ValueError(f"--devices: {error}") from error
+
+
+@contextlib.contextmanager
+def collect_warnings() -> Iterator[list[str]]:
+    """Keep the messages of warnings in a list, for `echo_warnings`."""
+    messages = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield messages
+    messages.extend(str(warning.message) for warning in caught)
+
+
+def echo_warnings(messages: list[str]) -> None:
+    """Show them on standard error."""
+    for message in messages:
+        typer.echo(f"rbm-jax: warning: {message}", err=True)
+
+
 def make_estimator(method: Method, n_steps: int, order: int) -> Callable:
     """The estimator of a method, with the centered gradient."""
     return {
         Method.PCD: functools.partial(pcd, n_steps=n_steps, centered=True),
+        Method.PTT: functools.partial(ptt, n_steps=n_steps, centered=True),
         Method.CD: functools.partial(cd, n_steps=n_steps, centered=True),
         Method.EMF: functools.partial(emf, n_steps=n_steps, order=order, centered=True),
         Method.EXACT: functools.partial(exact, centered=True),

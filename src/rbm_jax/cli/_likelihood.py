@@ -1,33 +1,86 @@
-"""Likelihoods along a training, by the best means that its size allows."""
+"""`rbm-jax likelihood`, and likelihoods along a training, by the best means that the RBM's size allows."""
 
+import json
 from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import typer
 
-from rbm_jax.cli._common import Dataset
+from rbm_jax.checkpoint import load_rbm
+from rbm_jax.cli._common import (
+    MODEL,
+    Dataset,
+    Run,
+    Seed,
+    collect_warnings,
+    echo_warnings,
+    in_run,
+    load_dataset,
+    load_source,
+)
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.exact import exact_log_likelihood
-from rbm_jax.mean_field import log_z_mean_field
+from rbm_jax.partition import LikelihoodEstimate, LogZEstimate, ais_log_z, log_likelihood, reverse_ais_log_z
 from rbm_jax.rbm import RBM
 from rbm_jax.trajectory import Trajectory
 
-__all__ = ["log_likelihood_along", "one_by_one", "some_rows"]
+__all__ = ["likelihood", "log_likelihood_along", "one_by_one", "some_rows"]
 
 ENUMERABLE = 16
 """Largest smaller layer for which the log-likelihood is exact."""
 MAX_SAMPLES = 2000
-"""Data at which likelihoods are evaluated."""
-N_STARTS = 100
-"""Data from which the fixed points of the TAP estimate are found."""
+"""Data at which likelihoods along a training are evaluated."""
+N_CHAINS, N_TEMPERATURES = 100, 300
+"""Of the annealing at each time of a training."""
+
+
+def likelihood(
+    run: Run,
+    test: Annotated[str | None, typer.Option(help="Further data, as in rbm-jax train, that were held out.")] = None,
+    n_chains: Annotated[int, typer.Option(min=2, help="Annealed chains, there and back.")] = 500,
+    n_temperatures: Annotated[int, typer.Option(min=2, help="Gibbs sweeps of each.")] = 2000,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print numbers for a script.")] = False,
+) -> None:
+    """Bound the log-likelihood of a run's data from both sides.
+
+    Log Z is annealed from independent units with the means of the data, which tends to err downward, and back from
+    states of replica exchange, which tends to err upward. Small RBMs are enumerated.
+
+    Example: rbm-jax likelihood run --test test-images.npy
+    """
+    rbm, _ = load_rbm(in_run(run, MODEL))
+    source = load_source(run)
+    sets = {"training data": source.load().samples}
+    if test is not None:
+        sets["test data"] = load_dataset(test, source.units, source.threshold).samples
+    for name, samples in sets.items():
+        if samples.shape[1] != rbm.n_visible:
+            raise ValueError(f"{name} have {samples.shape[1]} pixels, and the RBM of {run} has {rbm.n_visible}")
+    estimates, messages = {}, []
+    if min(rbm.n_visible, rbm.n_hidden) > ENUMERABLE:
+        estimates, messages = _both_ways(rbm, sets["training data"], n_chains, n_temperatures, seed)
+    found = {name: log_likelihood(rbm, samples, *estimates.values()) for name, samples in sets.items()}
+    if as_json:
+        typer.echo(json.dumps(_numbers(estimates) | {"log_likelihood": _numbers(found)} | {"warnings": messages}))
+        return
+    for name, each in estimates.items():
+        typer.echo(f"log Z {name}: {each.value:.3f} ± {each.std_error:.3f} (effective {each.ess:.0f} of {n_chains})")
+    how = "by enumeration" if not estimates else "both ways"
+    for name, each in found.items():
+        interval = "" if not estimates else f", between {each.lower:.3f} and {each.upper:.3f}"
+        typer.echo(f"log-likelihood of the {name}, {how}: {each.value:.3f}{interval} nats per sample")
+    echo_warnings(messages)
 
 
 def log_likelihood_along(path: Trajectory, dataset: Dataset) -> tuple[np.ndarray, str]:
     """Log-likelihood per sample in nats at each time, and how it was found."""
     if min(path.rbms.weights.shape[1:]) <= ENUMERABLE:
         return one_by_one(exact_log_likelihood, path, dataset), "exact"
-    return one_by_one(_tap_log_likelihood, path, dataset), "TAP estimate"
+    return one_by_one(_annealed_log_likelihood, path, dataset), "by annealing"
 
 
 def one_by_one(function: Callable, path: Trajectory, dataset: Dataset) -> np.ndarray:
@@ -41,7 +94,24 @@ def some_rows(samples: np.ndarray, most: int) -> np.ndarray:
     return samples[np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int)]
 
 
-def _tap_log_likelihood(rbm: RBM, data) -> jax.Array:
-    """Log-likelihood with log Z from the TAP fixed points that are found from the data."""
-    starts = data[:: max(1, len(data) // N_STARTS)]
-    return -visible_free_energy(rbm, data).mean() - log_z_mean_field(rbm, init=starts)
+def _annealed_log_likelihood(rbm: RBM, data) -> jax.Array:
+    options = {"data": data, "n_chains": N_CHAINS, "n_temperatures": N_TEMPERATURES}
+    return -visible_free_energy(rbm, data).mean() - ais_log_z(jax.random.key(0), rbm, **options).value
+
+
+def _both_ways(rbm: RBM, samples, n_chains: int, n_temperatures: int, seed: int):
+    """Estimates by annealing, and what they warn of."""
+    keys = jax.random.split(jax.random.key(seed))
+    ways = {"by annealing": ais_log_z, "by annealing back": reverse_ais_log_z}
+    with collect_warnings() as messages:
+        estimates = {
+            name: way(key, rbm, data=samples, n_chains=n_chains, n_temperatures=n_temperatures)
+            for key, (name, way) in zip(keys, ways.items(), strict=True)
+        }
+    return estimates, messages
+
+
+def _numbers(results: dict[str, LogZEstimate] | dict[str, LikelihoodEstimate]) -> dict[str, dict[str, float]]:
+    return {
+        name: {field: float(value) for field, value in result._asdict().items()} for name, result in results.items()
+    }

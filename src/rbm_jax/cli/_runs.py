@@ -11,14 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import typer
+from jax.sharding import Mesh
 
 from rbm_jax._checks import check_positive
 from rbm_jax._optional import require
+from rbm_jax._typing import Array
 from rbm_jax.checkpoint import atomic_write, load_rbm, save_rbm, save_trajectories
 from rbm_jax.cli._common import (
     MODEL,
     TRAJECTORY,
     Data,
+    Devices,
     LearningRate,
     Method,
     NChains,
@@ -32,17 +35,24 @@ from rbm_jax.cli._common import (
     Threshold,
     UnitName,
     Units,
+    collect_warnings,
+    echo_warnings,
     in_run,
     make_estimator,
+    make_mesh,
     prepare_folder,
     save_source,
 )
 from rbm_jax.cli._likelihood import some_rows
 from rbm_jax.dynamics import mode_motion
+from rbm_jax.estimators import keeps_equilibrium
+from rbm_jax.ladder_health import ladder_health
+from rbm_jax.penalties import penalize_weights
 from rbm_jax.plotting import plot_images
 from rbm_jax.progress import progress_bar
-from rbm_jax.rbm import init_rbm
-from rbm_jax.sampling import init_chains, sample_gibbs
+from rbm_jax.rbm import RBM, init_rbm
+from rbm_jax.sampling import TrajectoryChains, init_chains, init_trajectory_chains, live_states, sample_gibbs
+from rbm_jax.sharding import check_even, divide, place_state, replicate
 from rbm_jax.spectral import effective_temperature, svd_modes
 from rbm_jax.training import TrainState, fit, init_train_state, log_spaced_updates
 from rbm_jax.trajectory import Status, Trajectory
@@ -50,6 +60,8 @@ from rbm_jax.trajectory import Status, Trajectory
 __all__ = ["Recipe", "sample", "train", "train_run"]
 
 N_SAVES = 50
+N_RUNGS = 10
+"""Of the ladder of `ptt`."""
 NAMED_EPOCHS = (1, 10)
 """After which the RBM is kept too, so that pictures can show it then."""
 
@@ -69,6 +81,9 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of a minibatch.")] = 500,
     units: Units = UnitName.BERNOULLI,
     threshold: Threshold = 0.5,
+    l1: Annotated[float, typer.Option(min=0, help="Strength of the penalty l1 Σ|W|.")] = 0.0,
+    l2: Annotated[float, typer.Option(min=0, help="Strength of the penalty l2 ΣW²/2.")] = 0.0,
+    devices: Devices = None,
     seed: Seed = 0,
     out: Out = Path("run"),
 ) -> None:
@@ -76,8 +91,10 @@ def train(
 
     Example: rbm-jax train --data digits --n-hidden 64 --out run
     """
-    recipe = Recipe(n_hidden, method, order, n_updates, learning_rate, n_chains, n_steps, batch_size, seed)
-    state, _ = train_run(out, Source(data, units, threshold), recipe)
+    recipe = Recipe(
+        n_hidden, method, order, n_updates, learning_rate, n_chains, n_steps, batch_size, seed, l1=l1, l2=l2
+    )
+    state, _ = train_run(out, Source(data, units, threshold), recipe, make_mesh(devices))
     leading = ", ".join(f"{value:.3g}" for value in svd_modes(state.rbm.weights).values[:5])
     typer.echo(
         f"leading singular values {leading}; effective temperature {effective_temperature(state.rbm.weights):.3g}"
@@ -99,25 +116,33 @@ class Recipe:
     batch_size: int = 500
     seed: int = 0
     scale: float = 0.01
+    l1: float = 0.0
+    l2: float = 0.0
 
 
-def train_run(folder: Path, source: Source, recipe: Recipe) -> tuple[TrainState, Trajectory]:
-    """Train as the recipe says, and write the run into the folder.
+def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = None) -> tuple[TrainState, Trajectory]:
+    """Train as the recipe says, on the devices of the mesh if there is one, and write the run into the folder.
 
     The trajectory's observations are the epochs done and the fields of `dynamics.ModeMotion` for the estimator's step.
 
     Raises:
-        ValueError, OSError: a training that diverged, data that cannot be read, or a folder that cannot be written.
+        ValueError, OSError: a training that diverged, data that cannot be read, a folder that cannot be written, or
+            chains that the devices cannot share evenly.
     """
     learning_rate = check_positive("--learning-rate", recipe.learning_rate)
+    if mesh is not None:
+        check_even("--n-chains", recipe.n_chains, mesh)
     dataset = source.load()
     prepare_folder(folder)
     key_rbm, key_chains, key_run = jax.random.split(jax.random.key(recipe.seed), 3)
     n_samples, n_visible = dataset.samples.shape
     options = {"visible_units": dataset.units, "hidden_units": dataset.units, "visible_mean": dataset.samples.mean(0)}
     rbm = init_rbm(key_rbm, n_visible, recipe.n_hidden, scale=recipe.scale, **options)
-    optimizer = optax.sgd(learning_rate)
-    state = init_train_state(key_chains, rbm, optimizer, n_chains=recipe.n_chains)
+    optimizer = optax.chain(penalize_weights(l1=recipe.l1, l2=recipe.l2), optax.sgd(learning_rate))
+    state = init_train_state(key_chains, rbm, optimizer, chains=_start(key_chains, rbm, recipe))
+    samples = dataset.samples
+    if mesh is not None:
+        state, samples = place_state(state, mesh), replicate(samples, mesh)
     estimator = make_estimator(recipe.method, recipe.n_steps, recipe.order)
     batch_size, n_updates = min(recipe.batch_size, n_samples), recipe.n_updates
     epochs = [round(epoch * n_samples / batch_size) for epoch in NAMED_EPOCHS]
@@ -126,8 +151,9 @@ def train_run(folder: Path, source: Source, recipe: Recipe) -> tuple[TrainState,
         state, trajectory = fit(
             key_run,
             state,
-            dataset.samples,
+            samples,
             estimator=estimator,
+            accept=keeps_equilibrium if recipe.method == Method.PTT else None,
             optimizer=optimizer,
             n_updates=n_updates,
             batch_size=batch_size,
@@ -141,9 +167,26 @@ def train_run(folder: Path, source: Source, recipe: Recipe) -> tuple[TrainState,
     observations = {"epochs": saves * batch_size / n_samples, **trajectory.observations}
     trajectory = dataclasses.replace(trajectory, observations=observations)
     save_source(folder, source)
-    save_rbm(folder / MODEL, state.rbm, chains=state.chains)
+    save_rbm(folder / MODEL, state.rbm, chains=_check_chains(key_chains, state.chains))
     save_trajectories(folder / TRAJECTORY, {"training": trajectory})
     return state, trajectory
+
+
+def _start(key, rbm: RBM, recipe: Recipe) -> Array | TrajectoryChains:
+    """What the estimator carries along: chains, for `ptt` shared out among the rungs of a ladder."""
+    if recipe.method != Method.PTT:
+        return init_chains(key, rbm, recipe.n_chains)
+    return init_trajectory_chains(key, rbm, -(-recipe.n_chains // N_RUNGS), n_rungs=N_RUNGS)
+
+
+def _check_chains(key, chains) -> Array:
+    """States of the trained RBM; those of a ladder after a look at its health."""
+    if not isinstance(chains, TrajectoryChains):
+        return chains
+    with collect_warnings() as messages:
+        ladder_health(key, chains.ladder, chains.tempering)
+    echo_warnings(messages)
+    return live_states(chains)
 
 
 def _observe_step(estimator, data, state: TrainState) -> dict[str, jax.Array]:
@@ -156,6 +199,7 @@ def sample(
     run: Run,
     n_samples: Annotated[int, typer.Option(min=1, help="Samples to draw, one chain each.")] = 100,
     n_steps: Annotated[int, typer.Option(min=0, help="Gibbs sweeps of each chain.")] = 1000,
+    devices: Devices = None,
     seed: Seed = 0,
     rows: Annotated[int | None, typer.Option(min=1, help="Rows of an image [default: it is a square].")] = None,
     out: Annotated[Path | None, typer.Option(help="The picture to write [default: samples.png in the run].")] = None,
@@ -166,11 +210,16 @@ def sample(
 
     Example: rbm-jax sample run --n-samples 100 --out samples.png
     """
+    mesh = make_mesh(devices)
     rbm, chains = load_rbm(in_run(run, MODEL))
     key_start, key_run = jax.random.split(jax.random.key(seed))
     if chains is None or len(chains) < n_samples:
         chains = init_chains(key_start, rbm, n_samples)
-    samples = sample_gibbs(key_run, rbm, chains[:n_samples], n_steps=n_steps)
+    chains = chains[:n_samples]
+    if mesh is not None:
+        check_even("--n-samples", n_samples, mesh)
+        rbm, chains = replicate(rbm, mesh), divide(chains, mesh)
+    samples = sample_gibbs(key_run, rbm, chains, n_steps=n_steps)
     if rows is None:
         side = math.isqrt(rbm.n_visible)
         rows = side if side**2 == rbm.n_visible else 1

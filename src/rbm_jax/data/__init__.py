@@ -1,6 +1,6 @@
 """Data sets: from files, from scikit-learn, or synthesized."""
 
-from rbm_jax.data.datasets import binarize, intensities, load_array, load_digits, load_idx
+from rbm_jax.data.datasets import binarize, intensities, load_array, load_digits, load_idx, open_array
 from rbm_jax.data.synthetic import bars_and_stripes, gaussian_data, ising_chain, planted_clusters
 
 __all__ = [
@@ -12,5 +12,6 @@ __all__ = [
     "load_array",
     "load_digits",
     "load_idx",
+    "open_array",
     "planted_clusters",
 ]

@@ -6,6 +6,7 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from rbm_jax._checks import check_finite
 from rbm_jax._optional import require
 from rbm_jax._typing import ArrayLike, Float, PRNGKey, Shaped
 
-__all__ = ["binarize", "intensities", "load_array", "load_digits", "load_idx"]
+__all__ = ["binarize", "intensities", "load_array", "load_digits", "load_idx", "open_array"]
 
 _IDX_DTYPES = {
     0x08: np.dtype("u1"),
@@ -26,6 +27,8 @@ _IDX_DTYPES = {
     0x0E: np.dtype(">f8"),
 }
 _HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
+_NUMPY_DAMAGE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE_NUMPY = "{} is not a readable NumPy file of numbers: it is damaged, or of another kind"
 
 
 def load_digits() -> Float[np.ndarray, "1797 64"]:
@@ -105,6 +108,42 @@ def load_array(path: str | os.PathLike, *, name: str | None = None) -> Shaped[np
     return _check_data(str(path), array)
 
 
+def open_array(path: str | os.PathLike, *, name: str | None = None) -> Any:
+    """Open a data set in a .npy or HDF5 file without reading it, for `rbm_jax.fit_streamed`.
+
+    Args:
+        path: the file; its suffix says what it is.
+        name: which array of an HDF5 file; may be left out if there is only one.
+
+    Returns:
+        A read-only `np.memmap`, of which rows are read when they are indexed; for an HDF5 dataset that is stored in
+        chunks, which cannot be mapped, the `h5py.Dataset`, whose file is open until `dataset.file.close()`. Real
+        numbers or booleans, at least one sample on the first axis. The values are not looked at.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: an HDF5 file, and h5py is not installed.
+        ValueError: an unknown suffix, a damaged file, no such array, or an array that is not a data set.
+    """
+    path = _existing_file(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except _NUMPY_DAMAGE as error:
+            raise ValueError(_UNREADABLE_NUMPY.format(path)) from error
+    elif suffix in _HDF5_SUFFIXES:
+        array = _open_hdf5(path, name)
+    elif suffix == ".npz":
+        raise ValueError(
+            f"{path} is an archive, which cannot be opened without reading it: use load_array, or save .npy"
+        )
+    else:
+        raise ValueError(f"{path} has suffix {suffix!r}, expected .npy or one of {', '.join(_HDF5_SUFFIXES)}")
+    _check_kind(str(path), array)
+    return array
+
+
 def intensities(images: Shaped[ArrayLike, "n_samples ..."]) -> Float[np.ndarray, "n_samples n_pixels"]:
     """Images as one row each of intensities in [0, 1].
 
@@ -165,31 +204,52 @@ def _existing_file(path: str | os.PathLike) -> Path:
 
 
 def _read_numpy(path: Path, name: str | None) -> np.ndarray:
-    damage = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
-    unreadable = f"{path} is not a readable NumPy file of numbers: it is damaged, or of another kind"
     with path.open("rb") as file:
         try:
             content = np.load(file, allow_pickle=False)
-        except damage as error:
-            raise ValueError(unreadable) from error
+        except _NUMPY_DAMAGE as error:
+            raise ValueError(_UNREADABLE_NUMPY.format(path)) from error
         if isinstance(content, np.ndarray):
             return content
         chosen = _choose(path, content.files, name)
         try:
             return content[chosen]
-        except damage as error:
-            raise ValueError(unreadable) from error
+        except _NUMPY_DAMAGE as error:
+            raise ValueError(_UNREADABLE_NUMPY.format(path)) from error
 
 
 def _read_hdf5(path: Path, name: str | None) -> np.ndarray:
     h5py = require("h5py")
     try:
         with h5py.File(path, "r") as file:
-            names = []
-            file.visititems(lambda key, item: names.append(key) if isinstance(item, h5py.Dataset) else None)
-            return file[_choose(path, names, name)][()]
+            return _choose_dataset(path, file, name)[()]
     except OSError as error:
         raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
+
+
+def _open_hdf5(path: Path, name: str | None) -> Any:
+    """The dataset, as a memory map where its bytes lie in one piece of the file as they are in memory."""
+    h5py = require("h5py")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
+    try:
+        dataset = _choose_dataset(path, file, name)
+    except ValueError:
+        file.close()
+        raise
+    offset, shape, dtype = dataset.id.get_offset(), dataset.shape, dataset.dtype
+    if offset is None or dtype.kind not in "biuf" or not shape:
+        return dataset
+    file.close()
+    return np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
+
+
+def _choose_dataset(path: Path, file: Any, name: str | None) -> Any:
+    h5py, names = require("h5py"), []
+    file.visititems(lambda key, item: names.append(key) if isinstance(item, h5py.Dataset) else None)
+    return file[_choose(path, names, name)]
 
 
 def _choose(path: Path, names: list[str], name: str | None) -> str:
@@ -203,13 +263,21 @@ def _choose(path: Path, names: list[str], name: str | None) -> str:
 
 def _check_data(name: str, array: np.ndarray) -> np.ndarray:
     """Return the array if it can be a data set: numeric, finite, at least one sample and one variable."""
-    if not isinstance(array, np.ndarray) or not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
-        raise ValueError(f"{name} must hold numbers or booleans, got {getattr(array, 'dtype', type(array).__name__)}")
-    if np.issubdtype(array.dtype, np.complexfloating):
-        raise ValueError(f"{name} must hold real numbers, got {array.dtype}")
+    _check_kind(name, array)
+    check_finite(name, array)
+    return array
+
+
+def _check_kind(name: str, array: Any) -> None:
+    """Raise unless an array, in memory or not, is numeric and has at least one sample and one variable."""
+    dtype = getattr(array, "dtype", None)
+    if not isinstance(dtype, np.dtype) or not (np.issubdtype(dtype, np.number) or dtype == np.bool_):
+        raise ValueError(
+            f"{name} must hold numbers or booleans, got {type(array).__name__ if dtype is None else dtype}"
+        )
+    if np.issubdtype(dtype, np.complexfloating):
+        raise ValueError(f"{name} must hold real numbers, got {dtype}")
     if array.ndim < 2 or array.size == 0:
         raise ValueError(
             f"{name} must have samples on its first axis and variables on the others, got shape {array.shape}"
         )
-    check_finite(name, array)
-    return array

@@ -12,6 +12,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.scipy.special import logsumexp
 
@@ -171,12 +172,13 @@ def place_temperatures(
 
 
 def _check_positions(positions, dtype):
-    array = jnp.asarray(positions, dtype)
-    if array.ndim != 1 or len(array) < 2:
-        raise ValueError(f"positions must be at least two numbers in one axis, got shape {array.shape}")
-    if is_concrete(array) and not (array[0] == 0 and array[-1] == 1 and bool((jnp.diff(array) > 0).all())):
-        raise ValueError(f"positions must increase from 0 to 1, got {array[0]:g} to {array[-1]:g}")
-    return array
+    if np.ndim(positions) != 1 or len(positions) < 2:
+        raise ValueError(f"positions must be at least two numbers in one axis, got shape {np.shape(positions)}")
+    if is_concrete(positions):
+        values = np.asarray(positions)  # known even where the RBM is traced
+        if not (values[0] == 0 and values[-1] == 1 and (np.diff(values) > 0).all()):
+            raise ValueError(f"positions must increase from 0 to 1, got {values[0]:g} to {values[-1]:g}")
+    return jnp.asarray(positions, dtype)
 
 
 def _round_weights(rbm: RBM, compute_dtype) -> RBM:

@@ -3,6 +3,7 @@
 Source: Bennett, "Efficient estimation of free energy differences from Monte Carlo data" (1976).
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -10,14 +11,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from rbm_jax._checks import as_configurations, check_count, check_same_length
-from rbm_jax._typing import ArrayLike, Float, PRNGKey, Sample
+from rbm_jax._typing import ArrayLike, PRNGKey, Sample, Shaped
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.partition.annealing import place_temperatures, start_rbm
 from rbm_jax.partition.estimate import LogZEstimate, independent_log_z, make_estimate, warn_if_poor
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import init_chains, init_tempering, sample_tempering, temper_ladder, tempering_step
 from rbm_jax.sampling.tempering import check_ladder
-from rbm_jax.transforms import independent_rbm
 
 __all__ = ["log_z_along", "tempering_log_z"]
 
@@ -71,11 +71,11 @@ def tempering_log_z(
     return estimate
 
 
-def log_z_along(key: PRNGKey, rbms: RBM, chains: Float[ArrayLike, "n_times n_chains n_visible"]) -> LogZEstimate:
+def log_z_along(key: PRNGKey, rbms: RBM, chains: Shaped[ArrayLike, "n_times n_chains n_visible"]) -> LogZEstimate:
     """Log Z of every RBM along a training, from its chains at these times, at the cost of two sweeps each.
 
     Keep them by `fit(..., observe=lambda state: state.chains)`, often enough for neighbors to overlap. Each is compared
-    with the one before, and the first with independent units: log Z is a sum of differences, and errors add up.
+    with the one before, and the first with itself without weights: log Z is a sum of differences, and errors add up.
 
     Args:
         key: a JAX key.
@@ -89,13 +89,15 @@ def log_z_along(key: PRNGKey, rbms: RBM, chains: Float[ArrayLike, "n_times n_cha
     check_ladder(rbms)
     chains = as_configurations("chains", chains, rbms.n_visible, rbms.dtype, ndim=3)
     check_same_length(rbms=rbms.weights, chains=chains)
-    first = jax.tree.map(lambda leaf: leaf[0], rbms)
-    start = independent_rbm(first, chains[0].mean(0))
+    # Not fitted to the chains: states that take part in the choice of the start would look too likely under it.
+    start = jax.tree.map(lambda leaf: leaf[0], dataclasses.replace(rbms, weights=jnp.zeros_like(rbms.weights)))
     ladder = jax.tree.map(lambda *parts: jnp.concatenate(parts), _one_rung(start), rbms)
     states = jnp.concatenate([init_chains(key, start, chains.shape[1])[None], chains])
     forward, backward = _log_ratios(ladder, states)
     estimates = _bennett(independent_log_z(start), forward[:, None], backward[:, None])
-    return jax.tree.map(lambda leaf: leaf[1:], estimates)
+    estimates = jax.tree.map(lambda leaf: leaf[1:], estimates)
+    warn_if_poor(jax.tree.map(lambda leaf: leaf[-1], estimates), chains.shape[1], share=0.02)
+    return estimates
 
 
 @functools.partial(jax.jit, static_argnames=("n_chains", "n_burn", "n_kept"))

@@ -10,18 +10,30 @@ from rbm_jax.sampling.tempering import (
     temper_ladder,
     tempering_step,
 )
+from rbm_jax.sampling.trajectory import (
+    TrajectoryChains,
+    init_trajectory_chains,
+    live_rungs,
+    live_states,
+    trajectory_step,
+)
 
 __all__ = [
     "TemperingInfo",
     "TemperingState",
+    "TrajectoryChains",
     "equalize_acceptance",
     "gibbs_step",
     "init_chains",
     "init_tempering",
+    "init_trajectory_chains",
+    "live_rungs",
+    "live_states",
     "sample_gibbs",
     "sample_hidden",
     "sample_tempering",
     "sample_visible",
     "temper_ladder",
     "tempering_step",
+    "trajectory_step",
 ]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rbm_jax._checks import as_configurations, check_count, check_mask
+from rbm_jax._placement import divide_rows
 from rbm_jax._random import Counter, Words, key_words, uniform
 from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
 from rbm_jax.energies import HiddenStates, VisibleStates, hidden_field, visible_field
@@ -111,14 +112,15 @@ def init_chains(key: PRNGKey, rbm: RBM, n_chains: int) -> Float[Array, "n_chains
 
     Args:
         key: a JAX key.
-        rbm: any pair of unit types.
+        rbm: any pair of unit types. The chains of an RBM on several devices (see `rbm_jax.sharding`) are divided
+            among them if these divide n_chains.
         n_chains: number of chains.
 
     Raises:
         ValueError: n_chains below 1.
     """
     shape = (check_count("n_chains", n_chains), rbm.n_visible)
-    return rbm.visible_units.sample(key, jnp.broadcast_to(rbm.visible_bias, shape))
+    return divide_rows(rbm.visible_units.sample(key, jnp.broadcast_to(rbm.visible_bias, shape)), rbm.weights)
 
 
 @functools.partial(jax.jit, static_argnames=("n_steps", "compute_dtype"))

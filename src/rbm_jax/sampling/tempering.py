@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from rbm_jax._checks import as_configurations, check_count
+from rbm_jax._placement import divide_rows
 from rbm_jax._random import key_words, uniform
 from rbm_jax._typing import Array, ArrayLike, Chains, Float, Int, PRNGKey
 from rbm_jax.energies import visible_free_energy
@@ -76,11 +77,13 @@ def init_tempering(key: PRNGKey, ladder: RBM, n_chains: int) -> TemperingState:
     Args:
         key: a JAX key.
         ladder: RBMs with leaves that have a leading axis, of any pair of unit types.
-        n_chains: chains on each rung.
+        n_chains: chains on each rung; divided among several devices as by `init_chains`.
     """
     n_rungs = check_ladder(ladder)
     chains = jax.vmap(lambda key, rbm: init_chains(key, rbm, n_chains))(jax.random.split(key, n_rungs), ladder)
-    return TemperingState(chains, _rungs(n_rungs, n_chains), jnp.zeros((), jnp.int32))
+    origin = jnp.broadcast_to(jnp.arange(n_rungs, dtype=jnp.int32)[:, None], (n_rungs, n_chains))
+    chains, origin = (divide_rows(rows, ladder.weights, axis=1) for rows in (chains, origin))
+    return TemperingState(chains, origin, jnp.zeros((), jnp.int32))
 
 
 def tempering_step(
@@ -224,7 +227,3 @@ def _swap(key: PRNGKey, ladder: RBM, state: TemperingState) -> tuple[TemperingSt
     probability = jnp.exp(jnp.minimum(log_ratio[:-1], 0)).mean(1)
     acceptance = jnp.where(partner[:-1] == rungs[1:], probability, jnp.nan)
     return TemperingState(chains, origin, state.step + 1), TemperingInfo(acceptance)
-
-
-def _rungs(n_rungs: int, n_chains: int) -> Int[Array, "n_rungs n_chains"]:
-    return jnp.broadcast_to(jnp.arange(n_rungs, dtype=jnp.int32)[:, None], (n_rungs, n_chains))
