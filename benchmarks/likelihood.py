@@ -64,7 +64,7 @@ class Recipe:
 
     n_hidden: int = 500
     n_updates: int = 30_000
-    n_stages: int = 12
+    n_stages: int = 10
     learning_rate: float = 0.2
     batch_size: int = 250
     n_chains: int = 500

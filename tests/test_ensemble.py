@@ -17,6 +17,7 @@ from rbm_jax import (
     fit_sweep,
     init_rbm,
     init_train_state,
+    keeps_equilibrium,
     pcd,
     set_hyperparameters,
 )
@@ -217,3 +218,15 @@ def test_ensembles_that_do_not_fit_together_are_named():
         jax.jit(lambda states: fit_ensemble(KEYS, states, DATA, **options))(states)
     with pytest.raises(ValueError, match=r"jax\.vmap of fit"):
         jax.jit(lambda state: fit_sweep(KEYS[:1], [state], DATA, **options))(one_state(KEYS[0]))
+
+
+def test_updates_are_rejected_for_each_rbm_on_its_own(x64):
+    """Learning rates from one that chains follow to one that they do not."""
+    rates, options = np.geomspace(0.01, 10, N_RBMS), {"accept": keeps_equilibrium}
+    states = set_hyperparameters(many_states(), learning_rate=rates)
+    together, _ = fit_ensemble(KEYS, states, DATA, optimizer=SGD, **OPTIONS, **options)
+    for index in range(N_RBMS):
+        assert_trees(at(together.rbm, index), alone(states, index, **options)[0].rbm, 1e-12)
+    free, _ = fit_ensemble(KEYS, states, DATA, optimizer=SGD, **OPTIONS)
+    np.testing.assert_array_equal(free.rbm.weights[0], together.rbm.weights[0])
+    assert (free.rbm.weights[-1] != together.rbm.weights[-1]).any()

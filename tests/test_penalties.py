@@ -59,7 +59,7 @@ def test_each_penalty_shrinks_what_it_is_for():
     assert norms.min() < 0.2 * np.linalg.norm(plain, axis=0).min()
 
 
-def test_mistakes_are_named():
+def test_mistakes_are_named(unchecked):
     with pytest.raises(ValueError, match="l1 must be at least 0"):
         penalize_weights(l1=-1.0)
     with pytest.raises(TypeError, match="group must be a positive number"):

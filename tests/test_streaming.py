@@ -10,7 +10,17 @@ import numpy as np
 import optax
 import pytest
 
-from rbm_jax import Bernoulli, Gaussian, fit, fit_streamed, init_rbm, init_train_state, pcd, streaming
+from rbm_jax import (
+    Bernoulli,
+    Gaussian,
+    fit,
+    fit_streamed,
+    init_rbm,
+    init_train_state,
+    keeps_equilibrium,
+    pcd,
+    streaming,
+)
 from rbm_jax.data import open_array
 
 N_SAMPLES, N_VISIBLE = 103, 9
@@ -252,3 +262,15 @@ def test_opened_arrays_that_are_no_data_are_named(tmp_path):
         open_array(tmp_path / "two.h5", name="third")
     with pytest.raises(ValueError, match="numbers"):
         open_array(tmp_path / "two.h5", name="second")
+
+
+def test_updates_are_rejected_as_in_memory(tmp_path):
+    """Steps so large that the chains cannot follow most of them."""
+    optimizer = optax.sgd(2.0)
+    state = init_train_state(jax.random.key(1), small_state().rbm, optimizer, n_chains=50)
+    options = {"state": state, "optimizer": optimizer, "accept": functools.partial(keeps_equilibrium, min_share=0.5)}
+    streamed, _ = train(fit_streamed, write_memory_map(tmp_path, DATA), **options)
+    whole, _ = train(fit, DATA, **options)
+    assert_trees_equal(streamed, whole)
+    free, _ = train(fit, DATA, state=state, optimizer=optimizer)
+    assert (free.rbm.weights != whole.rbm.weights).any()

@@ -330,3 +330,18 @@ def test_bad_estimator_arguments_are_named():
 def test_progress_inside_a_transformation_is_refused():
     with pytest.raises(ValueError, match="progress"):
         jax.jit(lambda state: run(state, 3, progress=print))(small_state())
+
+
+def test_time_along_a_schedule_is_its_sum_and_runs_on():
+    data, schedule = bars_and_stripes(3), optax.linear_schedule(0.5, 0.1, 8)
+    optimizer = optax.sgd(schedule)
+    state = init_train_state(jax.random.key(1), init_rbm(jax.random.key(0), 9, 4), optimizer, n_chains=5)
+    options = {"estimator": pcd, "optimizer": optimizer, "time_step": schedule}
+    _, whole = fit(jax.random.key(2), state, data, n_updates=12, save_at=(0, 3, 5, 12), **options)
+    rates = [float(schedule(step)) for step in range(12)]
+    np.testing.assert_allclose(whole.ts, [0, sum(rates[:3]), sum(rates[:5]), sum(rates)], rtol=1e-5)
+    middle, _ = fit(jax.random.key(2), state, data, n_updates=5, **options)
+    _, rest = fit(jax.random.key(2), middle, data, n_updates=7, **options)
+    np.testing.assert_allclose(rest.ts, whole.ts[2:], rtol=1e-5)
+    traced = jax.jit(lambda state: fit(jax.random.key(2), state, data, n_updates=7, **options)[1].ts)(middle)
+    np.testing.assert_allclose(traced, rest.ts, rtol=1e-5)
