@@ -61,6 +61,10 @@ def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):
         assert is_png(picture)
     assert run(["sample", str(trained), "--rows", "4", "--n-steps", "0", "--out", str(picture)]) == 0
     assert run(["sample", str(trained), "--rows", "5"]) == 2
+    capsys.readouterr()
+    assert run(["sample", str(trained), "--exchange", "--n-steps", "20", "--out", str(picture)]) == 0
+    assert "came from earlier RBMs" in capsys.readouterr().out
+    assert run(["sample", str(trained), "--exchange", "--devices", "1"]) == 2
 
 
 def test_likelihood_of_a_small_run_is_exact_and_of_test_data_too(trained, tmp_path, capsys):

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from rbm_jax._checks import check_positive
 from rbm_jax._optional import require
 from rbm_jax._typing import Array
-from rbm_jax.checkpoint import atomic_write, load_rbm, save_rbm, save_trajectories
+from rbm_jax.checkpoint import atomic_write, load_rbm, load_trajectories, save_rbm, save_trajectories
 from rbm_jax.cli._common import (
     MODEL,
     TRAJECTORY,
@@ -51,7 +51,15 @@ from rbm_jax.penalties import penalize_weights
 from rbm_jax.plotting import plot_images
 from rbm_jax.progress import progress_bar
 from rbm_jax.rbm import RBM, init_rbm
-from rbm_jax.sampling import TrajectoryChains, init_chains, init_trajectory_chains, live_states, sample_gibbs
+from rbm_jax.sampling import (
+    TrajectoryChains,
+    init_chains,
+    init_tempering,
+    init_trajectory_chains,
+    live_states,
+    sample_gibbs,
+    sample_tempering,
+)
 from rbm_jax.sharding import check_even, divide, place_state, replicate
 from rbm_jax.spectral import effective_temperature, svd_modes
 from rbm_jax.training import TrainState, fit, init_train_state, log_spaced_updates
@@ -62,6 +70,8 @@ __all__ = ["Recipe", "sample", "train", "train_run"]
 N_SAVES = 50
 N_RUNGS = 10
 """Of the ladder of `ptt`."""
+N_EXCHANGING = 20
+"""RBMs along a training between which sampling exchanges states."""
 NAMED_EPOCHS = (1, 10)
 """After which the RBM is kept too, so that pictures can show it then."""
 
@@ -199,6 +209,7 @@ def sample(
     run: Run,
     n_samples: Annotated[int, typer.Option(min=1, help="Samples to draw, one chain each.")] = 100,
     n_steps: Annotated[int, typer.Option(min=0, help="Gibbs sweeps of each chain.")] = 1000,
+    exchange: Annotated[bool, typer.Option("--exchange", help="Exchange states with RBMs along the training.")] = False,
     devices: Devices = None,
     seed: Seed = 0,
     rows: Annotated[int | None, typer.Option(min=1, help="Rows of an image [default: it is a square].")] = None,
@@ -206,20 +217,20 @@ def sample(
 ) -> None:
     """Sample a trained RBM and write a grid of images.
 
-    The chains go on from those of the training where there are enough, and start from independent units otherwise.
+    The chains go on from those of the training where there are enough, and start from independent units otherwise. With
+    --exchange they start fresh, and reach every cluster of the data through the RBMs that the training has passed.
 
     Example: rbm-jax sample run --n-samples 100 --out samples.png
     """
+    if exchange and (devices is not None or n_steps == 0):
+        raise ValueError("--exchange needs --n-steps of at least 1, and does not go with --devices")
     mesh = make_mesh(devices)
     rbm, chains = load_rbm(in_run(run, MODEL))
-    key_start, key_run = jax.random.split(jax.random.key(seed))
-    if chains is None or len(chains) < n_samples:
-        chains = init_chains(key_start, rbm, n_samples)
-    chains = chains[:n_samples]
-    if mesh is not None:
-        check_even("--n-samples", n_samples, mesh)
-        rbm, chains = replicate(rbm, mesh), divide(chains, mesh)
-    samples = sample_gibbs(key_run, rbm, chains, n_steps=n_steps)
+    key = jax.random.key(seed)
+    if exchange:
+        samples = _sample_along_training(key, run, n_samples, n_steps)
+    else:
+        samples = _sample_on(mesh, key, rbm, chains, n_samples, n_steps)
     if rows is None:
         side = math.isqrt(rbm.n_visible)
         rows = side if side**2 == rbm.n_visible else 1
@@ -232,3 +243,29 @@ def sample(
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=160, format="png")
     typer.echo(f"wrote {path}")
+
+
+def _sample_on(mesh: Mesh | None, key, rbm: RBM, chains: Array | None, n_samples: int, n_steps: int) -> Array:
+    """States of Gibbs chains, which go on from given ones if these are enough."""
+    key_start, key_run = jax.random.split(key)
+    if chains is None or len(chains) < n_samples:
+        chains = init_chains(key_start, rbm, n_samples)
+    chains = chains[:n_samples]
+    if mesh is not None:
+        check_even("--n-samples", n_samples, mesh)
+        rbm, chains = replicate(rbm, mesh), divide(chains, mesh)
+    return sample_gibbs(key_run, rbm, chains, n_steps=n_steps)
+
+
+def _sample_along_training(key, run: Path, n_samples: int, n_steps: int) -> Array:
+    """States of the last RBM from replica exchange along the saved ones; says how well states got through."""
+    key_start, key_run = jax.random.split(key)
+    rbms = load_trajectories(in_run(run, TRAJECTORY))["training"].rbms
+    rungs = np.unique(np.linspace(0, len(rbms.weights) - 1, N_EXCHANGING).astype(int))
+    ladder = jax.tree.map(lambda leaf: leaf[rungs], rbms)
+    state = init_tempering(key_start, ladder, n_samples)
+    state, info = sample_tempering(key_run, ladder, state, n_steps=n_steps)
+    moved = float((state.origin[-1] != len(rungs) - 1).mean())
+    least = float(jnp.nanmin(info.acceptance))
+    typer.echo(f"least acceptance of swaps {least:.2f}; {moved:.0%} of the states came from earlier RBMs")
+    return state.chains[-1]
