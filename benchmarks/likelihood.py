@@ -10,8 +10,9 @@ annealed, the same for both and off the clock; in the end ours is bounded from b
 
 Everything is kept in `--folder` after each stage, and a second call goes on from there.
 
-What is not like for like: ours multiplies in bfloat16 where the spins are exact. `rbms` cannot stop between updates
-more finely than one, so its stages are longer than ours by up to one update.
+What is not like for like: the learning rate of `rbms` is constant within a stage, that of the stage's middle; ours
+falls through it. Ours multiplies in bfloat16 where the spins are exact. `rbms` cannot stop between updates more finely
+than one, so its stages are longer than ours by up to one update.
 """
 
 import argparse
@@ -92,18 +93,23 @@ def main(arguments: list[str] | None = None) -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     log = options.folder / "stages.json"
     rows = json.loads(log.read_text()) if log.exists() else []
+    if any(row["recipe"] != dataclasses.asdict(options.recipe) for row in rows):
+        raise SystemExit(f"{options.folder} holds a run of another recipe: name another --folder, or remove it")
     contenders = [_OURS] if options.alone else [_OURS, _THEIRS]
     for stage in range(options.recipe.n_stages):
         for name in contenders:
             if any(row["stage"] == stage and row["contender"] == name for row in rows):
                 continue
             pace = next((row["wall_s"] for row in rows if row["stage"] == stage), 0.0)
-            row = _in_process(options, name, stage, pace) | {"stage": stage, "contender": name}
-            row |= {} if "absent" in row else _quick_likelihood(options, name)
-            rows.append(row)
+            row = _in_process(options, name, stage, pace)
+            row |= {"stage": stage, "contender": name, "recipe": dataclasses.asdict(options.recipe)}
+            if "absent" in row:
+                print(f"{name} is absent: {row['absent']}", flush=True)
+                continue
+            rows.append(row | _quick_likelihood(options, name))
             with atomic_write(log) as path:
                 path.write_text(json.dumps(rows, indent=1))
-            print(_describe(row, rows), flush=True)
+            print(_describe(rows[-1], rows), flush=True)
     final = _final_likelihood(options)
     report = {"machine": describe_machine(), "date": datetime.date.today().isoformat()}
     report |= {"recipe": dataclasses.asdict(options.recipe), "stages": rows, "final": final}
@@ -145,8 +151,8 @@ def _in_process(options: argparse.Namespace, name: str, stage: int, seconds: flo
     for field in dataclasses.fields(Recipe):
         command += [f"--{field.name.replace('_', '-')}", str(getattr(options.recipe, field.name))]
     finished = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True)
-    if "ModuleNotFoundError" in finished.stderr:
-        return {"absent": finished.stderr.splitlines()[-1], "wall_s": 0.0}
+    if finished.returncode != 0 and "ModuleNotFoundError" in finished.stderr:
+        return {"absent": finished.stderr.splitlines()[-1]}
     if finished.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{finished.stderr}")
     return json.loads(finished.stdout.splitlines()[-1])
@@ -281,8 +287,6 @@ def _draw(report: dict[str, Any], path: pathlib.Path) -> None:
 
 
 def _describe(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    if "absent" in row:
-        return f"{row['contender']:<8} absent: {row['absent']}"
     same = [each for each in rows if each["contender"] == row["contender"]]
     seconds, n_updates = (sum(each[name] for each in same) for name in ("wall_s", "n_updates"))
     found = f"test {row['test']:.2f}, train {row['train']:.2f} (log Z ± {row['std_error']:.2f})"

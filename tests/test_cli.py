@@ -55,7 +55,7 @@ def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):
     rbm, chains = load_rbm(trained / "rbm.h5")
     assert rbm.weights.shape == (64, 4)
     assert chains.shape == (50, 64)
-    for n_samples in ("20", "60"):  # from the chains of the training, and from fresh ones
+    for n_samples in ("20", "60"):  # fewer than the chains of the training, and more
         picture = tmp_path / f"{n_samples}.png"
         assert run(["sample", str(trained), "--n-samples", n_samples, "--n-steps", "3", "--out", str(picture)]) == 0
         assert is_png(picture)

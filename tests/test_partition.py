@@ -240,6 +240,11 @@ def test_mistakes_are_named(unchecked):
         log_z_along(key, stack_rbms([rbm, rbm]), jnp.ones((3, 4, 5)))
     with pytest.raises(ValueError, match="data must hold at least one sample"):
         log_likelihood(rbm, np.ones((0, 5)))
+    estimate = ais_log_z(key, rbm, n_chains=4, n_temperatures=5)
+    with pytest.raises(ValueError, match="of this RBM alone"):
+        log_likelihood(rbm, np.ones((3, 5)), jax.tree.map(lambda leaf: leaf[None], estimate))
+    with pytest.raises(TypeError, match="given one by one"):
+        log_likelihood(rbm, np.ones((3, 5)), [estimate])
 
 
 def test_independent_units_have_the_means_of_the_data():

@@ -40,6 +40,7 @@ def test_without_weights_derivatives_are_zero_and_finite():
     transform = penalize_weights(**STRENGTHS)
     updates, _ = transform.update(jax.tree.map(jnp.zeros_like, rbm), transform.init(rbm), rbm)
     assert not updates.weights.any()
+    assert not jax.grad(lambda weights: weight_penalty(weights, **STRENGTHS))(rbm.weights).any()
 
 
 def trained(**strengths):

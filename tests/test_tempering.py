@@ -25,6 +25,7 @@ from rbm_jax import (
     temper_ladder,
     tempering_step,
 )
+from rbm_jax.sampling.tempering import share_evenly
 from tests.helpers import PAIRS, reference_rbm
 
 ENUMERABLE = [pair for pair in PAIRS if pair[0].states is not None]
@@ -193,9 +194,21 @@ def test_mistakes_are_named(unchecked):
         tempering_step(jax.random.key(0), ladder, state, reservoir=jnp.ones((3, 4)))
     with pytest.raises(ValueError, match="one entry for each pair of neighbors"):
         equalize_acceptance(jnp.linspace(0, 1, 4), jnp.ones(4))
+    with pytest.raises(ValueError, match="had no turn"):
+        equalize_acceptance(jnp.linspace(0, 1, 3), jnp.array([0.5, jnp.nan]))
 
 
 def test_a_rung_without_weights_is_independent_after_one_sweep():
     rbm = independent_rbm(reference_rbm(5, 3, 0.9, Spin()), jnp.full(5, 0.2))
     moved = gibbs_step(jax.random.key(0), rbm, jnp.ones((20_000, 5)))
     assert (abs(moved.mean(0) - 0.2) < 4.5 / 20_000**0.5).all()
+
+
+def test_equalized_ladders_end_where_they_did():
+    """Costs that fall so fast that rounding of their sum would be magnified at the end."""
+    for seed in range(20):
+        cost = jnp.exp(-0.1 * jnp.arange(100) + jax.random.normal(jax.random.key(seed), (100,)))
+        placed = share_evenly(jnp.linspace(0, 1, 101), cost, 100)
+        assert placed[0] == 0
+        assert placed[-1] == 1
+        assert (jnp.diff(placed) >= 0).all()

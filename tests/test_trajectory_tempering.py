@@ -210,6 +210,8 @@ def test_mistakes_are_named(unchecked):
         init_train_state(jax.random.key(0), rbm, optimizer, n_chains=10, chains=chains)
     with pytest.raises(ValueError, match="either n_chains or chains, got neither"):
         init_train_state(jax.random.key(0), rbm, optimizer)
+    with pytest.raises(TypeError, match="chains must be from init_trajectory_chains"):
+        ptt(jax.random.key(0), rbm, jnp.ones((4, 10)), jnp.ones((4, 10)))
     with pytest.raises(TypeError, match="outside jit and vmap"):
         jax.jit(live_states)(chains)
 

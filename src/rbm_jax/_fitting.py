@@ -206,6 +206,11 @@ def times_at(
     """Times of save points: time_step × updates, or the sum of a schedule over the updates."""
     if not callable(time_step):
         return (check_positive("time_step", time_step) * (step + saves)).astype(dtype)
-    before = lax.fori_loop(0, step, lambda update, t: t + time_step(update), jnp.zeros((), dtype))
+    before = _time_before(step, time_step=time_step, dtype=dtype)
     steps = jax.vmap(time_step)(step + jnp.arange(saves[-1]))
     return (before + jnp.concatenate([jnp.zeros(1), jnp.cumsum(steps)])[saves]).astype(dtype)
+
+
+@functools.partial(jax.jit, static_argnames=("time_step", "dtype"))
+def _time_before(step: Int[Array, ""], *, time_step: Callable, dtype: jnp.dtype) -> Float[Array, ""]:
+    return lax.fori_loop(0, step, lambda update, t: (t + time_step(update)).astype(dtype), jnp.zeros((), dtype))

@@ -177,6 +177,8 @@ def relaxation(key: PRNGKey, rbm: RBM, data: Sample, *, n_times: int = 12, n_cha
     """
     n_times, n_chains = check_count("n_times", n_times), check_count("n_chains", n_chains, minimum=2)
     data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
+    if len(data) < 2:
+        raise ValueError(f"data must hold at least two samples, got shape {data.shape}")
     key_fresh, key_rows, key_run = jax.random.split(key, 3)
     target = _two_moments(data)
     rows = jax.random.randint(key_rows, (n_chains,), 0, len(data))

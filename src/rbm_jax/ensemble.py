@@ -74,7 +74,8 @@ def fit_ensemble(
         accept: as in `fit`.
         save_at: as in `fit`.
         observe: as in `fit`, a function of the state of one RBM.
-        time_step: as in `fit`; one for all, or one for each RBM, shape (n_rbms,), such as its learning rate.
+        time_step: time of one update, one for all or one for each RBM, shape (n_rbms,), such as its learning rate; no
+            schedule.
         progress: called on the host with the number of updates done since its last call, summed over RBMs.
         batch_key: a JAX key for minibatches that are common to all; None for independent ones.
         n_at_once: RBMs in a group; None chooses.

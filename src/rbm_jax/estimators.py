@@ -169,9 +169,15 @@ def ptt(
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the advanced chains.
 
     Raises:
+        TypeError: chains that are not a ladder's.
         ValueError: shapes that do not fit, or n_steps below 1.
     """
     n_steps = check_count("n_steps", n_steps)
+    if not isinstance(chains, TrajectoryChains):
+        raise TypeError(
+            f"chains must be from init_trajectory_chains, got {type(chains).__name__}; "
+            "give them to init_train_state(..., chains=...)"
+        )
     data = conditional_moments(rbm, batch, weights)
 
     def step(round_number, chains):
@@ -197,15 +203,19 @@ def keeps_equilibrium(
         after: the one that an update would make of it.
         chains: as they are in a `TrainState`.
         min_share: least share, in (0, 1].
+
+    Raises:
+        ValueError: chains that do not fit.
     """
     if isinstance(chains, TrajectoryChains):
         states, live = chains.tempering.chains, live_rungs(chains)[:, None]
     else:
         states, live = as_configurations("chains", chains, before.n_visible, before.dtype), True
     gain = jnp.where(live, visible_free_energy(before, states) - visible_free_energy(after, states), -jnp.inf)
-    n_states = (gain > -jnp.inf).sum()
+    n_states = jnp.broadcast_to(live, gain.shape).sum()
     log_ess = 2 * logsumexp(gain) - logsumexp(2 * gain)
-    return log_ess >= jnp.log(min_share * n_states)  # False for NaN
+    is_finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(after)]).all()
+    return is_finite & (log_ess >= jnp.log(min_share * n_states))
 
 
 def emf(

@@ -95,17 +95,18 @@ def _mass_deviation(lower: RBM, upper: RBM, states, upper_states) -> Float[Array
 def _warn(health: LadderHealth) -> None:
     if not is_concrete(health):
         return
+    # Negated, so that NaN counts as trouble.
     signs = [
         (
-            jnp.nanmin(health.acceptance) < _LEAST_ACCEPTANCE,
+            ~(jnp.nanmin(health.acceptance) >= _LEAST_ACCEPTANCE),
             f"neighbors exchange too rarely (least acceptance {jnp.nanmin(health.acceptance):.2g}): add rungs",
         ),
         (
-            jnp.abs(health.drift).max() > _MOST_DEVIATION,
+            ~(jnp.abs(health.drift).max() <= _MOST_DEVIATION),
             f"states still relax (drift of {jnp.abs(health.drift).max():.0f} standard errors): run them longer",
         ),
         (
-            jnp.abs(health.mass).max() > _MOST_DEVIATION,
+            ~(jnp.abs(health.mass).max() <= _MOST_DEVIATION),
             f"clusters have masses that neighbors do not agree on (by {jnp.abs(health.mass).max():.0f} standard "
             "errors): run longer, or add rungs",
         ),

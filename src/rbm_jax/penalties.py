@@ -27,7 +27,8 @@ def weight_penalty(
         l2: strength per squared weight; a Gaussian prior, weight decay.
         group: strength per hidden unit; favors few hidden units with any weights.
     """
-    norms = jnp.sqrt((weights**2).sum(-2))
+    squares = (weights**2).sum(-2)
+    norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
     return jnp.asarray(l1 * jnp.abs(weights).sum() + l2 * (weights**2).sum() / 2 + group * norms.sum())
 
 

@@ -152,6 +152,7 @@ def fit_streamed(
         batch_size=batch_size,
         n_batches=check_count("chunk_updates", chunk_updates),
     )
+    chunk_updates = min(chunk_updates, 1 << max(0, n_updates - 1).bit_length())  # few shapes, and not far too many rows
     chunks = _read_ahead(source, state, rows_at, n_updates, chunk_updates)
     update = functools.partial(
         _advance_on_chunk,

@@ -182,7 +182,7 @@ def fit(
         batch_size: rows of a minibatch; each epoch is shuffled anew. None: all data in every update.
         weights: non-negative sample weights, shape (n_samples,). Minibatches are drawn with these probabilities (with
             replacement); without minibatches they are passed to the estimator.
-        accept: as in `train_step`.
+        accept: as in `train_step`. Time goes on where an update is rejected.
         save_at: updates of this call after which the RBM is kept, increasing, from 0 (the start) to n_updates. None
             keeps start and end. See `log_spaced_updates`.
         observe: a function of the state that `jit` can compile, such as `lambda state: exact_log_z(state.rbm)`; its

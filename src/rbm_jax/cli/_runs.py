@@ -142,6 +142,7 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     learning_rate = check_positive("--learning-rate", recipe.learning_rate)
     if mesh is not None:
         check_even("--n-chains", recipe.n_chains, mesh)
+    n_devices = 1 if mesh is None else mesh.size
     dataset = source.load()
     prepare_folder(folder)
     key_rbm, key_chains, key_run = jax.random.split(jax.random.key(recipe.seed), 3)
@@ -149,7 +150,7 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     options = {"visible_units": dataset.units, "hidden_units": dataset.units, "visible_mean": dataset.samples.mean(0)}
     rbm = init_rbm(key_rbm, n_visible, recipe.n_hidden, scale=recipe.scale, **options)
     optimizer = optax.chain(penalize_weights(l1=recipe.l1, l2=recipe.l2), optax.sgd(learning_rate))
-    state = init_train_state(key_chains, rbm, optimizer, chains=_start(key_chains, rbm, recipe))
+    state = init_train_state(key_chains, rbm, optimizer, chains=_start(key_chains, rbm, recipe, n_devices))
     samples = dataset.samples
     if mesh is not None:
         state, samples = place_state(state, mesh), replicate(samples, mesh)
@@ -174,6 +175,8 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
         )
     if trajectory.status != Status.SUCCESS:
         raise ValueError("training diverged (the weights are no longer finite): try a smaller --learning-rate")
+    if not (trajectory.rbms.weights[-1] != trajectory.rbms.weights[-2]).any():
+        echo_warnings(["no update was made at the end, for the chains could not follow: try a smaller --learning-rate"])
     observations = {"epochs": saves * batch_size / n_samples, **trajectory.observations}
     trajectory = dataclasses.replace(trajectory, observations=observations)
     save_source(folder, source)
@@ -182,11 +185,12 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     return state, trajectory
 
 
-def _start(key, rbm: RBM, recipe: Recipe) -> Array | TrajectoryChains:
+def _start(key, rbm: RBM, recipe: Recipe, n_devices: int) -> Array | TrajectoryChains:
     """What the estimator carries along: chains, for `ptt` shared out among the rungs of a ladder."""
     if recipe.method != Method.PTT:
         return init_chains(key, rbm, recipe.n_chains)
-    return init_trajectory_chains(key, rbm, -(-recipe.n_chains // N_RUNGS), n_rungs=N_RUNGS)
+    per_device = -(-recipe.n_chains // (N_RUNGS * n_devices))
+    return init_trajectory_chains(key, rbm, per_device * n_devices, n_rungs=N_RUNGS)
 
 
 def _check_chains(key, chains) -> Array:
@@ -217,8 +221,8 @@ def sample(
 ) -> None:
     """Sample a trained RBM and write a grid of images.
 
-    The chains go on from those of the training where there are enough, and start from independent units otherwise. With
-    --exchange they start fresh, and reach every cluster of the data through the RBMs that the training has passed.
+    The chains go on from those of the training, each several times if there are not enough. With --exchange they start
+    fresh, and reach every cluster of the data through the RBMs that the training has passed.
 
     Example: rbm-jax sample run --n-samples 100 --out samples.png
     """
@@ -248,8 +252,10 @@ def sample(
 def _sample_on(mesh: Mesh | None, key, rbm: RBM, chains: Array | None, n_samples: int, n_steps: int) -> Array:
     """States of Gibbs chains, which go on from given ones if these are enough."""
     key_start, key_run = jax.random.split(key)
-    if chains is None or len(chains) < n_samples:
+    if chains is None:
         chains = init_chains(key_start, rbm, n_samples)
+    elif len(chains) < n_samples:
+        chains = chains[jax.random.randint(key_start, (n_samples,), 0, len(chains))]
     chains = chains[:n_samples]
     if mesh is not None:
         check_even("--n-samples", n_samples, mesh)

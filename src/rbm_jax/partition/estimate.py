@@ -4,6 +4,7 @@ import warnings
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from rbm_jax._checks import as_configurations, check_count, check_sample_weights, is_concrete
 from rbm_jax._math import normalized_weights
@@ -75,7 +76,8 @@ def log_likelihood(rbm: RBM, data: Sample, *log_z: LogZEstimate, weights: Weight
         their `upper`.
 
     Raises:
-        ValueError: shapes that do not fit, or an RBM too large to enumerate where no estimate is given.
+        TypeError: something else than estimates of log Z.
+        ValueError: shapes that do not fit, estimates of many RBMs, or no estimate for an RBM too large to enumerate.
 
     Example:
         >>> import jax
@@ -83,8 +85,8 @@ def log_likelihood(rbm: RBM, data: Sample, *log_z: LogZEstimate, weights: Weight
         >>> from rbm_jax.data import bars_and_stripes
         >>> rbm, data = init_rbm(jax.random.key(0), 16, 8, scale=0.3), bars_and_stripes(4)
         >>> estimates = ais_log_z(jax.random.key(1), rbm), reverse_ais_log_z(jax.random.key(2), rbm)
-        >>> below, exact, above = log_likelihood(rbm, data, *estimates), log_likelihood(rbm, data), None
-        >>> bool(below.lower < exact.value < below.upper)
+        >>> bounded, exact = log_likelihood(rbm, data, *estimates), log_likelihood(rbm, data)
+        >>> bool(bounded.lower < exact.value < bounded.upper)
         True
     """
     data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
@@ -95,6 +97,14 @@ def log_likelihood(rbm: RBM, data: Sample, *log_z: LogZEstimate, weights: Weight
     if not log_z:
         value = -energy - exact_log_z(rbm)
         return LikelihoodEstimate(value, value, value)
+    for each in log_z:
+        if not isinstance(each, LogZEstimate):
+            raise TypeError(f"log_z must be estimates of log Z, given one by one, got {type(each).__name__}")
+        if jnp.ndim(each.value):
+            raise ValueError(
+                f"log_z must be of this RBM alone, got shape {each.value.shape}; "
+                "take jax.tree.map(lambda leaf: leaf[-1], estimate) for the last of a training"
+            )
     value, lower, upper = (jnp.stack([getattr(each, end) for each in log_z]) for end in ("value", "lower", "upper"))
     return LikelihoodEstimate(-energy - value.mean(), -energy - upper.max(), -energy - lower.min())
 
@@ -115,7 +125,8 @@ def tap_log_z(rbm: RBM, *, data: Sample | None = None, n_starts: int = 200) -> L
     starts = None
     if data is not None:
         data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
-        starts = data[:: max(1, len(data) // check_count("n_starts", n_starts))]
+        n_starts = min(check_count("n_starts", n_starts), len(data))
+        starts = data[np.linspace(0, len(data) - 1, n_starts).astype(int)]
     value = log_z_mean_field(rbm, init=starts)
     naive = solve_mean_field(rbm, init=polarized_start(rbm) if starts is None else starts, order=1)
     lower = jnp.where(naive.converged, -naive.free_energy, -jnp.inf).max()

@@ -125,6 +125,7 @@ def _log_ratios(ladder: RBM, chains):
     return jax.vmap(log_ratio)(below, above, chains[:-1]), jax.vmap(log_ratio)(below, above, chains[1:])
 
 
+@jax.jit
 def _bennett(log_z_start, forward, backward) -> LogZEstimate:
     """Log Z of every rung from the log ratios of neighbors, of shape (n_pairs, n_steps, n_chains).
 

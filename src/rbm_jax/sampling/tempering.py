@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import as_configurations, check_count
+from rbm_jax._checks import as_configurations, check_count, is_concrete
 from rbm_jax._placement import divide_rows
 from rbm_jax._random import key_words, uniform
 from rbm_jax._typing import Array, ArrayLike, Chains, Float, Int, PRNGKey
@@ -181,6 +181,9 @@ def equalize_acceptance(
     Args:
         positions: of the rungs of the run, by increasing value.
         acceptance: from `TemperingInfo`.
+
+    Raises:
+        ValueError: shapes that do not fit, or pairs that had no turn.
     """
     positions, acceptance = jnp.asarray(positions), jnp.asarray(acceptance)
     if positions.ndim != 1 or acceptance.shape != (len(positions) - 1,):
@@ -188,6 +191,8 @@ def equalize_acceptance(
             "acceptance must have one entry for each pair of neighbors, got shapes "
             f"{positions.shape} of positions and {acceptance.shape} of acceptance"
         )
+    if is_concrete(acceptance) and bool(jnp.isnan(acceptance).any()):
+        raise ValueError("acceptance is NaN for pairs that had no turn: run at least two steps")
     return share_evenly(positions, 1 - acceptance, len(positions))
 
 
@@ -197,8 +202,10 @@ def share_evenly(
     """So many positions, between which equal shares of the cost lie that was measured between the old ones."""
     # No step is free, so that no two positions fall together.
     cost = jnp.maximum(cost, 0.02 * jnp.mean(cost) + jnp.finfo(cost.dtype).tiny)
-    passed = jnp.cumsum(jnp.concatenate([jnp.zeros(1, cost.dtype), cost])) / cost.sum()
-    return jnp.interp(jnp.linspace(0, 1, n_positions, dtype=cost.dtype), passed, positions)
+    passed = jnp.cumsum(jnp.concatenate([jnp.zeros(1, cost.dtype), cost]))
+    placed = jnp.interp(jnp.linspace(0, 1, n_positions, dtype=cost.dtype), passed / passed[-1], positions)
+    # Rounding must not end a ladder before its last position.
+    return placed.at[0].set(positions[0]).at[-1].set(positions[-1])
 
 
 def check_ladder(ladder: RBM) -> int:

@@ -1,7 +1,7 @@
 """Trajectory tempering in training: replica exchange along the RBMs that a training has passed.
 
 The rungs are RBMs of earlier updates, frozen one by one as the training goes on, and the one that is being trained. A
-new rung is frozen when states have become unlikely to be exchanged with the last one, so that the ladder never breaks.
+new rung is frozen when states have become unlikely to be exchanged with the last one.
 Source: Béreux, Decelle, Furtlehner, Rosset & Seoane (2024), arXiv:2405.15376.
 """
 
@@ -28,7 +28,7 @@ class TrajectoryChains(eqx.Module):
 
     Attributes:
         ladder: the frozen RBMs, stacked, on the first `n_frozen` rungs; what stands behind them is not used.
-        previous: the RBM of the update before, which is frozen when the current one has moved on too far.
+        previous: the RBM of the step before, which is frozen when the current one has moved on too far.
         tempering: chains on every rung.
         acceptance: probability of a swap between each rung and the next, as a running mean, shape (n_rungs - 1,).
         n_frozen: rungs that are frozen, an int32 scalar.
@@ -78,8 +78,12 @@ def trajectory_step(
         rbm: the RBM in training, at this update.
         chains: from `init_trajectory_chains` or the step before.
         n_sweeps: Gibbs sweeps before the swaps.
-        floor: least acceptance between the last frozen rung and the current RBM. Below it the RBM of the update before
-            is frozen.
+        floor: acceptance between the last frozen rung and the current RBM below which the RBM of the step before is
+            frozen. Each pair is looked at in every second step. A full ladder has to give up a rung for it, and then
+            neighbors exchange more rarely.
+
+    Raises:
+        ValueError: shapes that do not fit, or n_sweeps below 1.
     """
     n_rungs = len(chains.ladder.weights)
     live = live_rungs(chains)
@@ -90,7 +94,8 @@ def trajectory_step(
     # Some steps of memory; pairs that had no turn keep their value.
     acceptance = chains.acceptance + 0.3 * jnp.nan_to_num(info.acceptance - chains.acceptance)
     chains = dataclasses.replace(chains, ladder=rungs, tempering=tempering, acceptance=acceptance)
-    is_low = acceptance[chains.n_frozen - 1] < floor
+    # What was measured now, where the pair had its turn, so that the rung is not late.
+    is_low = jnp.fmin(info.acceptance, acceptance)[chains.n_frozen - 1] < floor
     chains = lax.cond(is_low & (chains.n_frozen == n_rungs - 1), _drop_rung, lambda chains: chains, chains)
     chains = lax.cond(is_low & (chains.n_frozen < n_rungs - 1), _freeze, lambda chains: chains, chains)
     return dataclasses.replace(chains, previous=rbm)
