@@ -29,7 +29,7 @@ def weight_penalty(
     """
     squares = (weights**2).sum(-2)
     norms = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
-    return jnp.asarray(l1 * jnp.abs(weights).sum() + l2 * (weights**2).sum() / 2 + group * norms.sum())
+    return jnp.asarray(l1 * (weights * jnp.sign(weights)).sum() + l2 * (weights**2).sum() / 2 + group * norms.sum())
 
 
 def penalize_weights(
