@@ -269,7 +269,7 @@ def _final_likelihood(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _draw(report: dict[str, Any], path: pathlib.Path) -> None:
-    """Held-out likelihood against training time, with the published value as a line."""
+    """Held-out likelihood against training time, the bounds on the last one, and the published value as a line."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 3.4), layout="constrained")
@@ -278,7 +278,14 @@ def _draw(report: dict[str, Any], path: pathlib.Path) -> None:
         rows = [row for row in report["stages"] if row["contender"] == name and "test" in row]
         if rows:
             minutes = np.cumsum([row["wall_s"] for row in rows]) / 60
-            ax.plot(minutes, [row["test"] for row in rows], marker, ms=4, ls="-", lw=0.8, label=name)
+            ax.plot(
+                minutes, [row["test"] for row in rows], marker, ms=4, ls="-", lw=0.8, label=f"{name}, quick annealing"
+            )
+    final = report["final"]["test"]
+    minutes = sum(row["wall_s"] for row in report["stages"] if row["contender"] == _OURS) / 60
+    ends = [[final["value"] - final["lower"]], [final["upper"] - final["value"]]]
+    bounded = {"fmt": "D", "ms": 3, "capsize": 3, "color": "k", "label": f"{_OURS}, bounded from both sides"}
+    ax.errorbar([minutes], [final["value"]], ends, **bounded)
     ax.axhline(_PUBLISHED, color="0.4", ls="--", lw=1, label=f"CD-25, published: {_PUBLISHED}")
     ax.set_xlabel("training time (minutes)")
     ax.set_ylabel("held-out log-likelihood (nats per image)")
