@@ -60,6 +60,9 @@ def autocorrelation_time(series: Series) -> Float[Array, ""]:
     Returns:
         A scalar, at least about 1 for independent steps; it cannot exceed the length of the series by much, so values
         of a tenth of n_steps and more say only that the series is too short.
+
+    Raises:
+        ValueError: a series of another shape, or with fewer than 4 steps.
     """
     series = _check_series(series)
     n_steps = len(series)
@@ -78,6 +81,9 @@ def effective_sample_size(series: Series) -> Float[Array, ""]:
 
     Args:
         series: one column a chain, shape (n_steps, n_chains).
+
+    Raises:
+        ValueError: a series of another shape, or with fewer than 4 steps.
     """
     return jnp.size(series) / autocorrelation_time(series)
 
@@ -90,6 +96,9 @@ def r_hat(series: Series) -> Float[Array, ""]:
 
     Args:
         series: one column a chain, shape (n_steps, n_chains) with at least 4 steps.
+
+    Raises:
+        ValueError: a series of another shape, or with fewer than 4 steps.
     """
     series = _check_series(series)
     half = len(series) // 2
@@ -125,6 +134,9 @@ def energy_distance(first: Sample, second: Sample) -> Float[Array, ""]:
     Args:
         first: shape (n_first, n_units), at least two rows.
         second: shape (n_second, n_units), at least two rows.
+
+    Raises:
+        ValueError: shapes that do not fit.
     """
     first, second = _two_samples(first, second)
     between = _distances(first, second).mean()
@@ -144,6 +156,9 @@ def adversarial_accuracy(data: Sample, samples: Sample) -> tuple[Float[Array, ""
 
     Returns:
         The share among data and the share among samples. Ties count half.
+
+    Raises:
+        ValueError: shapes that do not fit, or unequal numbers.
     """
     data, samples = _two_samples(data, samples)
     if len(data) != len(samples):
@@ -174,6 +189,9 @@ def relaxation(key: PRNGKey, rbm: RBM, data: Sample, *, n_times: int = 12, n_cha
         data: shape (n_samples, n_visible), at least two rows.
         n_times: after 2^(n_times - 1) sweeps it ends.
         n_chains: of each of the two kinds.
+
+    Raises:
+        ValueError: data that do not fit or are fewer than two, or counts that are too small.
     """
     n_times, n_chains = check_count("n_times", n_times), check_count("n_chains", n_chains, minimum=2)
     data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)

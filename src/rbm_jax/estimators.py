@@ -85,6 +85,7 @@ def cd(
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the chains.
 
     Raises:
+        TypeError: bfloat16 with continuous units.
         ValueError: shapes that do not fit, or n_steps below 1.
     """
     n_steps = check_count("n_steps", n_steps)
@@ -125,6 +126,7 @@ def pcd(
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the advanced chains.
 
     Raises:
+        TypeError: bfloat16 with continuous units.
         ValueError: shapes that do not fit, or n_steps below 1.
     """
     n_steps = check_count("n_steps", n_steps)

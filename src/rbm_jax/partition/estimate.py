@@ -121,6 +121,9 @@ def tap_log_z(rbm: RBM, *, data: Sample | None = None, n_starts: int = 200) -> L
     Returns:
         The estimate, whose error is not known: `std_error` and `ess` are NaN. `lower` is the naive mean-field bound
         of Gibbs and Bogoliubov, which holds always; `upper` is infinite.
+
+    Raises:
+        ValueError: data that do not fit, or n_starts below 1.
     """
     starts = None
     if data is not None:

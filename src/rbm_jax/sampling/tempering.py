@@ -67,6 +67,9 @@ def temper_ladder(start: RBM, end: RBM, positions: Float[ArrayLike, " n_rungs"])
         start: an RBM that mixes fast, such as `independent_rbm`.
         end: the RBM of interest.
         positions: shape (n_rungs,), by increasing value.
+
+    Raises:
+        TypeError, ValueError: RBMs that differ in units or shapes.
     """
     return jax.vmap(lambda position: interpolate(start, end, position))(jnp.asarray(positions))
 
@@ -144,7 +147,10 @@ def sample_tempering(
         reservoir: as in `tempering_step`.
 
     Returns:
-        The last state, and the mean probabilities of swaps on the way.
+        The last state, and the mean probabilities of swaps on the way; NaN for pairs that had no turn.
+
+    Raises:
+        ValueError: shapes that do not fit, or counts below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp
