@@ -69,7 +69,7 @@ def temper_ladder(start: RBM, end: RBM, positions: Float[ArrayLike, " n_rungs"])
         positions: shape (n_rungs,), by increasing value.
 
     Raises:
-        TypeError, ValueError: RBMs that differ in units or shapes.
+        ValueError: RBMs that differ in units or shapes.
     """
     return jax.vmap(lambda position: interpolate(start, end, position))(jnp.asarray(positions))
 
