@@ -30,7 +30,7 @@ from rbm_jax import (
 from rbm_jax._placement import row_sharding
 from rbm_jax.partition.annealing import _anneal
 from rbm_jax.sharding import device_mesh, divide, place_state, replicate, start_processes, to_host, virtual_devices
-from rbm_jax.training import _advance
+from rbm_jax.training import advance_on_data
 
 N_VISIBLE, N_HIDDEN, N_CHAINS, N_SAMPLES, BATCH_SIZE = 24, 10, 48, 70, 32
 OPTIMIZER = optax.adam(0.02)
@@ -117,14 +117,14 @@ def compiled_texts():
     state = place_state(init_train_state(key(1), rbm, OPTIMIZER, n_chains=N_CHAINS), mesh)
     sample = jax.jit(functools.partial(sample_gibbs, n_steps=5))
     texts = {"sampling": sample.lower(key(0), rbm, state.chains)}
-    texts["annealing"] = _anneal.lower(key(0), rbm, rbm, state.chains, jnp.linspace(0, 1, 9))
+    texts["annealing"] = _anneal.lower(key(0), rbm, rbm, state.chains, jnp.linspace(0, 1, 9), rbm.dtype)
     options = {"weights": None, "optimizer": OPTIMIZER, "layout": row_sharding(rbm.weights)}
     for name, data, batch_size in (
         ("update", replicate(small_data(), mesh), BATCH_SIZE),
         ("full update", divide(small_data()[:64], mesh), None),
     ):
         options |= {"data": data, "estimator": functools.partial(pcd, centered=True), "batch_size": batch_size}
-        texts[name] = _advance.lower(key(2), state, 3, **options)
+        texts[name] = advance_on_data.lower(key(2), state, 3, batch_key=key(2), **options)
     run, keys, rbms = ensemble(divide)
     texts["ensemble"] = run.lower(keys, rbms)
     return {name: lowered.compile().as_text() for name, lowered in texts.items()}
