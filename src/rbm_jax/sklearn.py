@@ -1,0 +1,420 @@
+"""An RBM as a scikit-learn estimator: in pipelines, in grid searches, and to and from `BernoulliRBM`."""
+
+import functools
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from rbm_jax._checks import check_count, check_positive
+from rbm_jax._fitting import check_support
+from rbm_jax._optional import require
+from rbm_jax._typing import Array, Float, Shaped
+from rbm_jax.energies import hidden_field
+from rbm_jax.ensemble import set_hyperparameters
+from rbm_jax.estimators import pcd
+from rbm_jax.pseudolikelihood import pseudo_log_likelihood
+from rbm_jax.rbm import RBM, init_rbm
+from rbm_jax.sampling import init_chains, sample_gibbs
+from rbm_jax.training import TrainState, fit, init_train_state
+from rbm_jax.trajectory import Status
+from rbm_jax.units import AbstractUnits, Bernoulli
+
+__all__ = ["RBMTransformer"]
+
+_base = require("sklearn.base")
+_metaestimators = require("sklearn.utils.metaestimators")
+_validation = require("sklearn.utils.validation")
+_neural_network = require("sklearn.neural_network")
+
+# The learning rate is in the optimizer's state, so that another one compiles nothing.
+_OPTIMIZER = optax.inject_hyperparams(optax.sgd)(learning_rate=0.0)
+_CHAINS = 2**32 - 2  # what the key of a run is folded with for its first chains: no step, and not its minibatches
+_CHUNK_ROWS = 1024
+_CHUNK_ELEMENTS = 2**22
+
+
+def _has_discrete_visible_units(estimator: Any) -> bool:
+    """For `available_if`: raises where there is no pseudo-likelihood."""
+    units = estimator.rbm_.visible_units if hasattr(estimator, "rbm_") else estimator._units()[0]
+    if units.states is None:
+        raise AttributeError(
+            f"the pseudo-likelihood needs discrete visible units, got {units}; "
+            "use rbm_jax.log_likelihood(key, estimator.rbm_, X)"
+        )
+    return True
+
+
+class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMixin, _base.BaseEstimator):
+    """A Restricted Boltzmann Machine trained by PCD with centered gradients, whose features are its hidden means.
+
+    Trained by `rbm_jax.fit` with plain SGD; an RBM that was trained in another way becomes a step of a pipeline by
+    `from_rbm`. Beside scikit-learn's own `BernoulliRBM` it has other units, biases that start at the data's means,
+    centered gradients, several Gibbs sweeps per update and a deterministic score.
+
+    Visible units of two states take a feature as its upper state if it is at least `threshold`: an RBM is a probability
+    distribution over such states, not over intensities between them, which `BernoulliRBM` lets through as if they were
+    states. Continuous visible units take features as they are; standardize these first.
+
+    Sparse matrices are accepted, and made dense. Results are in the dtype of `rbm_`: double precision needs
+    jax_enable_x64 before `fit`, and data in double precision.
+
+    Args:
+        n_components: number of hidden units.
+        visible_units: unit type of the features; None for `Bernoulli()`.
+        hidden_units: unit type of the hidden layer; None for `Bernoulli()`.
+        threshold: where a feature's upper state begins. None: features must be states already (0 or 1 for `Bernoulli`,
+            -1 or +1 for `Spin`), and others are refused.
+        n_updates: updates that `fit` makes, each on one minibatch.
+        learning_rate: of plain SGD.
+        batch_size: samples of a minibatch, or all of them if there are fewer.
+        n_chains: persistent Markov chains.
+        n_steps: Gibbs sweeps of the chains per update.
+        random_state: an int, a `numpy.random.RandomState`, or None for NumPy's global one.
+
+    Attributes:
+        rbm_: the trained `RBM`.
+        components_: its weights, shape (n_components, n_features).
+        intercept_visible_: its visible bias, shape (n_features,).
+        intercept_hidden_: its hidden bias, shape (n_components,).
+        n_features_in_: number of features.
+        feature_names_in_: names of features, if the data had some.
+
+    Example:
+        >>> from rbm_jax.data import bars_and_stripes
+        >>> from rbm_jax.sklearn import RBMTransformer
+        >>> data = bars_and_stripes(4)
+        >>> transformer = RBMTransformer(n_components=8, n_updates=200, random_state=0).fit(data)
+        >>> transformer.transform(data).shape
+        (30, 8)
+    """
+
+    def __init__(
+        self,
+        n_components=64,
+        *,
+        visible_units=None,
+        hidden_units=None,
+        threshold=0.5,
+        n_updates=1000,
+        learning_rate=0.1,
+        batch_size=100,
+        n_chains=100,
+        n_steps=1,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.visible_units = visible_units
+        self.hidden_units = hidden_units
+        self.threshold = threshold
+        self.n_updates = n_updates
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.n_chains = n_chains
+        self.n_steps = n_steps
+        self.random_state = random_state
+
+    @classmethod
+    def from_rbm(cls, rbm: RBM, **params: Any) -> Self:
+        """A fitted transformer of an RBM that was trained elsewhere; `partial_fit` goes on with its training.
+
+        Args:
+            rbm: any pair of unit types.
+            params: arguments of the constructor beside n_components and the unit types, which are the RBM's.
+
+        Raises:
+            ValueError: a stack of RBMs.
+        """
+        if rbm.weights.ndim != 2:
+            raise ValueError(f"rbm must be one RBM, got a stack with weights of shape {rbm.weights.shape}")
+        units = {"visible_units": rbm.visible_units, "hidden_units": rbm.hidden_units}
+        transformer = cls(rbm.n_hidden, **units, **params)
+        transformer.rbm_, transformer.n_features_in_ = rbm, rbm.n_visible
+        return transformer
+
+    @classmethod
+    def from_bernoulli_rbm(cls, model: Any, **params: Any) -> Self:
+        """A fitted transformer of a fitted `sklearn.neural_network.BernoulliRBM`, with equal free energies.
+
+        Args:
+            model: fitted.
+            params: arguments of the constructor; learning_rate, batch_size and random_state are the model's by default.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: the model is not fitted.
+        """
+        _validation.check_is_fitted(model)
+        dtype = jax.dtypes.canonicalize_dtype(model.components_.dtype)
+        weights, visible_bias, hidden_bias = (
+            jnp.asarray(leaf, dtype)
+            for leaf in (model.components_.T, model.intercept_visible_, model.intercept_hidden_)
+        )
+        rbm = RBM(weights, visible_bias, hidden_bias, Bernoulli(), Bernoulli())
+        theirs = {name: getattr(model, name) for name in ("learning_rate", "batch_size", "random_state")}
+        transformer = cls.from_rbm(rbm, **(theirs | params))
+        if hasattr(model, "feature_names_in_"):
+            transformer.feature_names_in_ = model.feature_names_in_
+        return transformer
+
+    def to_bernoulli_rbm(self) -> Any:
+        """This RBM as a fitted `sklearn.neural_network.BernoulliRBM`, with equal free energies.
+
+        It goes on training with hidden chains at zero, as scikit-learn starts them.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: this transformer is not fitted.
+            ValueError: units that are not `Bernoulli`.
+        """
+        _validation.check_is_fitted(self)
+        units = self.rbm_.visible_units, self.rbm_.hidden_units
+        if units != (Bernoulli(), Bernoulli()):
+            raise ValueError(
+                f"BernoulliRBM has Bernoulli units only, got {units[0]}-{units[1]}; "
+                "rbm_jax.spin_to_bernoulli maps an RBM of spins to one"
+            )
+        names = ("learning_rate", "batch_size", "random_state")
+        options = {name: getattr(self, name) for name in names}
+        model = _neural_network.BernoulliRBM(self.rbm_.n_hidden, **options)
+        for name in ("components_", "intercept_visible_", "intercept_hidden_", "n_features_in_"):
+            setattr(model, name, getattr(self, name))
+        model._n_features_out = self._n_features_out
+        model.h_samples_ = np.zeros((self.batch_size, self.rbm_.n_hidden), self.components_.dtype)
+        if hasattr(self, "feature_names_in_"):
+            model.feature_names_in_ = self.feature_names_in_
+        return model
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train a new RBM on X for `n_updates` updates; y is not used.
+
+        Args:
+            X: array-like or sparse, shape (n_samples, n_features).
+            y: ignored.
+
+        Raises:
+            FloatingPointError: training diverged.
+            TypeError, ValueError: data or parameters that do not fit, named in the message.
+        """
+        del y
+        X = self._validated(X, reset=True)
+        states = self._as_states(X, self._units()[0])
+        n_updates = check_count("n_updates", self.n_updates, minimum=0)
+        batch_size = check_count("batch_size", self.batch_size)
+        self._start(self._init_rbm(states, X.dtype))
+        return self._advance(states, n_updates, batch_size if batch_size < len(states) else None)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """One update with X as its minibatch, of a new RBM or of the one that is there; y is not used.
+
+        Args:
+            X: array-like or sparse, shape (n_samples, n_features). Another number of samples compiles anew.
+            y: ignored.
+
+        Raises:
+            FloatingPointError: training diverged.
+            TypeError, ValueError: data or parameters that do not fit, named in the message.
+        """
+        del y
+        rbm = getattr(self, "rbm_", None)
+        X = self._validated(X, reset=rbm is None)
+        states = self._as_states(X, self._units()[0] if rbm is None else rbm.visible_units)
+        if not hasattr(self, "_state"):
+            self._start(self._init_rbm(states, X.dtype) if rbm is None else rbm)
+        return self._advance(states, 1, None)
+
+    def transform(self, X: Any) -> Shaped[np.ndarray, "n_samples n_components"]:
+        """Means of the hidden units given the samples; probabilities, for `Bernoulli`.
+
+        Args:
+            X: array-like or sparse, shape (n_samples, n_features).
+
+        Raises:
+            sklearn.exceptions.NotFittedError: there is no RBM yet.
+            ValueError: data that do not fit.
+        """
+        return _in_chunks(_hidden_mean, *self._rbm_and_states(X))
+
+    @_metaestimators.available_if(_has_discrete_visible_units)
+    def score_samples(self, X: Any) -> Shaped[np.ndarray, " n_samples"]:
+        """Log pseudo-likelihood of each sample, Σ_i log P(v_i | all other visible units), in nats.
+
+        All features are summed, where `BernoulliRBM` draws one at random and multiplies by their number. For the
+        likelihood itself see `rbm_jax.exact_log_likelihood` and `rbm_jax.log_likelihood`. For discrete visible units
+        only.
+
+        Args:
+            X: array-like or sparse, shape (n_samples, n_features).
+
+        Raises:
+            sklearn.exceptions.NotFittedError: there is no RBM yet.
+            ValueError: data that do not fit.
+        """
+        _validation.check_is_fitted(self)
+        return _in_chunks(
+            _pseudo_log_likelihoods, self.rbm_, self._as_states(self._validated(X), self.rbm_.visible_units)
+        )
+
+    @_metaestimators.available_if(_has_discrete_visible_units)
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of `score_samples`, which a grid search maximizes; y is not used."""
+        del y
+        return float(self.score_samples(X).mean(dtype=np.float64))
+
+    def sample(
+        self, n_samples: int = 1, *, n_steps: int = 1000, random_state: Any = None
+    ) -> Shaped[np.ndarray, "n_samples n_features"]:
+        """Visible states of independent Markov chains, after n_steps Gibbs sweeps from the visible biases' states.
+
+        Args:
+            n_samples: number of chains.
+            n_steps: Gibbs sweeps of each.
+            random_state: an int, a `numpy.random.RandomState`, or None for NumPy's global one.
+
+        Raises:
+            sklearn.exceptions.NotFittedError: there is no RBM yet.
+            ValueError: counts below 1.
+        """
+        _validation.check_is_fitted(self)
+        start, run = jax.random.split(_key(random_state))
+        chains = init_chains(start, self.rbm_, check_count("n_samples", n_samples))
+        return np.asarray(sample_gibbs(run, self.rbm_, chains, n_steps=check_count("n_steps", n_steps)))
+
+    @property
+    def components_(self) -> Float[np.ndarray, "n_components n_features"]:
+        """Weights, one hidden unit a row."""
+        return np.array(self.rbm_.weights.T)
+
+    @property
+    def intercept_visible_(self) -> Float[np.ndarray, " n_features"]:
+        """Visible bias."""
+        return np.array(self.rbm_.visible_bias)
+
+    @property
+    def intercept_hidden_(self) -> Float[np.ndarray, " n_components"]:
+        """Hidden bias."""
+        return np.array(self.rbm_.hidden_bias)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.rbm_.n_hidden
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        wide = jax.dtypes.canonicalize_dtype(np.float64) == np.float64
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"] if wide else ["float32"]
+        return tags
+
+    def _units(self) -> tuple[AbstractUnits, AbstractUnits]:
+        visible, hidden = self.visible_units, self.hidden_units
+        return Bernoulli() if visible is None else visible, Bernoulli() if hidden is None else hidden
+
+    def _rbm_and_states(self, X: Any) -> tuple[RBM, Shaped[np.ndarray, "n_samples n_features"]]:
+        _validation.check_is_fitted(self)
+        return self.rbm_, self._as_states(self._validated(X), self.rbm_.visible_units)
+
+    def _validated(self, X: Any, *, reset: bool = False) -> Shaped[np.ndarray, "n_samples n_features"]:
+        """The data after scikit-learn's checks, dense."""
+        X = _validation.validate_data(self, X, accept_sparse="csr", reset=reset)
+        return X if isinstance(X, np.ndarray) else X.toarray()
+
+    def _as_states(
+        self, X: Shaped[np.ndarray, "n_samples n_features"], units: AbstractUnits
+    ) -> Shaped[np.ndarray, "n_samples n_features"]:
+        """The data as states of the visible units; small integers where these are discrete."""
+        if units.states is None:
+            return X
+        if self.threshold is None:
+            check_support("X", X, units)
+            return X.astype(np.int8)
+        if not isinstance(self.threshold, Real):
+            raise TypeError(f"threshold must be a number or None, got {self.threshold!r}")
+        low, high = np.asarray([units.states.min(), units.states.max()], np.int8)
+        return np.where(float(self.threshold) <= X, high, low)
+
+    def _init_rbm(self, states: Shaped[np.ndarray, "n_samples n_features"], dtype: np.dtype) -> RBM:
+        """Where the training on these data starts: their dtype, and the biases of their means."""
+        dtype = jax.dtypes.canonicalize_dtype(dtype if dtype in (np.float32, np.float64) else float)
+        mean = jnp.asarray(states.mean(0, dtype=np.float64), dtype)
+        visible_units, hidden_units = self._units()
+        options = {"visible_units": visible_units, "hidden_units": hidden_units}
+        n_hidden = check_count("n_components", self.n_components)
+        return _init_rbm(_key(self.random_state), mean, n_hidden=n_hidden, **options)
+
+    def _start(self, rbm: RBM) -> None:
+        """The training state of a run from this RBM."""
+        self._seed = _seed(self.random_state)
+        n_chains = check_count("n_chains", self.n_chains)
+        self._state = _init_state(jax.random.key(self._seed), rbm, n_chains=n_chains)
+
+    def _advance(self, states: Shaped[np.ndarray, "n_samples n_features"], n_updates: int, batch_size) -> Self:
+        state = set_hyperparameters(self._state, learning_rate=check_positive("learning_rate", self.learning_rate))
+        state, trajectory = fit(
+            jax.random.key(self._seed),
+            state,
+            states,
+            estimator=functools.partial(pcd, n_steps=self.n_steps, centered=True),
+            optimizer=_OPTIMIZER,
+            n_updates=n_updates,
+            batch_size=batch_size,
+            save_at=[n_updates],
+        )
+        if trajectory.status != Status.SUCCESS:
+            raise FloatingPointError(
+                f"training diverged with learning_rate={self.learning_rate}: lower it, and standardize the data of "
+                "continuous visible units"
+            )
+        self._state, self.rbm_ = state, state.rbm
+        return self
+
+
+def _seed(random_state: Any) -> int:
+    return int(require("sklearn.utils").check_random_state(random_state).randint(2**31 - 1))
+
+
+def _key(random_state: Any) -> Array:
+    return jax.random.key(_seed(random_state))
+
+
+@functools.partial(jax.jit, static_argnames=("n_hidden", "visible_units", "hidden_units"))
+def _init_rbm(
+    key: Array, mean: Array, *, n_hidden: int, visible_units: AbstractUnits, hidden_units: AbstractUnits
+) -> RBM:
+    units = {"visible_units": visible_units, "hidden_units": hidden_units}
+    return init_rbm(key, len(mean), n_hidden, visible_mean=mean, dtype=mean.dtype, **units)
+
+
+@functools.partial(jax.jit, static_argnames="n_chains")
+def _init_state(key: Array, rbm: RBM, *, n_chains: int) -> TrainState:
+    return init_train_state(jax.random.fold_in(key, _CHAINS), rbm, _OPTIMIZER, n_chains=n_chains)
+
+
+def _in_chunks(
+    function: Callable, rbm: RBM, states: Shaped[np.ndarray, "n_samples n_features"]
+) -> Shaped[np.ndarray, "n_samples ..."]:
+    """`function(rbm, rows)`, in chunks of one shape: any number of rows compiles one program, and gives a row the same.
+
+    Products of other shapes are summed in another order.
+    """
+    results = []
+    for start in range(0, len(states), _CHUNK_ROWS):
+        rows = states[start : start + _CHUNK_ROWS]
+        padded = np.zeros((_CHUNK_ROWS, rows.shape[1]), rbm.dtype)
+        padded[: len(rows)] = rows
+        results.append(np.asarray(function(rbm, padded))[: len(rows)])
+    return np.concatenate(results)
+
+
+@jax.jit
+def _hidden_mean(rbm: RBM, v: Array) -> Array:
+    return rbm.hidden_units.mean(hidden_field(rbm, v))
+
+
+@jax.jit
+def _pseudo_log_likelihoods(rbm: RBM, v: Array) -> Array:
+    batch_size = max(1, min(len(v), _CHUNK_ELEMENTS // rbm.weights.size))
+    return lax.map(lambda row: pseudo_log_likelihood(rbm, row[None]), v, batch_size=batch_size)
