@@ -27,6 +27,8 @@ from rbm_jax.units import AbstractUnits, Bernoulli
 
 __all__ = ["RBMTransformer"]
 
+States = Shaped[np.ndarray, "n_samples n_features"]
+
 _base = require("sklearn.base")
 _metaestimators = require("sklearn.utils.metaestimators")
 _validation = require("sklearn.utils.validation")
@@ -35,6 +37,7 @@ _neural_network = require("sklearn.neural_network")
 # The learning rate is in the optimizer's state, so that another one compiles nothing.
 _OPTIMIZER = optax.inject_hyperparams(optax.sgd)(learning_rate=0.0)
 _CHAINS = 2**32 - 2  # what the key of a run is folded with for its first chains: no step, and not its minibatches
+_COMMON = ("learning_rate", "batch_size", "random_state")  # parameters that `BernoulliRBM` has too
 _CHUNK_ROWS = 1024
 _CHUNK_ELEMENTS = 2**22
 
@@ -149,14 +152,10 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
             sklearn.exceptions.NotFittedError: the model is not fitted.
         """
         _validation.check_is_fitted(model)
-        dtype = jax.dtypes.canonicalize_dtype(model.components_.dtype)
-        weights, visible_bias, hidden_bias = (
-            jnp.asarray(leaf, dtype)
-            for leaf in (model.components_.T, model.intercept_visible_, model.intercept_hidden_)
-        )
+        leaves = (model.components_.T, model.intercept_visible_, model.intercept_hidden_)
+        weights, visible_bias, hidden_bias = (jnp.asarray(leaf) for leaf in leaves)
         rbm = RBM(weights, visible_bias, hidden_bias, Bernoulli(), Bernoulli())
-        theirs = {name: getattr(model, name) for name in ("learning_rate", "batch_size", "random_state")}
-        transformer = cls.from_rbm(rbm, **(theirs | params))
+        transformer = cls.from_rbm(rbm, **({name: getattr(model, name) for name in _COMMON} | params))
         if hasattr(model, "feature_names_in_"):
             transformer.feature_names_in_ = model.feature_names_in_
         return transformer
@@ -171,19 +170,17 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
             ValueError: units that are not `Bernoulli`.
         """
         _validation.check_is_fitted(self)
-        units = self.rbm_.visible_units, self.rbm_.hidden_units
-        if units != (Bernoulli(), Bernoulli()):
+        rbm = self.rbm_
+        if (rbm.visible_units, rbm.hidden_units) != (Bernoulli(), Bernoulli()):
             raise ValueError(
-                f"BernoulliRBM has Bernoulli units only, got {units[0]}-{units[1]}; "
+                f"BernoulliRBM has Bernoulli units only, got {rbm.visible_units}-{rbm.hidden_units}; "
                 "rbm_jax.spin_to_bernoulli maps an RBM of spins to one"
             )
-        names = ("learning_rate", "batch_size", "random_state")
-        options = {name: getattr(self, name) for name in names}
-        model = _neural_network.BernoulliRBM(self.rbm_.n_hidden, **options)
+        model = _neural_network.BernoulliRBM(rbm.n_hidden, **{name: getattr(self, name) for name in _COMMON})
         for name in ("components_", "intercept_visible_", "intercept_hidden_", "n_features_in_"):
             setattr(model, name, getattr(self, name))
         model._n_features_out = self._n_features_out
-        model.h_samples_ = np.zeros((self.batch_size, self.rbm_.n_hidden), self.components_.dtype)
+        model.h_samples_ = np.zeros((self.batch_size, rbm.n_hidden), rbm.dtype)
         if hasattr(self, "feature_names_in_"):
             model.feature_names_in_ = self.feature_names_in_
         return model
@@ -204,7 +201,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         states = self._as_states(X, self._units()[0])
         n_updates = check_count("n_updates", self.n_updates, minimum=0)
         batch_size = check_count("batch_size", self.batch_size)
-        self._start(self._init_rbm(states, X.dtype))
+        self._start(self._new_rbm(states, X.dtype))
         return self._advance(states, n_updates, batch_size if batch_size < len(states) else None)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -223,7 +220,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         X = self._validated(X, reset=rbm is None)
         states = self._as_states(X, self._units()[0] if rbm is None else rbm.visible_units)
         if not hasattr(self, "_state"):
-            self._start(self._init_rbm(states, X.dtype) if rbm is None else rbm)
+            self._start(self._new_rbm(states, X.dtype) if rbm is None else rbm)
         return self._advance(states, 1, None)
 
     def transform(self, X: Any) -> Shaped[np.ndarray, "n_samples n_components"]:
@@ -264,9 +261,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         del y
         return float(self.score_samples(X).mean(dtype=np.float64))
 
-    def sample(
-        self, n_samples: int = 1, *, n_steps: int = 1000, random_state: Any = None
-    ) -> Shaped[np.ndarray, "n_samples n_features"]:
+    def sample(self, n_samples: int = 1, *, n_steps: int = 1000, random_state: Any = None) -> States:
         """Visible states of independent Markov chains, after n_steps Gibbs sweeps from the visible biases' states.
 
         Args:
@@ -279,7 +274,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
             ValueError: counts below 1.
         """
         _validation.check_is_fitted(self)
-        start, run = jax.random.split(_key(random_state))
+        start, run = jax.random.split(jax.random.key(_seed(random_state)))
         chains = init_chains(start, self.rbm_, check_count("n_samples", n_samples))
         return np.asarray(sample_gibbs(run, self.rbm_, chains, n_steps=check_count("n_steps", n_steps)))
 
@@ -313,18 +308,16 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         visible, hidden = self.visible_units, self.hidden_units
         return Bernoulli() if visible is None else visible, Bernoulli() if hidden is None else hidden
 
-    def _rbm_and_states(self, X: Any) -> tuple[RBM, Shaped[np.ndarray, "n_samples n_features"]]:
+    def _rbm_and_states(self, X: Any) -> tuple[RBM, States]:
         _validation.check_is_fitted(self)
         return self.rbm_, self._as_states(self._validated(X), self.rbm_.visible_units)
 
-    def _validated(self, X: Any, *, reset: bool = False) -> Shaped[np.ndarray, "n_samples n_features"]:
+    def _validated(self, X: Any, *, reset: bool = False) -> States:
         """The data after scikit-learn's checks, dense."""
         X = _validation.validate_data(self, X, accept_sparse="csr", reset=reset)
         return X if isinstance(X, np.ndarray) else X.toarray()
 
-    def _as_states(
-        self, X: Shaped[np.ndarray, "n_samples n_features"], units: AbstractUnits
-    ) -> Shaped[np.ndarray, "n_samples n_features"]:
+    def _as_states(self, X: States, units: AbstractUnits) -> States:
         """The data as states of the visible units; small integers where these are discrete."""
         if units.states is None:
             return X
@@ -336,22 +329,19 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         low, high = np.asarray([units.states.min(), units.states.max()], np.int8)
         return np.where(float(self.threshold) <= X, high, low)
 
-    def _init_rbm(self, states: Shaped[np.ndarray, "n_samples n_features"], dtype: np.dtype) -> RBM:
+    def _new_rbm(self, states: States, dtype: np.dtype) -> RBM:
         """Where the training on these data starts: their dtype, and the biases of their means."""
         dtype = jax.dtypes.canonicalize_dtype(dtype if dtype in (np.float32, np.float64) else float)
         mean = jnp.asarray(states.mean(0, dtype=np.float64), dtype)
-        visible_units, hidden_units = self._units()
-        options = {"visible_units": visible_units, "hidden_units": hidden_units}
         n_hidden = check_count("n_components", self.n_components)
-        return _init_rbm(_key(self.random_state), mean, n_hidden=n_hidden, **options)
+        return _init_rbm(jax.random.key(_seed(self.random_state)), mean, n_hidden, *self._units())
 
     def _start(self, rbm: RBM) -> None:
         """The training state of a run from this RBM."""
         self._seed = _seed(self.random_state)
-        n_chains = check_count("n_chains", self.n_chains)
-        self._state = _init_state(jax.random.key(self._seed), rbm, n_chains=n_chains)
+        self._state = _init_state(jax.random.key(self._seed), rbm, check_count("n_chains", self.n_chains))
 
-    def _advance(self, states: Shaped[np.ndarray, "n_samples n_features"], n_updates: int, batch_size) -> Self:
+    def _advance(self, states: States, n_updates: int, batch_size) -> Self:
         state = set_hyperparameters(self._state, learning_rate=check_positive("learning_rate", self.learning_rate))
         state, trajectory = fit(
             jax.random.key(self._seed),
@@ -376,26 +366,19 @@ def _seed(random_state: Any) -> int:
     return int(require("sklearn.utils").check_random_state(random_state).randint(2**31 - 1))
 
 
-def _key(random_state: Any) -> Array:
-    return jax.random.key(_seed(random_state))
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _init_rbm(key: Array, mean: Array, n_hidden: int, visible: AbstractUnits, hidden: AbstractUnits) -> RBM:
+    return init_rbm(
+        key, len(mean), n_hidden, visible_units=visible, hidden_units=hidden, visible_mean=mean, dtype=mean.dtype
+    )
 
 
-@functools.partial(jax.jit, static_argnames=("n_hidden", "visible_units", "hidden_units"))
-def _init_rbm(
-    key: Array, mean: Array, *, n_hidden: int, visible_units: AbstractUnits, hidden_units: AbstractUnits
-) -> RBM:
-    units = {"visible_units": visible_units, "hidden_units": hidden_units}
-    return init_rbm(key, len(mean), n_hidden, visible_mean=mean, dtype=mean.dtype, **units)
-
-
-@functools.partial(jax.jit, static_argnames="n_chains")
-def _init_state(key: Array, rbm: RBM, *, n_chains: int) -> TrainState:
+@functools.partial(jax.jit, static_argnums=2)
+def _init_state(key: Array, rbm: RBM, n_chains: int) -> TrainState:
     return init_train_state(jax.random.fold_in(key, _CHAINS), rbm, _OPTIMIZER, n_chains=n_chains)
 
 
-def _in_chunks(
-    function: Callable, rbm: RBM, states: Shaped[np.ndarray, "n_samples n_features"]
-) -> Shaped[np.ndarray, "n_samples ..."]:
+def _in_chunks(function: Callable, rbm: RBM, states: States) -> Shaped[np.ndarray, "n_samples ..."]:
     """`function(rbm, rows)`, in chunks of one shape: any number of rows compiles one program, and gives a row the same.
 
     Products of other shapes are summed in another order.
