@@ -67,6 +67,8 @@ LAYERS = [
         "checkpoint",
         "progress",
         "sharding",
+        "interop",
+        "sklearn",
         "plotting._axes",
         "plotting.images",
         "plotting.clusters",
@@ -101,7 +103,7 @@ FILES = {
     for path in SOURCE.rglob("*.py")
 }
 # Only these touch disk, terminal, clock or matplotlib.
-OUTER = {"checkpoint", "progress", "plotting"}
+OUTER = {"checkpoint", "progress", "interop", "plotting"}
 FORBIDDEN_BELOW = {"time", "tqdm", "matplotlib", "typer", "h5py", "sys", "pickle"}
 
 

@@ -1,4 +1,4 @@
-"""An RBM as a scikit-learn estimator: in pipelines, in grid searches, and to and from `BernoulliRBM`."""
+"""An RBM as a scikit-learn estimator: in pipelines and grid searches."""
 
 import functools
 from collections.abc import Callable
@@ -32,12 +32,10 @@ States = Shaped[np.ndarray, "n_samples n_features"]
 _base = require("sklearn.base")
 _metaestimators = require("sklearn.utils.metaestimators")
 _validation = require("sklearn.utils.validation")
-_neural_network = require("sklearn.neural_network")
 
 # The learning rate is in the optimizer's state, so that another one compiles nothing.
 _OPTIMIZER = optax.inject_hyperparams(optax.sgd)(learning_rate=0.0)
 _CHAINS = 2**32 - 2  # what the key of a run is folded with for its first chains: no step, and not its minibatches
-_COMMON = ("learning_rate", "batch_size", "random_state")  # parameters that `BernoulliRBM` has too
 _CHUNK_ROWS = 1024
 _CHUNK_ELEMENTS = 2**22
 
@@ -48,7 +46,7 @@ def _has_discrete_visible_units(estimator: Any) -> bool:
     if units.states is None:
         raise AttributeError(
             f"the pseudo-likelihood needs discrete visible units, got {units}; "
-            "use rbm_jax.log_likelihood(key, estimator.rbm_, X)"
+            "use rbm_jax.log_likelihood(estimator.rbm_, X, ...)"
         )
     return True
 
@@ -58,7 +56,8 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
 
     Trained by `rbm_jax.fit` with plain SGD; an RBM that was trained in another way becomes a step of a pipeline by
     `from_rbm`. Beside scikit-learn's own `BernoulliRBM` it has other units, biases that start at the data's means,
-    centered gradients, several Gibbs sweeps per update and a deterministic score.
+    centered gradients, several Gibbs sweeps per update and a deterministic score. `rbm_jax.interop` maps RBMs to
+    `BernoulliRBM` and back.
 
     Visible units of two states take a feature as its upper state if it is at least `threshold`: an RBM is a probability
     distribution over such states, not over intensities between them, which `BernoulliRBM` lets through as if they were
@@ -139,51 +138,6 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         transformer = cls(rbm.n_hidden, **units, **params)
         transformer.rbm_, transformer.n_features_in_ = rbm, rbm.n_visible
         return transformer
-
-    @classmethod
-    def from_bernoulli_rbm(cls, model: Any, **params: Any) -> Self:
-        """A fitted transformer of a fitted `sklearn.neural_network.BernoulliRBM`, with equal free energies.
-
-        Args:
-            model: fitted.
-            params: arguments of the constructor; learning_rate, batch_size and random_state are the model's by default.
-
-        Raises:
-            sklearn.exceptions.NotFittedError: the model is not fitted.
-        """
-        _validation.check_is_fitted(model)
-        leaves = (model.components_.T, model.intercept_visible_, model.intercept_hidden_)
-        weights, visible_bias, hidden_bias = (jnp.asarray(leaf) for leaf in leaves)
-        rbm = RBM(weights, visible_bias, hidden_bias, Bernoulli(), Bernoulli())
-        transformer = cls.from_rbm(rbm, **({name: getattr(model, name) for name in _COMMON} | params))
-        if hasattr(model, "feature_names_in_"):
-            transformer.feature_names_in_ = model.feature_names_in_
-        return transformer
-
-    def to_bernoulli_rbm(self) -> Any:
-        """This RBM as a fitted `sklearn.neural_network.BernoulliRBM`, with equal free energies.
-
-        It goes on training with hidden chains at zero, as scikit-learn starts them.
-
-        Raises:
-            sklearn.exceptions.NotFittedError: this transformer is not fitted.
-            ValueError: units that are not `Bernoulli`.
-        """
-        _validation.check_is_fitted(self)
-        rbm = self.rbm_
-        if (rbm.visible_units, rbm.hidden_units) != (Bernoulli(), Bernoulli()):
-            raise ValueError(
-                f"BernoulliRBM has Bernoulli units only, got {rbm.visible_units}-{rbm.hidden_units}; "
-                "rbm_jax.spin_to_bernoulli maps an RBM of spins to one"
-            )
-        model = _neural_network.BernoulliRBM(rbm.n_hidden, **{name: getattr(self, name) for name in _COMMON})
-        for name in ("components_", "intercept_visible_", "intercept_hidden_", "n_features_in_"):
-            setattr(model, name, getattr(self, name))
-        model._n_features_out = self._n_features_out
-        model.h_samples_ = np.zeros((self.batch_size, rbm.n_hidden), rbm.dtype)
-        if hasattr(self, "feature_names_in_"):
-            model.feature_names_in_ = self.feature_names_in_
-        return model
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train a new RBM on X for `n_updates` updates; y is not used.
