@@ -42,8 +42,8 @@ _CHUNK_ELEMENTS = 2**22
 
 def _has_discrete_visible_units(estimator: Any) -> bool:
     """For `available_if`: raises where there is no pseudo-likelihood."""
-    units = estimator.rbm_.visible_units if hasattr(estimator, "rbm_") else estimator._units()[0]
-    if units.states is None:
+    units = estimator.rbm_.visible_units if hasattr(estimator, "rbm_") else estimator.visible_units
+    if isinstance(units, AbstractUnits) and units.states is None:
         raise AttributeError(
             f"the pseudo-likelihood needs discrete visible units, got {units}; "
             "use rbm_jax.log_likelihood(estimator.rbm_, X, ...)"
@@ -259,8 +259,11 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         return tags
 
     def _units(self) -> tuple[AbstractUnits, AbstractUnits]:
-        visible, hidden = self.visible_units, self.hidden_units
-        return Bernoulli() if visible is None else visible, Bernoulli() if hidden is None else hidden
+        visible, hidden = (Bernoulli() if units is None else units for units in (self.visible_units, self.hidden_units))
+        for name, units in {"visible_units": visible, "hidden_units": hidden}.items():
+            if not isinstance(units, AbstractUnits):
+                raise TypeError(f"{name} must be a unit type such as Bernoulli() or Gaussian(), got {units!r}")
+        return visible, hidden
 
     def _rbm_and_states(self, X: Any) -> tuple[RBM, States]:
         _validation.check_is_fitted(self)
