@@ -2,7 +2,8 @@
 
 Three kinds of things live here: pure functions of an `RBM` pytree, which compose under `jit`, `vmap` and `grad`;
 training by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time learning equations. Data sets are in
-`rbm_jax.data`, pictures in `rbm_jax.plotting`, files in `rbm_jax.checkpoint`.
+`rbm_jax.data`, pictures in `rbm_jax.plotting`, files in `rbm_jax.checkpoint`, other packages in `rbm_jax.interop` and
+`rbm_jax.sklearn`.
 """
 
 from rbm_jax import data, dynamics, estimators, replica

@@ -276,15 +276,14 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
 
     def _as_states(self, X: States, units: AbstractUnits) -> States:
         """The data as states of the visible units; small integers where these are discrete."""
-        if units.states is None:
-            return X
-        if self.threshold is None:
-            check_support("X", X, units)
-            return X.astype(np.int8)
-        if not isinstance(self.threshold, Real):
-            raise TypeError(f"threshold must be a number or None, got {self.threshold!r}")
-        low, high = np.asarray([units.states.min(), units.states.max()], np.int8)
-        return np.where(float(self.threshold) <= X, high, low)
+        states = X
+        if units.states is not None and self.threshold is not None:
+            if not isinstance(self.threshold, Real):
+                raise TypeError(f"threshold must be a number or None, got {self.threshold!r}")
+            low, high = np.asarray([units.states.min(), units.states.max()], np.int8)
+            states = np.where(float(self.threshold) <= X, high, low)
+        check_support("X", states, units)
+        return states if units.states is None else states.astype(np.int8, copy=False)
 
     def _new_rbm(self, states: States, dtype: np.dtype) -> RBM:
         """Where the training on these data starts: their dtype, and the biases of their means."""
