@@ -35,7 +35,8 @@ _validation = require("sklearn.utils.validation")
 
 # The learning rate is in the optimizer's state, so that another one compiles nothing.
 _OPTIMIZER = optax.inject_hyperparams(optax.sgd)(learning_rate=0.0)
-_CHAINS = 2**32 - 2  # what the key of a run is folded with for its first chains: no step, and not its minibatches
+# What the key of a run is folded with for its start: no step of it, and not what `fit` takes for minibatches.
+_WEIGHTS, _CHAINS = 2**32 - 3, 2**32 - 2
 _CHUNK_ROWS = 1024
 _CHUNK_ELEMENTS = 2**22
 
@@ -155,7 +156,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         states = self._as_states(X, self._units()[0])
         n_updates = check_count("n_updates", self.n_updates, minimum=0)
         batch_size = check_count("batch_size", self.batch_size)
-        self._start(self._new_rbm(states, X.dtype))
+        self._start(states, X.dtype)
         return self._advance(states, n_updates, batch_size if batch_size < len(states) else None)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
@@ -174,7 +175,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         X = self._validated(X, reset=rbm is None)
         states = self._as_states(X, self._units()[0] if rbm is None else rbm.visible_units)
         if not hasattr(self, "_state"):
-            self._start(self._new_rbm(states, X.dtype) if rbm is None else rbm)
+            self._start(states, X.dtype, rbm)
         return self._advance(states, 1, None)
 
     def transform(self, X: Any) -> Shaped[np.ndarray, "n_samples n_components"]:
@@ -285,17 +286,18 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         check_support("X", states, units)
         return states if units.states is None else states.astype(np.int8, copy=False)
 
-    def _new_rbm(self, states: States, dtype: np.dtype) -> RBM:
-        """Where the training on these data starts: their dtype, and the biases of their means."""
+    def _start(self, states: States, dtype: np.dtype, rbm: RBM | None = None) -> None:
+        """The start of a run, from a given RBM or from a new one of the data's dtype and with their means."""
+        self._seed = _seed(self.random_state)
+        n_chains = check_count("n_chains", self.n_chains)
+        if rbm is not None:
+            self._state = _start_from(jax.random.key(self._seed), rbm, n_chains=n_chains)
+            return
         dtype = jax.dtypes.canonicalize_dtype(dtype if dtype in (np.float32, np.float64) else float)
         mean = jnp.asarray(states.mean(0, dtype=np.float64), dtype)
         n_hidden = check_count("n_components", self.n_components)
-        return _init_rbm(jax.random.key(_seed(self.random_state)), mean, n_hidden, *self._units())
-
-    def _start(self, rbm: RBM) -> None:
-        """The training state of a run from this RBM."""
-        self._seed = _seed(self.random_state)
-        self._state = _init_state(jax.random.key(self._seed), rbm, check_count("n_chains", self.n_chains))
+        sizes = {"n_hidden": n_hidden, "n_chains": n_chains}
+        self._state = _start_at_mean(jax.random.key(self._seed), mean, units=self._units(), **sizes)
 
     def _advance(self, states: States, n_updates: int, batch_size) -> Self:
         state = set_hyperparameters(self._state, learning_rate=check_positive("learning_rate", self.learning_rate))
@@ -322,16 +324,19 @@ def _seed(random_state: Any) -> int:
     return int(require("sklearn.utils").check_random_state(random_state).randint(2**31 - 1))
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3, 4))
-def _init_rbm(key: Array, mean: Array, n_hidden: int, visible: AbstractUnits, hidden: AbstractUnits) -> RBM:
-    return init_rbm(
-        key, len(mean), n_hidden, visible_units=visible, hidden_units=hidden, visible_mean=mean, dtype=mean.dtype
-    )
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _init_state(key: Array, rbm: RBM, n_chains: int) -> TrainState:
+@functools.partial(jax.jit, static_argnames="n_chains")
+def _start_from(key: Array, rbm: RBM, *, n_chains: int) -> TrainState:
     return init_train_state(jax.random.fold_in(key, _CHAINS), rbm, _OPTIMIZER, n_chains=n_chains)
+
+
+@functools.partial(jax.jit, static_argnames=("units", "n_hidden", "n_chains"))
+def _start_at_mean(
+    key: Array, mean: Array, *, units: tuple[AbstractUnits, AbstractUnits], n_hidden: int, n_chains: int
+) -> TrainState:
+    options = {"visible_mean": mean, "dtype": mean.dtype}
+    weights_key = jax.random.fold_in(key, _WEIGHTS)
+    rbm = init_rbm(weights_key, len(mean), n_hidden, visible_units=units[0], hidden_units=units[1], **options)
+    return _start_from(key, rbm, n_chains=n_chains)
 
 
 def _in_chunks(function: Callable, rbm: RBM, states: States) -> Shaped[np.ndarray, "n_samples ..."]:
