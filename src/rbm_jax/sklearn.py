@@ -156,8 +156,8 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         states = self._as_states(X, self._units()[0])
         n_updates = check_count("n_updates", self.n_updates, minimum=0)
         batch_size = check_count("batch_size", self.batch_size)
-        self._start(states, X.dtype)
-        return self._advance(states, n_updates, batch_size if batch_size < len(states) else None)
+        run = self._start(states, X.dtype)
+        return self._advance(run, states, n_updates, batch_size if batch_size < len(states) else None)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """One update with X as its minibatch, of a new RBM or of the one that is there; y is not used.
@@ -174,9 +174,8 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         rbm = getattr(self, "rbm_", None)
         X = self._validated(X, reset=rbm is None)
         states = self._as_states(X, self._units()[0] if rbm is None else rbm.visible_units)
-        if not hasattr(self, "_state"):
-            self._start(states, X.dtype, rbm)
-        return self._advance(states, 1, None)
+        run = self._run if hasattr(self, "_run") else self._start(states, X.dtype, rbm)
+        return self._advance(run, states, 1, None)
 
     def transform(self, X: Any) -> Shaped[np.ndarray, "n_samples n_components"]:
         """Means of the hidden units given the samples; probabilities, for `Bernoulli`.
@@ -205,10 +204,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
             sklearn.exceptions.NotFittedError: there is no RBM yet.
             ValueError: data that do not fit.
         """
-        _validation.check_is_fitted(self)
-        return _in_chunks(
-            _pseudo_log_likelihoods, self.rbm_, self._as_states(self._validated(X), self.rbm_.visible_units)
-        )
+        return _in_chunks(_pseudo_log_likelihoods, *self._rbm_and_states(X))
 
     @_metaestimators.available_if(_has_discrete_visible_units)
     def score(self, X: Any, y: Any = None) -> float:
@@ -286,23 +282,22 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         check_support("X", states, units)
         return states if units.states is None else states.astype(np.int8, copy=False)
 
-    def _start(self, states: States, dtype: np.dtype, rbm: RBM | None = None) -> None:
-        """The start of a run, from a given RBM or from a new one of the data's dtype and with their means."""
-        self._seed = _seed(self.random_state)
-        n_chains = check_count("n_chains", self.n_chains)
+    def _start(self, states: States, dtype: np.dtype, rbm: RBM | None = None) -> tuple[int, TrainState]:
+        """Seed and state of a run, from a given RBM or from a new one of the data's dtype and with their means."""
+        seed, n_chains = _seed(self.random_state), check_count("n_chains", self.n_chains)
         if rbm is not None:
-            self._state = _start_from(jax.random.key(self._seed), rbm, n_chains=n_chains)
-            return
+            return seed, _start_from(jax.random.key(seed), rbm, n_chains=n_chains)
         dtype = jax.dtypes.canonicalize_dtype(dtype if dtype in (np.float32, np.float64) else float)
         mean = jnp.asarray(states.mean(0, dtype=np.float64), dtype)
-        n_hidden = check_count("n_components", self.n_components)
-        sizes = {"n_hidden": n_hidden, "n_chains": n_chains}
-        self._state = _start_at_mean(jax.random.key(self._seed), mean, units=self._units(), **sizes)
+        sizes = {"n_hidden": check_count("n_components", self.n_components), "n_chains": n_chains}
+        return seed, _start_at_mean(jax.random.key(seed), mean, units=self._units(), **sizes)
 
-    def _advance(self, states: States, n_updates: int, batch_size) -> Self:
-        state = set_hyperparameters(self._state, learning_rate=check_positive("learning_rate", self.learning_rate))
+    def _advance(self, run: tuple[int, TrainState], states: States, n_updates: int, batch_size: int | None) -> Self:
+        """Train, and keep the result if it is finite; otherwise this estimator stays as it was."""
+        seed, state = run
+        state = set_hyperparameters(state, learning_rate=check_positive("learning_rate", self.learning_rate))
         state, trajectory = fit(
-            jax.random.key(self._seed),
+            jax.random.key(seed),
             state,
             states,
             estimator=functools.partial(pcd, n_steps=self.n_steps, centered=True),
@@ -316,7 +311,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
                 f"training diverged with learning_rate={self.learning_rate}: lower it, and standardize the data of "
                 "continuous visible units"
             )
-        self._state, self.rbm_ = state, state.rbm
+        self._run, self.rbm_ = (seed, state), state.rbm
         return self
 
 
