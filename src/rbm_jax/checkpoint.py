@@ -4,13 +4,13 @@ import contextlib
 import dataclasses
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
+from rbm_jax._files import atomic_write
 from rbm_jax._optional import require
 from rbm_jax._typing import Array, Float
 from rbm_jax.rbm import RBM
@@ -22,24 +22,6 @@ __all__ = ["atomic_write", "load_rbm", "load_trajectories", "save_rbm", "save_tr
 _FORMAT = "rbm_jax 1"
 _UNITS = {units.__name__: units for units in (Bernoulli, Gaussian, Spin)}
 _LEAVES = ("weights", "visible_bias", "hidden_bias")
-
-
-@contextlib.contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary file name in the folder of `path`; on success the file takes its place, else it is removed.
-
-    A reader never sees a half-written file, and an old file survives a failed write.
-    """
-    path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def save_rbm(path: str | os.PathLike, rbm: RBM, *, chains: Float[Array, "n_chains n_visible"] | None = None) -> None:
@@ -111,12 +93,6 @@ def load_trajectories(path: str | os.PathLike) -> dict[str, Trajectory]:
         if "trajectories" not in file:
             raise ValueError(f"{path} holds no trajectories; its groups are {sorted(file)}")
         return {name: _read_trajectory(group) for name, group in file["trajectories"].items()}
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @contextlib.contextmanager

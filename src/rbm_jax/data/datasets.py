@@ -1,6 +1,5 @@
 """Loaders that return NumPy arrays, and checks at the border: bad data is refused here with one clear error."""
 
-import gzip
 import math
 import os
 import zipfile
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rbm_jax._checks import check_finite
+from rbm_jax._files import existing_file, read_unzipped
 from rbm_jax._optional import require
 from rbm_jax._typing import ArrayLike, Float, PRNGKey, Shaped
 
@@ -57,13 +57,8 @@ def load_idx(path: str | os.PathLike) -> Shaped[np.ndarray, "..."]:
         FileNotFoundError: there is no such file.
         ValueError: it is not an IDX file, is truncated, has bytes left over, or holds no data or NaN.
     """
-    path = _existing_file(path)
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path} is a damaged or truncated gzip file: {error}") from error
+    path = existing_file(path)
+    content = read_unzipped(path)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_DTYPES:
         raise ValueError(f"{path} is not an IDX file: it starts with {content[:4]!r}")
     dtype, n_axes = _IDX_DTYPES[content[2]], content[3]
@@ -97,7 +92,7 @@ def load_array(path: str | os.PathLike, *, name: str | None = None) -> Shaped[np
         ImportError: an HDF5 file, and h5py is not installed.
         ValueError: an unknown suffix, a damaged file, no such array, or an array that is not a data set.
     """
-    path = _existing_file(path)
+    path = existing_file(path)
     suffix = path.suffix.lower()
     if suffix in (".npy", ".npz"):
         array = _read_numpy(path, name)
@@ -125,7 +120,7 @@ def open_array(path: str | os.PathLike, *, name: str | None = None) -> Any:
         ImportError: an HDF5 file, and h5py is not installed.
         ValueError: an unknown suffix, a damaged file, no such array, or an array that is not a data set.
     """
-    path = _existing_file(path)
+    path = existing_file(path)
     suffix = path.suffix.lower()
     if suffix == ".npy":
         try:
@@ -194,13 +189,6 @@ def binarize(
     if key is None:
         return (array >= threshold).astype(np.uint8)
     return np.asarray(jax.random.bernoulli(key, jnp.asarray(array, float)), np.uint8)
-
-
-def _existing_file(path: str | os.PathLike) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}" + (" (it is a folder)" if path.is_dir() else ""))
-    return path
 
 
 def _read_numpy(path: Path, name: str | None) -> np.ndarray:

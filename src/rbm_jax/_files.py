@@ -1,0 +1,62 @@
+"""Files that are whole or not there."""
+
+import contextlib
+import gzip
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["atomic_write", "existing_file", "read_unzipped"]
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary file name in the folder of `path`; on success the file takes its place, else it is removed.
+
+    A reader never sees a half-written file, and an old file survives a failed write.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def existing_file(path: str | os.PathLike) -> Path:
+    """The path of a file that is there.
+
+    Raises:
+        FileNotFoundError: nothing is there, or a folder.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}" + (" (it is a folder)" if path.is_dir() else ""))
+    return path
+
+
+def read_unzipped(path: Path) -> bytes:
+    """What a file holds, compressed with gzip or not.
+
+    Raises:
+        ValueError: a gzip file that is damaged or truncated.
+    """
+    content = path.read_bytes()
+    if content[:2] != b"\x1f\x8b":
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} is a damaged or truncated gzip file: {error}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
