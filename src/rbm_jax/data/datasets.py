@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._checks import check_finite
+from rbm_jax._checks import as_array, check_finite, check_share
 from rbm_jax._files import existing_file, read_unzipped
 from rbm_jax._optional import require
 from rbm_jax._typing import ArrayLike, Float, PRNGKey, Shaped
@@ -147,9 +147,10 @@ def intensities(images: Shaped[ArrayLike, "n_samples ..."]) -> Float[np.ndarray,
             by 255.
 
     Raises:
+        TypeError: something else than real numbers.
         ValueError: no samples, NaN, or values outside [0, 1].
     """
-    array = _check_data("images", np.asarray(images))
+    array = _check_data("images", np.asarray(as_array("images", images)))
     array = array.reshape(len(array), -1)
     if array.dtype == np.uint8 and array.max() > 1:
         return (array / 255).astype(np.float32)
@@ -170,6 +171,7 @@ def binarize(
         key: a JAX key; each pixel is then 1 with probability equal to its intensity, and the threshold is not used.
 
     Raises:
+        TypeError: something else than real numbers.
         ValueError: values or a threshold outside [0, 1], NaN, or no samples.
 
     Example:
@@ -178,14 +180,13 @@ def binarize(
         >>> binarize(np.array([[0.2, 0.5, 0.7]]))
         array([[0, 1, 1]], dtype=uint8)
     """
-    array = _check_data("data", np.asarray(data))
+    array = _check_data("data", np.asarray(as_array("data", data)))
     if array.dtype != np.bool_ and (array.min() < 0 or array.max() > 1):
         raise ValueError(
             f"data must be intensities in [0, 1], got values from {array.min():g} to {array.max():g}; "
             "see rbm_jax.data.intensities"
         )
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
+    check_share("threshold", threshold)
     if key is None:
         return (array >= threshold).astype(np.uint8)
     return np.asarray(jax.random.bernoulli(key, jnp.asarray(array, float)), np.uint8)
