@@ -7,8 +7,9 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-__all__ = ["atomic_write", "existing_file", "read_unzipped"]
+__all__ = ["atomic_write", "check_size", "existing_file", "read_unzipped"]
 
 
 @contextlib.contextmanager
@@ -54,6 +55,16 @@ def read_unzipped(path: Path) -> bytes:
         return gzip.decompress(content)
     except (EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path} is a damaged or truncated gzip file: {error}") from error
+
+
+def check_size(dataset: Any) -> None:
+    """Raise if an HDF5 dataset in one piece claims to be larger than what the file has of it.
+
+    Raises:
+        ValueError: its shape has been damaged.
+    """
+    if dataset.chunks is None and dataset.shape is not None and dataset.nbytes > dataset.id.get_storage_size():
+        raise ValueError(f"{dataset.name} has shape {dataset.shape}, for which its {dataset.dtype} numbers are too few")
 
 
 def _umask() -> int:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rbm_jax._checks import as_array, check_finite, check_share
-from rbm_jax._files import existing_file, read_unzipped
+from rbm_jax._files import check_size, existing_file, read_unzipped
 from rbm_jax._optional import require
 from rbm_jax._typing import ArrayLike, Float, PRNGKey, Shaped
 
@@ -27,7 +28,9 @@ _IDX_DTYPES = {
     0x0E: np.dtype(">f8"),
 }
 _HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
-_NUMPY_DAMAGE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError)
+"""What h5py and NumPy raise on bytes that were changed."""
+_NUMPY_DAMAGE = (*_DAMAGE, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 _UNREADABLE_NUMPY = "{} is not a readable NumPy file of numbers: it is damaged, or of another kind"
 
 
@@ -211,9 +214,11 @@ def _read_hdf5(path: Path, name: str | None) -> np.ndarray:
     h5py = require("h5py")
     try:
         with h5py.File(path, "r") as file:
-            return _choose_dataset(path, file, name)[()]
-    except OSError as error:
-        raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
+            dataset = _choose_dataset(path, file, name)
+            check_size(dataset)
+            return dataset[()]
+    except _DAMAGE as error:
+        raise _unreadable_hdf5(path, error) from error
 
 
 def _open_hdf5(path: Path, name: str | None) -> Any:
@@ -221,18 +226,26 @@ def _open_hdf5(path: Path, name: str | None) -> Any:
     h5py = require("h5py")
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
+    except _DAMAGE as error:
+        raise _unreadable_hdf5(path, error) from error
     try:
         dataset = _choose_dataset(path, file, name)
-    except ValueError:
+        check_size(dataset)
+        offset, shape, dtype = dataset.id.get_offset(), dataset.shape, dataset.dtype
+    except _DAMAGE as error:
         file.close()
-        raise
-    offset, shape, dtype = dataset.id.get_offset(), dataset.shape, dataset.dtype
+        raise _unreadable_hdf5(path, error) from error
     if offset is None or dtype.kind not in "biuf" or not shape:
         return dataset
     file.close()
     return np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
+
+
+def _unreadable_hdf5(path: Path, error: BaseException) -> ValueError:
+    """The error of a damaged file; one that names the file already stays as it is."""
+    if isinstance(error, ValueError) and str(path) in str(error):
+        return error
+    return ValueError(f"{path} is not a readable HDF5 file: {error}")
 
 
 def _choose_dataset(path: Path, file: Any, name: str | None) -> Any:
