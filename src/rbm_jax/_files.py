@@ -17,6 +17,9 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary file name in the folder of `path`; on success the file takes its place, else it is removed.
 
     A reader never sees a half-written file, and an old file survives a failed write.
+
+    Raises:
+        OSError: the folder does not exist or cannot be written, or the disk is full.
     """
     path = Path(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
@@ -25,8 +28,10 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         yield Path(name)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a write, as to a disk that is full
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -38,8 +39,7 @@ def save_rbm(path: str | os.PathLike, rbm: RBM, *, chains: Float[Array, "n_chain
         ImportError: h5py is not installed.
         OSError: the folder does not exist or cannot be written.
     """
-    with atomic_write(path) as temporary, require("h5py").File(temporary, "w", libver="latest") as file:
-        file.attrs["format"] = np.bytes_(_FORMAT)
+    with _create(path) as file:
         _write_rbm(file.create_group("rbm"), rbm)
         if chains is not None:
             file["chains"] = np.asarray(chains)
@@ -73,8 +73,7 @@ def save_trajectories(path: str | os.PathLike, trajectories: Mapping[str, Trajec
         OSError: the folder does not exist or cannot be written.
         TypeError: observations of another kind.
     """
-    with atomic_write(path) as temporary, require("h5py").File(temporary, "w", libver="latest") as file:
-        file.attrs["format"] = np.bytes_(_FORMAT)
+    with _create(path) as file:
         for name, trajectory in trajectories.items():
             group = file.create_group(f"trajectories/{name}")
             group["ts"] = np.asarray(trajectory.ts)
@@ -95,6 +94,20 @@ def load_trajectories(path: str | os.PathLike) -> dict[str, Trajectory]:
         if "trajectories" not in file:
             raise ValueError(f"{path} holds no trajectories; its groups are {sorted(file)}")
         return {name: _read_trajectory(group) for name, group in file["trajectories"].items()}
+
+
+@contextlib.contextmanager
+def _create(path: str | os.PathLike):
+    """A file of ours that takes the place of `path` once it is complete.
+
+    It is made in memory: on a disk that is full, HDF5 itself may crash as it closes a file.
+    """
+    content = io.BytesIO()
+    with require("h5py").File(content, "w", libver="latest") as file:  # with checksums of all that is not in arrays
+        file.attrs["format"] = np.bytes_(_FORMAT)
+        yield file
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 @contextlib.contextmanager
