@@ -101,7 +101,7 @@ DAMAGE = st.one_of(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy, where numbers do not fit into single precision
+@pytest.mark.filterwarnings("ignore")  # of NumPy, of old headers and of numbers that single precision does not hold
 @given(kind=st.sampled_from([*KINDS, "rbm"]), damage=DAMAGE)
 @settings(max_examples=N_FILES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_files_are_named_or_read_right(tmp_path_factory, kinds, kind, damage):

@@ -87,10 +87,10 @@ def solve_ode(
     check_function("force", force)
     if solver is not None and not isinstance(solver, diffrax.AbstractSolver):
         raise TypeError(f"solver must be one of diffrax, such as diffrax.Tsit5(), got {solver!r}")
-    rtol = default_rtol(ts.dtype) if rtol is None else check_positive("rtol", rtol)
-    atol = rtol / 100 if atol is None else check_positive("atol", atol, or_zero=True)
+    relative = default_rtol(ts.dtype) if rtol is None else check_positive("rtol", rtol)
+    absolute = relative / 100 if atol is None else check_positive("atol", atol, or_zero=True)
     if step is None:
-        controller = diffrax.PIDController(rtol=rtol, atol=atol)
+        controller = diffrax.PIDController(rtol=relative, atol=absolute)
         default_solver = diffrax.Tsit5()
     else:
         controller, step = diffrax.ConstantStepSize(), check_positive("step", step)
