@@ -296,8 +296,9 @@ def _check_states(keys, states: TrainState) -> tuple[int, int]:
             "states must have one leading axis of RBMs in all leaves, "
             f"got shapes {', '.join(map(str, shapes))}; make them by jax.vmap of init_train_state"
         )
-    if np.shape(keys)[:1] != (n_rbms,):
-        raise ValueError(f"keys must be one for each of the {n_rbms} RBMs, got shape {np.shape(keys)}")
+    n_keys = len(keys) if np.ndim(keys) else "a single one"
+    if n_keys != n_rbms:
+        raise ValueError(f"keys must be one for each of the {n_rbms} RBMs, got {n_keys}")
     steps = np.asarray(states.step)
     if (steps != steps[0]).any():
         raise ValueError(
