@@ -15,7 +15,6 @@ from tests.brute_force import joint_table, moments
 from tests.helpers import reference_rbm
 
 KEY = jax.random.key(0)
-UNITS = {"bernoulli": Bernoulli(), "spin": Spin()}
 VARYING = np.array([[0, 1, 1, 0], [1, 0, 0, 1], [1, 1, 1, 1], [0, 0, 1, 0]])
 DATA = {
     "constant pixels": np.concatenate([np.ones((4, 1), int), VARYING, np.zeros((4, 1), int)], axis=1),
@@ -23,10 +22,6 @@ DATA = {
     "equal samples": np.array([[1, 0, 1, 1, 0, 1]] * 4),
     "all off": np.zeros((4, 6), int),
 }
-
-
-def in_values_of(units, bits):
-    return bits if units == Bernoulli() else 2 * bits - 1
 
 
 def is_finite(tree):
@@ -96,12 +91,12 @@ def with_dead_units(rbm, bias):
     )
 
 
-@pytest.mark.parametrize(("unit", "bias"), [("bernoulli", -50.0), ("bernoulli", 1e4), ("spin", -50.0)])
-def test_dead_hidden_units_change_nothing(unit, bias, x64):
-    units = UNITS[unit]
+@pytest.mark.parametrize("bias", [-50.0, 1e4])
+def test_dead_hidden_units_change_nothing(bias, x64):
+    units = Spin()
     rbm = reference_rbm(4, 3, 0.5, units)
     dead = with_dead_units(rbm, bias)
-    samples = in_values_of(units, VARYING)
+    samples = 2 * VARYING - 1
     shift = 2 * float(units.log_partition(jnp.full(1, bias))[0])
     np.testing.assert_allclose(rbm_jax.exact_log_z(dead), rbm_jax.exact_log_z(rbm) + shift, rtol=1e-10)
     np.testing.assert_allclose(
@@ -110,11 +105,10 @@ def test_dead_hidden_units_change_nothing(unit, bias, x64):
     expected, found = rbm_jax.exact_gradient(rbm, samples), rbm_jax.exact_gradient(dead, samples)
     np.testing.assert_allclose(found.weights[:, :3], expected.weights, atol=1e-10)
     np.testing.assert_allclose(found.hidden_bias[3:], 0, atol=1e-10)
-    for order in (2, 3):
-        alone, both = (rbm_jax.solve_mean_field(each, order=order) for each in (rbm, dead))
-        assert both.converged
-        np.testing.assert_allclose(both.free_energy, alone.free_energy - shift, rtol=1e-8)
-        np.testing.assert_allclose(both.visible, alone.visible, atol=1e-8)
+    alone, both = (rbm_jax.solve_mean_field(each, order=3) for each in (rbm, dead))
+    assert both.converged
+    np.testing.assert_allclose(both.free_energy, alone.free_energy - shift, rtol=1e-8)
+    np.testing.assert_allclose(both.visible, alone.visible, atol=1e-8)
     np.testing.assert_allclose(
         rbm_jax.svd_modes(dead.weights).values[:3], rbm_jax.svd_modes(rbm.weights).values[:3], atol=1e-12
     )
