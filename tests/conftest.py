@@ -13,9 +13,12 @@ import jaxtyping
 with jaxtyping.install_import_hook("rbm_jax", "tests.checked"):
     import rbm_jax  # noqa: F401
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import pytest
+
+hypothesis.settings.register_profile("fuzz", max_examples=4000)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "rbm_jax"
 
 # From the bottom up; within a layer, a file imports only those before it.
 LAYERS = [
-    ["_typing", "_checks", "_optional", "_math", "_placement", "_random"],
+    ["_typing", "_checks", "_optional", "_files", "_math", "_placement", "_random"],
     ["units", "rbm", "trajectory"],
     ["energies", "transforms", "moments", "gaussian"],
     [
@@ -37,6 +37,8 @@ LAYERS = [
         "mean_field",
         "data.synthetic",
         "data.datasets",
+        "data.sequences",
+        "data.fasta",
         "data",
     ],
     [

@@ -9,14 +9,17 @@ import numpy as np
 from jax.core import Tracer
 
 __all__ = [
+    "as_array",
     "as_configurations",
     "check_count",
     "check_finite",
+    "check_function",
     "check_mask",
     "check_order",
     "check_positive",
     "check_sample_weights",
     "check_same_length",
+    "check_share",
     "is_concrete",
     "known_values",
 ]
@@ -67,6 +70,39 @@ def check_positive(name: str, value: Any, *, or_zero: bool = False) -> Any:
     return number
 
 
+def check_share(name: str, value: Any, *, below_one: bool = False) -> None:
+    """Raise unless the value is a number from 0 to 1, or below 1; a traced value passes."""
+    if not is_concrete(value):
+        return
+    try:
+        number = float(value)
+    except (TypeError, ValueError, jax.errors.JAXTypeError) as error:
+        raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}") from error
+    if not 0 <= number <= 1 or (below_one and number == 1):
+        raise ValueError(f"{name} must be at least 0 and {'below' if below_one else 'at most'} 1, got {number}")
+
+
+def check_function(name: str, function: Any) -> None:
+    """Raise unless the value can be called; None passes."""
+    if function is not None and not callable(function):
+        raise TypeError(f"{name} must be a function, got {function!r}")
+
+
+def as_array(name: str, values: Any) -> jax.Array | np.ndarray:
+    """A JAX array as it is, anything else as a NumPy array, or raise: real numbers or booleans, of any shape."""
+    try:
+        array = values if isinstance(values, jax.Array) else np.asarray(values)
+    except jax.errors.TracerArrayConversionError:
+        array = jnp.asarray(values)
+    except (TypeError, ValueError) as error:  # rows of unequal lengths
+        raise TypeError(f"{name} must be an array of numbers, got {type(values).__name__}: {error}") from error
+    numeric = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_
+    if not numeric or jnp.issubdtype(array.dtype, jnp.complexfloating):
+        what = f"{type(values).__name__} of dtype {array.dtype}"
+        raise TypeError(f"{name} must be an array of real numbers or booleans, got {what}")
+    return array
+
+
 def as_configurations(name: str, states: Any, size: int, dtype: Any, *, ndim: int | None = None) -> jax.Array:
     """Cast configurations to `dtype` after checking their last axis (`size` units) and number of axes.
 
@@ -81,13 +117,7 @@ def as_configurations(name: str, states: Any, size: int, dtype: Any, *, ndim: in
         TypeError: the dtype is not numeric.
         ValueError: the shape does not fit.
     """
-    try:
-        array = jnp.asarray(states)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array of numbers, got {type(states).__name__}: {error}") from error
-    numeric = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_
-    if not numeric or jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(f"{name} must hold real numbers or booleans, got dtype {array.dtype}")
+    array = as_array(name, states)
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"{name} must have {ndim} axes, got shape {array.shape}")
     if array.ndim == 0 or array.shape[-1] != size:
@@ -95,7 +125,7 @@ def as_configurations(name: str, states: Any, size: int, dtype: Any, *, ndim: in
             f"{name} must have {size} units on its last axis, got shape {array.shape}; "
             "flatten images to one row each, and check that data and RBM belong together"
         )
-    return array.astype(dtype)
+    return jnp.asarray(array).astype(dtype)
 
 
 def check_finite(name: str, array: Any) -> None:
@@ -138,7 +168,7 @@ def check_sample_weights(weights: Any, n_samples: int) -> None:
         return
     if np.shape(weights) != (n_samples,):
         raise ValueError(f"weights must have shape ({n_samples},), one per sample, got {np.shape(weights)}")
-    check_finite("weights", weights)
+    check_finite("weights", as_array("weights", weights))
     if is_concrete(weights):
         with jax.ensure_compile_time_eval():
             values = known_values(weights)

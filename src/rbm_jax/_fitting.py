@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from rbm_jax._checks import (
+    as_array,
     as_configurations,
     check_count,
     check_finite,
@@ -144,7 +145,7 @@ def as_static(name: str, function: Callable) -> Callable:
 
 def check_data(rbm: RBM, data: Any, weights: Any, batch_size: int | None) -> tuple[Array, Array | None]:
     """Data and weights as arrays, or an error: shape, values in the support of the visible units, batch size."""
-    data = data if isinstance(data, jax.Array) else np.asarray(data)
+    data = as_array("data", data)
     as_configurations("data", data[:1] if np.ndim(data) == 2 else data, rbm.n_visible, rbm.dtype, ndim=2)
     n_samples = data.shape[0]
     if n_samples == 0:

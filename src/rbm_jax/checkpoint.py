@@ -2,15 +2,16 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
+from rbm_jax._files import atomic_write, check_size
 from rbm_jax._optional import require
 from rbm_jax._typing import Array, Float
 from rbm_jax.rbm import RBM
@@ -21,25 +22,9 @@ __all__ = ["atomic_write", "load_rbm", "load_trajectories", "save_rbm", "save_tr
 
 _FORMAT = "rbm_jax 1"
 _UNITS = {units.__name__: units for units in (Bernoulli, Gaussian, Spin)}
+_DAMAGE = (OSError, LookupError, RuntimeError, TypeError, ValueError, AttributeError, ArithmeticError, MemoryError)
+"""What h5py, NumPy and JSON raise on bytes that were changed."""
 _LEAVES = ("weights", "visible_bias", "hidden_bias")
-
-
-@contextlib.contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary file name in the folder of `path`; on success the file takes its place, else it is removed.
-
-    A reader never sees a half-written file, and an old file survives a failed write.
-    """
-    path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def save_rbm(path: str | os.PathLike, rbm: RBM, *, chains: Float[Array, "n_chains n_visible"] | None = None) -> None:
@@ -54,8 +39,7 @@ def save_rbm(path: str | os.PathLike, rbm: RBM, *, chains: Float[Array, "n_chain
         ImportError: h5py is not installed.
         OSError: the folder does not exist or cannot be written.
     """
-    with atomic_write(path) as temporary, require("h5py").File(temporary, "w") as file:
-        file.attrs["format"] = _FORMAT
+    with _create(path) as file:
         _write_rbm(file.create_group("rbm"), rbm)
         if chains is not None:
             file["chains"] = np.asarray(chains)
@@ -72,7 +56,7 @@ def load_rbm(path: str | os.PathLike) -> tuple[RBM, Array | None]:
     with _open(path) as file:
         if "rbm" not in file:
             raise ValueError(f"{path} holds no RBM; its groups are {sorted(file)}")
-        return _read_rbm(file["rbm"]), jnp.asarray(file["chains"][()]) if "chains" in file else None
+        return _read_rbm(file["rbm"]), _read_array(file["chains"]) if "chains" in file else None
 
 
 def save_trajectories(path: str | os.PathLike, trajectories: Mapping[str, Trajectory]) -> None:
@@ -89,8 +73,7 @@ def save_trajectories(path: str | os.PathLike, trajectories: Mapping[str, Trajec
         OSError: the folder does not exist or cannot be written.
         TypeError: observations of another kind.
     """
-    with atomic_write(path) as temporary, require("h5py").File(temporary, "w") as file:
-        file.attrs["format"] = _FORMAT
+    with _create(path) as file:
         for name, trajectory in trajectories.items():
             group = file.create_group(f"trajectories/{name}")
             group["ts"] = np.asarray(trajectory.ts)
@@ -113,10 +96,18 @@ def load_trajectories(path: str | os.PathLike) -> dict[str, Trajectory]:
         return {name: _read_trajectory(group) for name, group in file["trajectories"].items()}
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+@contextlib.contextmanager
+def _create(path: str | os.PathLike):
+    """A file of ours that takes the place of `path` once it is complete.
+
+    It is made in memory: on a disk that is full, HDF5 itself may crash as it closes a file.
+    """
+    content = io.BytesIO()
+    with require("h5py").File(content, "w", libver="latest") as file:  # with checksums of all that is not in arrays
+        file.attrs["format"] = np.bytes_(_FORMAT)
+        yield file
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 @contextlib.contextmanager
@@ -127,10 +118,12 @@ def _open(path: str | os.PathLike):
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != _FORMAT:
+            if "format" not in file.attrs or _read_attribute(file, "format") != _FORMAT:
                 raise ValueError(f"{path} is an HDF5 file, but not one that rbm_jax wrote")
             yield file
-    except (OSError, KeyError, RuntimeError) as error:
+    except _DAMAGE as error:
+        if str(path) in str(error):
+            raise
         raise ValueError(f"{path} is damaged or not an rbm_jax file: {error}") from error
 
 
@@ -139,18 +132,30 @@ def _write_rbm(group, rbm: RBM) -> None:
         group[name] = np.asarray(getattr(rbm, name))
     for name in ("visible_units", "hidden_units"):
         units = getattr(rbm, name)
-        group.attrs[name] = json.dumps([type(units).__name__, *dataclasses.astuple(units)])
+        group.attrs[name] = np.bytes_(json.dumps([type(units).__name__, *dataclasses.astuple(units)]))
+
+
+def _read_attribute(group, name: str):
+    if group.attrs.get_id(name).shape != ():  # of damaged ones h5py would allocate any size
+        raise ValueError(f"the attribute {name} is not a single value")
+    value = group.attrs[name]
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _read_array(dataset) -> Array:
+    check_size(dataset)
+    return jnp.asarray(dataset[()])
 
 
 def _read_rbm(group) -> RBM:
-    weights, visible_bias, hidden_bias = (jnp.asarray(group[name][()]) for name in _LEAVES)
+    weights, visible_bias, hidden_bias = (_read_array(group[name]) for name in _LEAVES)
     return RBM(
         weights, visible_bias, hidden_bias, _read_units(group, "visible_units"), _read_units(group, "hidden_units")
     )
 
 
 def _read_units(group, name: str) -> AbstractUnits:
-    kind, *arguments = json.loads(group.attrs[name])
+    kind, *arguments = json.loads(_read_attribute(group, name))
     if kind not in _UNITS:
         raise ValueError(f"unknown {name} {kind!r}; this version knows {sorted(_UNITS)}")
     return _UNITS[kind](*arguments)
@@ -170,8 +175,8 @@ def _read_trajectory(group) -> Trajectory:
     h5py = require("h5py")
     observations = group.get("observations")
     if isinstance(observations, h5py.Group):
-        observations = {name: jnp.asarray(values[()]) for name, values in observations.items()}
+        observations = {name: _read_array(values) for name, values in observations.items()}
     elif observations is not None:
-        observations = jnp.asarray(observations[()])
-    status = jnp.asarray(group.attrs["status"], jnp.int32)
-    return Trajectory(jnp.asarray(group["ts"][()]), _read_rbm(group["rbms"]), status, observations)
+        observations = _read_array(observations)
+    status = jnp.asarray(_read_attribute(group, "status"), jnp.int32)
+    return Trajectory(_read_array(group["ts"]), _read_rbm(group["rbms"]), status, observations)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import as_configurations, check_count
+from rbm_jax._checks import as_array, as_configurations, check_count, check_finite
 from rbm_jax._typing import Array, ArrayLike, Float, Int, PRNGKey, Sample, Shaped
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import init_chains, sample_gibbs
@@ -59,10 +59,11 @@ def autocorrelation_time(series: Series) -> Float[Array, ""]:
 
     Returns:
         A scalar, at least about 1 for independent steps; it cannot exceed the length of the series by much, so values
-        of a tenth of n_steps and more say only that the series is too short.
+        of a tenth of n_steps and more say only that the series is too short. About n_steps for a series that never
+        changes: each chain counts as one sample.
 
     Raises:
-        ValueError: a series of another shape, or with fewer than 4 steps.
+        ValueError: a series of another shape, with fewer than 4 steps, or with NaN.
     """
     series = _check_series(series)
     n_steps = len(series)
@@ -70,7 +71,9 @@ def autocorrelation_time(series: Series) -> Float[Array, ""]:
     # Padded, so that the circular correlation is the plain one.
     spectrum = jnp.abs(jnp.fft.rfft(centered, 2 * n_steps, axis=0)) ** 2
     covariance = jnp.fft.irfft(spectrum, 2 * n_steps, axis=0)[:n_steps].mean(1) / n_steps
-    correlation = covariance / covariance[0]
+    moves = covariance[0] > 0
+    frozen = 1 - jnp.arange(n_steps) / n_steps  # the limit of a constant that is hardly changed
+    correlation = jnp.where(moves, covariance / jnp.where(moves, covariance[0], 1), frozen.astype(series.dtype))
     pairs = correlation[: n_steps // 2 * 2].reshape(-1, 2).sum(1)
     decreasing = lax.cummin(jnp.where(lax.cummin(pairs) > 0, pairs, 0))
     return 2 * decreasing.sum() - 1
@@ -91,6 +94,8 @@ def effective_sample_size(series: Series) -> Float[Array, ""]:
 def r_hat(series: Series) -> Float[Array, ""]:
     """Split R-hat of several chains of one quantity: 1 where chains agree, and above 1.01 where they have not mixed.
 
+    Chains that never change have 1 if they are all in one place, and infinity else.
+
     Each chain is cut in half, and the variance between the halves is compared with that within. Source: Gelman et al.,
     *Bayesian Data Analysis* (2013); threshold from Vehtari et al. (2021).
 
@@ -105,7 +110,9 @@ def r_hat(series: Series) -> Float[Array, ""]:
     halves = jnp.concatenate([series[:half], series[len(series) - half :]], axis=1)
     within = halves.var(0, ddof=1).mean()
     between = halves.mean(0).var(ddof=1)
-    return jnp.sqrt((half - 1) / half + between / within)
+    moves = within > 0
+    share = jnp.where(moves, between / jnp.where(moves, within, 1), jnp.where(between > 0, jnp.inf, 1 / half))
+    return jnp.sqrt((half - 1) / half + share)
 
 
 def overlaps(
@@ -120,9 +127,18 @@ def overlaps(
 
     Returns:
         Shape (n_first, n_second), or (n_first (n_first - 1) / 2,).
+
+    Raises:
+        ValueError: shapes that do not fit, or NaN.
     """
-    first = _floats(first)
-    products = first @ (first if second is None else _floats(second)).T / first.shape[1]
+    first = _floats("first", first)
+    other = first if second is None else _floats("second", second)
+    if first.ndim != 2 or other.ndim != 2 or first.shape[1] != other.shape[1]:
+        raise ValueError(
+            f"first and second must have shapes (n_first, n_units) and (n_second, n_units), got {first.shape} and "
+            f"{other.shape}"
+        )
+    products = first @ other.T / first.shape[1]
     return products if second is not None else products[jnp.triu_indices(len(first), 1)]
 
 
@@ -136,7 +152,7 @@ def energy_distance(first: Sample, second: Sample) -> Float[Array, ""]:
         second: shape (n_second, n_units), at least two rows.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, or NaN.
     """
     first, second = _two_samples(first, second)
     between = _distances(first, second).mean()
@@ -158,7 +174,7 @@ def adversarial_accuracy(data: Sample, samples: Sample) -> tuple[Float[Array, ""
         The share among data and the share among samples. Ties count half.
 
     Raises:
-        ValueError: shapes that do not fit, or unequal numbers.
+        ValueError: shapes that do not fit, NaN, or unequal numbers.
     """
     data, samples = _two_samples(data, samples)
     if len(data) != len(samples):
@@ -174,7 +190,6 @@ def adversarial_accuracy(data: Sample, samples: Sample) -> tuple[Float[Array, ""
     return share(own_data, across.min(1)), share(own_samples, across.min(0))
 
 
-@functools.partial(jax.jit, static_argnames=("n_times", "n_chains"))
 def relaxation(key: PRNGKey, rbm: RBM, data: Sample, *, n_times: int = 12, n_chains: int = 1000) -> Relaxation:
     """Do fresh chains reproduce the data's first two moments, and do chains from the data keep them?
 
@@ -191,12 +206,18 @@ def relaxation(key: PRNGKey, rbm: RBM, data: Sample, *, n_times: int = 12, n_cha
         n_chains: of each of the two kinds.
 
     Raises:
-        ValueError: data that do not fit or are fewer than two, or counts that are too small.
+        ValueError: data that do not fit, hold NaN or are fewer than two, or counts that are too small.
     """
     n_times, n_chains = check_count("n_times", n_times), check_count("n_chains", n_chains, minimum=2)
     data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
     if len(data) < 2:
         raise ValueError(f"data must hold at least two samples, got shape {data.shape}")
+    check_finite("data", data)
+    return _relax(key, rbm, data, n_times=n_times, n_chains=n_chains)
+
+
+@functools.partial(jax.jit, static_argnames=("n_times", "n_chains"))
+def _relax(key: PRNGKey, rbm: RBM, data: Array, *, n_times: int, n_chains: int) -> Relaxation:
     key_fresh, key_rows, key_run = jax.random.split(key, 3)
     target = _two_moments(data)
     rows = jax.random.randint(key_rows, (n_chains,), 0, len(data))
@@ -224,19 +245,22 @@ def _distance(first, second):
 
 
 def _check_series(series) -> Array:
-    array = _floats(series)
-    if array.ndim != 2 or len(array) < 4:
-        raise ValueError(f"series must have shape (n_steps, n_chains) with at least 4 steps, got {array.shape}")
+    array = _floats("series", series)
+    if array.ndim != 2 or len(array) < 4 or array.size == 0:
+        raise ValueError(
+            f"series must have shape (n_steps, n_chains) with at least 4 steps and one chain, got {array.shape}"
+        )
     return array
 
 
-def _floats(values) -> Array:
-    array = jnp.asarray(values)
+def _floats(name: str, values) -> Array:
+    array = jnp.asarray(as_array(name, values))
+    check_finite(name, array)
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.zeros(()).dtype)
 
 
 def _two_samples(first, second) -> tuple[Array, Array]:
-    first, second = _floats(first), _floats(second)
+    first, second = _floats("samples", first), _floats("samples", second)
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or min(len(first), len(second)) < 2:
         raise ValueError(
             "two sets of samples must have shapes (n_samples, n_units), with at least two rows and equally many units, "

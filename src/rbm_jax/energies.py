@@ -1,10 +1,12 @@
 """Energies, local fields and free energies, for any pair of unit types."""
 
+import jax.numpy as jnp
+
 from rbm_jax._checks import as_configurations
 from rbm_jax._typing import Array, ArrayLike, Float, Shaped
 from rbm_jax.rbm import RBM
 
-__all__ = ["hidden_field", "hidden_free_energy", "joint_energy", "visible_field", "visible_free_energy"]
+__all__ = ["check_single", "hidden_field", "hidden_free_energy", "joint_energy", "visible_field", "visible_free_energy"]
 
 VisibleStates = Shaped[ArrayLike, "*batch n_visible"]
 HiddenStates = Shaped[ArrayLike, "*batch n_hidden"]
@@ -20,7 +22,7 @@ def visible_field(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch n_visible"]
     Raises:
         ValueError: the last axis of `h` is not n_hidden.
     """
-    _check_single(rbm)
+    check_single(rbm)
     h = as_configurations("h", h, rbm.n_hidden, rbm.dtype)
     return rbm.visible_bias + h @ rbm.weights.T
 
@@ -35,7 +37,7 @@ def hidden_field(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_hidden"]:
     Raises:
         ValueError: the last axis of `v` is not n_visible.
     """
-    _check_single(rbm)
+    check_single(rbm)
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
     return rbm.hidden_bias + v @ rbm.weights
 
@@ -53,10 +55,14 @@ def joint_energy(
         h: shape (*batch, n_hidden), with leading axes that broadcast against those of `v`.
 
     Raises:
-        ValueError: a last axis that does not fit.
+        ValueError: axes that do not fit.
     """
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
     h = as_configurations("h", h, rbm.n_hidden, rbm.dtype)
+    try:
+        jnp.broadcast_shapes(v.shape[:-1], h.shape[:-1])
+    except ValueError as error:
+        raise ValueError(f"leading axes of v and h must broadcast, got shapes {v.shape} and {h.shape}") from error
     return -(hidden_field(rbm, v) * h).sum(-1) - v @ rbm.visible_bias
 
 
@@ -92,6 +98,7 @@ def hidden_free_energy(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch"]:
     return -rbm.hidden_units.log_base_measure(h).sum(-1) - h @ rbm.hidden_bias - marginal
 
 
-def _check_single(rbm: RBM) -> None:
+def check_single(rbm: RBM) -> None:
+    """Raise if this is a stack of RBMs."""
     if rbm.weights.ndim != 2:
         raise ValueError(f"rbm must be one RBM, got a stack with weights of shape {rbm.weights.shape}: use jax.vmap")

@@ -17,7 +17,7 @@ from rbm_jax._checks import check_count, check_positive, is_concrete
 from rbm_jax._fitting import as_static, check_data, check_saves, run_on_host
 from rbm_jax._typing import Array, Float, Int, Key, PRNGKey, Sample, UInt32, Weighting
 from rbm_jax.rbm import RBM
-from rbm_jax.training import TrainState, advance_on_data
+from rbm_jax.training import TrainState, advance_on_data, check_loop
 from rbm_jax.trajectory import Trajectory, finite_status
 
 __all__ = ["fit_ensemble", "fit_sweep", "set_hyperparameters"]
@@ -103,6 +103,7 @@ def fit_ensemble(
     """
     if not is_concrete(keys, batch_key, states, data, weights):
         raise ValueError("fit_ensemble runs on the host, and cannot be under jit, vmap or grad: use jax.vmap of fit")
+    check_loop(states, optimizer, observe, progress)
     n_rbms, step = _check_states(keys, states)
     data, weights = check_data(_take(states, 0).rbm, data, weights, batch_size)
     n_updates = check_count("n_updates", n_updates, minimum=0)
@@ -156,7 +157,7 @@ def fit_sweep(
         >>> [state.rbm.n_hidden for state, _ in runs]
         [4, 8, 4, 8]
     """
-    states = list(states)
+    states = [] if isinstance(states, TrainState) else list(states)
     if not states or not all(isinstance(state, TrainState) for state in states):
         raise TypeError("states must be a sequence of at least one TrainState; see fit_ensemble for stacked ones")
     if not is_concrete(keys, states):
@@ -295,8 +296,9 @@ def _check_states(keys, states: TrainState) -> tuple[int, int]:
             "states must have one leading axis of RBMs in all leaves, "
             f"got shapes {', '.join(map(str, shapes))}; make them by jax.vmap of init_train_state"
         )
-    if len(keys) != n_rbms:
-        raise ValueError(f"keys must be one for each of the {n_rbms} RBMs, got {len(keys)}")
+    n_keys = len(keys) if np.ndim(keys) else "a single one"
+    if n_keys != n_rbms:
+        raise ValueError(f"keys must be one for each of the {n_rbms} RBMs, got {n_keys}")
     steps = np.asarray(states.step)
     if (steps != steps[0]).any():
         raise ValueError(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._checks import as_configurations, check_count, check_order
+from rbm_jax._checks import as_configurations, check_count, check_order, check_share
 from rbm_jax._typing import Array, Bool, Chains, FloatLike, PRNGKey, Sample, Weighting
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.exact import exact_moments
@@ -175,6 +175,7 @@ def ptt(
         ValueError: shapes that do not fit, or n_steps below 1.
     """
     n_steps = check_count("n_steps", n_steps)
+    check_share("floor", floor)
     if not isinstance(chains, TrajectoryChains):
         raise TypeError(
             f"chains must be from init_trajectory_chains, got {type(chains).__name__}; "
@@ -207,8 +208,9 @@ def keeps_equilibrium(
         min_share: least share, in (0, 1].
 
     Raises:
-        ValueError: chains that do not fit.
+        ValueError: chains that do not fit, or a share outside [0, 1].
     """
+    check_share("min_share", min_share)
     if isinstance(chains, TrajectoryChains):
         states, live = chains.tempering.chains, live_rungs(chains)[:, None]
     else:
@@ -266,9 +268,10 @@ def emf(
         (the chains as they came if not persistent).
 
     Raises:
-        ValueError: shapes that do not fit, n_steps below 1, or another order.
+        ValueError: shapes that do not fit, n_steps below 1, another order, or damping outside [0, 1).
     """
     n_steps, order = check_count("n_steps", n_steps), check_order(order)
+    check_share("damping", damping, below_one=True)
     data = conditional_moments(rbm, batch, weights)
     start = as_configurations("chains", chains if persistent else batch, rbm.n_visible, rbm.dtype, ndim=2)
     equations = mean_field_equations(rbm, order)

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._checks import as_configurations, check_count, check_sample_weights
+from rbm_jax._checks import as_configurations, check_count, check_finite, check_sample_weights
 from rbm_jax._math import normalized_weights
 from rbm_jax._typing import Array, Float, Int, Sample, Weighting
 from rbm_jax.energies import hidden_field, visible_free_energy
@@ -142,7 +142,7 @@ def exact_log_likelihood(rbm: RBM, data: Sample, weights: Weighting = None) -> F
 
     Args:
         rbm: as for `exact_log_z`.
-        data: shape (n_samples, n_visible). Values are not checked.
+        data: shape (n_samples, n_visible). Checked for NaN alone.
         weights: non-negative sample weights, shape (n_samples,); None for equal ones.
 
     Raises:
@@ -151,6 +151,7 @@ def exact_log_likelihood(rbm: RBM, data: Sample, weights: Weighting = None) -> F
     data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
     if len(data) == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
+    check_finite("data", data)
     check_sample_weights(weights, len(data))
     share = normalized_weights(weights, len(data), rbm.dtype)
     return -(share @ visible_free_energy(rbm, data)) - exact_log_z(rbm)

@@ -56,12 +56,14 @@ def ladder_health(
         The state after these steps, and the signs.
 
     Raises:
-        ValueError: shapes that do not fit, or counts below 1.
+        ValueError: shapes that do not fit, a single chain, or counts below 1.
 
     Warns:
         UserWarning: acceptance below 0.1, or a drift or mass beyond 5 standard errors. Not under `jit` or `vmap`.
     """
     n_steps = check_count("n_steps", n_steps)
+    if state.chains.shape[1] < 2:
+        raise ValueError(f"state must have at least two chains on a rung, got shape {state.chains.shape}")
     before = state.chains
     state, info = sample_tempering(key, ladder, state, n_steps=n_steps, reservoir=reservoir)
     drift = jax.vmap(_drift)(ladder, before, state.chains)

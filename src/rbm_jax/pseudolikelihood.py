@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._checks import as_configurations, check_sample_weights
+from rbm_jax._checks import as_configurations, check_finite, check_sample_weights
 from rbm_jax._math import normalized_weights
 from rbm_jax._typing import Array, Float, Sample, Weighting
 from rbm_jax.energies import hidden_field
@@ -26,7 +26,7 @@ def pseudo_log_likelihood(rbm: RBM, data: Sample, weights: Weighting = None) -> 
 
     Args:
         rbm: discrete visible units; any hidden units.
-        data: shape (n_samples, n_visible). Values are not checked.
+        data: shape (n_samples, n_visible). Checked for NaN alone.
         weights: non-negative sample weights, shape (n_samples,); None for equal ones.
 
     Returns:
@@ -49,6 +49,7 @@ def pseudo_log_likelihood(rbm: RBM, data: Sample, weights: Weighting = None) -> 
     data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
     if len(data) == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
+    check_finite("data", data)
     check_sample_weights(weights, len(data))
     batch_size = max(1, min(len(data), _CHUNK_ELEMENTS // rbm.weights.size))
     return normalized_weights(weights, len(data), rbm.dtype) @ _of_each(rbm, data, batch_size=batch_size)

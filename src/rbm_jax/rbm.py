@@ -35,9 +35,7 @@ class RBM(eqx.Module):
 
     def __check_init__(self):
         for name in ("visible_units", "hidden_units"):
-            units = getattr(self, name)
-            if not isinstance(units, AbstractUnits):
-                raise TypeError(f"{name} must be a unit type such as Bernoulli() or Spin(), got {units!r}")
+            _check_units(name, getattr(self, name))
         leaves = (self.weights, self.visible_bias, self.hidden_bias)
         if any(isinstance(leaf, list | tuple) for leaf in leaves):
             raise TypeError("weights and biases must be arrays, got a list or tuple; use jax.numpy.asarray")
@@ -110,6 +108,7 @@ def init_rbm(
     n_visible, n_hidden = check_count("n_visible", n_visible), check_count("n_hidden", n_hidden)
     visible_units = Bernoulli() if visible_units is None else visible_units
     hidden_units = Bernoulli() if hidden_units is None else hidden_units
+    _check_units("visible_units", visible_units)
     dtype = jnp.zeros((), dtype).dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"dtype must be a floating dtype, got {dtype}")
@@ -121,6 +120,11 @@ def init_rbm(
         visible_bias = visible_units.field_at_mean(visible_units.interior_mean(mean, 1e-3))
     weights = check_positive("scale", scale, or_zero=True) * jax.random.normal(key, (n_visible, n_hidden), dtype)
     return RBM(weights, visible_bias, jnp.zeros((n_hidden,), dtype), visible_units, hidden_units)
+
+
+def _check_units(name: str, units: AbstractUnits) -> None:
+    if not isinstance(units, AbstractUnits):
+        raise TypeError(f"{name} must be a unit type such as Bernoulli() or Spin(), got {units!r}")
 
 
 def _check_mean(units: AbstractUnits, mean: Array) -> None:

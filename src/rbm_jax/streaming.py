@@ -28,7 +28,7 @@ from rbm_jax._fitting import (
 )
 from rbm_jax._typing import Int, PRNGKey, Weighting
 from rbm_jax.rbm import RBM
-from rbm_jax.training import TrainState, updates_on_batches
+from rbm_jax.training import TrainState, check_loop, updates_on_batches
 from rbm_jax.trajectory import Trajectory, finite_status
 
 __all__ = ["RowSource", "fit_streamed"]
@@ -136,6 +136,7 @@ def fit_streamed(
     """
     if not is_concrete(key, batch_key, state, weights):
         raise ValueError("fit_streamed reads on the host, and cannot be under jit, vmap or grad: use fit")
+    check_loop(state, optimizer, observe, progress)
     _check_source(state.rbm, source)
     check_batch_size(check_count("batch_size", batch_size), source.shape[0])
     check_sample_weights(weights, source.shape[0])

@@ -17,7 +17,7 @@ import optax
 from jax import lax
 from jax.sharding import NamedSharding
 
-from rbm_jax._checks import as_configurations, check_count, is_concrete
+from rbm_jax._checks import as_configurations, check_count, check_finite, check_function, is_concrete
 from rbm_jax._fitting import (
     as_static,
     batch_rows,
@@ -39,6 +39,7 @@ __all__ = [
     "TrainInfo",
     "TrainState",
     "advance_on_data",
+    "check_loop",
     "fit",
     "init_train_state",
     "log_spaced_updates",
@@ -96,7 +97,8 @@ def init_train_state(
             to start from.
 
     Raises:
-        ValueError: n_chains below 1, or neither or both of n_chains and chains.
+        TypeError: an optimizer that is not of optax.
+        ValueError: n_chains below 1, chains that do not fit or hold NaN, or neither or both of n_chains and chains.
     """
     if (n_chains is None) == (chains is None):
         raise ValueError(f"give either n_chains or chains, got {'neither' if chains is None else 'both'}")
@@ -104,6 +106,10 @@ def init_train_state(
         chains = init_chains(key, rbm, n_chains)
     elif not isinstance(chains, TrajectoryChains):
         chains = as_configurations("chains", chains, rbm.n_visible, rbm.dtype, ndim=2)
+        if len(chains) == 0:
+            raise ValueError(f"chains must hold at least one state, got shape {chains.shape}")
+        check_finite("chains", chains)
+    check_optimizer(optimizer)
     parameters: Any = rbm  # a pytree of arrays, which optax's annotations do not know
     return TrainState(rbm, chains, optimizer.init(parameters), jnp.zeros((), jnp.int32))
 
@@ -132,12 +138,18 @@ def train_step(
 
     Returns:
         The next state, the gradient that led to it and whether the update was made.
+
+    Raises:
+        ValueError: an optimizer that cannot update this state, or shapes that do not fit.
     """
     options = {} if weights is None else {"weights": weights}
     key = jax.random.fold_in(key, state.step)
     gradient, chains = estimator(key, state.rbm, batch, state.chains, **options)
     parameters: Any = state.rbm  # a pytree of arrays, which optax's annotations do not know
-    updates, opt_state = optimizer.update(gradient, state.opt_state, parameters)
+    try:
+        updates, opt_state = optimizer.update(gradient, state.opt_state, parameters)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"optimizer must be the one that the state was made with, but fails on it: {error}") from error
     rbm: Any = optax.apply_updates(parameters, updates)
     accepted = jnp.asarray(True)
     if accept is not None:
@@ -213,6 +225,7 @@ def fit(
         >>> print(trajectory.ts)
         [0. 1. 5.]
     """
+    check_loop(state, optimizer, observe, progress)
     data, weights = check_data(state.rbm, data, weights, batch_size)
     n_updates = check_count("n_updates", n_updates, minimum=0)
     saves = check_saves(save_at, n_updates)
@@ -235,6 +248,21 @@ def fit(
     intervals, observe = np.diff(saves, prepend=0), None if observe is None else jax.jit(observe)
     state, (rbms, observations) = run(advance, state, intervals, n_updates - int(saves[-1]), observe, progress)
     return state, Trajectory(ts, rbms, finite_status(rbms), observations)
+
+
+def check_loop(state: Any, optimizer: Any, observe: Any, progress: Any) -> None:
+    """Raise unless these are a state, an optimizer and functions."""
+    if not isinstance(state, TrainState):
+        raise TypeError(f"state must be a TrainState, from init_train_state, got {type(state).__name__}")
+    check_optimizer(optimizer)
+    check_function("observe", observe)
+    check_function("progress", progress)
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raise unless this is an optimizer of optax."""
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(f"optimizer must be of optax, such as optax.sgd(0.1), got {optimizer!r}")
 
 
 def log_spaced_updates(n_updates: int, n_saves: int) -> Int[np.ndarray, " n_saves"]:

@@ -1,9 +1,15 @@
-"""Data sets: from files, from scikit-learn, or synthesized."""
+"""Data sets: from files (arrays, images, alignments), from scikit-learn, or synthesized."""
 
 from rbm_jax.data.datasets import binarize, intensities, load_array, load_digits, load_idx, open_array
+from rbm_jax.data.fasta import DNA, PROTEIN, RNA, load_fasta, write_fasta
+from rbm_jax.data.sequences import Alignment, one_hot, remove_duplicates, sequence_weights, states_of
 from rbm_jax.data.synthetic import bars_and_stripes, gaussian_data, ising_chain, planted_clusters
 
 __all__ = [
+    "Alignment",
+    "DNA",
+    "PROTEIN",
+    "RNA",
     "bars_and_stripes",
     "gaussian_data",
     "binarize",
@@ -11,7 +17,13 @@ __all__ = [
     "ising_chain",
     "load_array",
     "load_digits",
+    "load_fasta",
     "load_idx",
+    "one_hot",
     "open_array",
     "planted_clusters",
+    "remove_duplicates",
+    "sequence_weights",
+    "states_of",
+    "write_fasta",
 ]

@@ -1,8 +1,8 @@
 """Loaders that return NumPy arrays, and checks at the border: bad data is refused here with one clear error."""
 
-import gzip
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._checks import check_finite
+from rbm_jax._checks import as_array, check_finite, check_share
+from rbm_jax._files import check_size, existing_file, read_unzipped
 from rbm_jax._optional import require
 from rbm_jax._typing import ArrayLike, Float, PRNGKey, Shaped
 
@@ -27,7 +28,9 @@ _IDX_DTYPES = {
     0x0E: np.dtype(">f8"),
 }
 _HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
-_NUMPY_DAMAGE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, ArithmeticError, MemoryError)
+"""What h5py and NumPy raise on bytes that were changed."""
+_NUMPY_DAMAGE = (*_DAMAGE, SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
 _UNREADABLE_NUMPY = "{} is not a readable NumPy file of numbers: it is damaged, or of another kind"
 
 
@@ -57,13 +60,8 @@ def load_idx(path: str | os.PathLike) -> Shaped[np.ndarray, "..."]:
         FileNotFoundError: there is no such file.
         ValueError: it is not an IDX file, is truncated, has bytes left over, or holds no data or NaN.
     """
-    path = _existing_file(path)
-    content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise ValueError(f"{path} is a damaged or truncated gzip file: {error}") from error
+    path = existing_file(path)
+    content = read_unzipped(path)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_DTYPES:
         raise ValueError(f"{path} is not an IDX file: it starts with {content[:4]!r}")
     dtype, n_axes = _IDX_DTYPES[content[2]], content[3]
@@ -97,7 +95,7 @@ def load_array(path: str | os.PathLike, *, name: str | None = None) -> Shaped[np
         ImportError: an HDF5 file, and h5py is not installed.
         ValueError: an unknown suffix, a damaged file, no such array, or an array that is not a data set.
     """
-    path = _existing_file(path)
+    path = existing_file(path)
     suffix = path.suffix.lower()
     if suffix in (".npy", ".npz"):
         array = _read_numpy(path, name)
@@ -125,7 +123,7 @@ def open_array(path: str | os.PathLike, *, name: str | None = None) -> Any:
         ImportError: an HDF5 file, and h5py is not installed.
         ValueError: an unknown suffix, a damaged file, no such array, or an array that is not a data set.
     """
-    path = _existing_file(path)
+    path = existing_file(path)
     suffix = path.suffix.lower()
     if suffix == ".npy":
         try:
@@ -152,9 +150,10 @@ def intensities(images: Shaped[ArrayLike, "n_samples ..."]) -> Float[np.ndarray,
             by 255.
 
     Raises:
+        TypeError: something else than real numbers.
         ValueError: no samples, NaN, or values outside [0, 1].
     """
-    array = _check_data("images", np.asarray(images))
+    array = _check_data("images", np.asarray(as_array("images", images)))
     array = array.reshape(len(array), -1)
     if array.dtype == np.uint8 and array.max() > 1:
         return (array / 255).astype(np.float32)
@@ -175,6 +174,7 @@ def binarize(
         key: a JAX key; each pixel is then 1 with probability equal to its intensity, and the threshold is not used.
 
     Raises:
+        TypeError: something else than real numbers.
         ValueError: values or a threshold outside [0, 1], NaN, or no samples.
 
     Example:
@@ -183,24 +183,16 @@ def binarize(
         >>> binarize(np.array([[0.2, 0.5, 0.7]]))
         array([[0, 1, 1]], dtype=uint8)
     """
-    array = _check_data("data", np.asarray(data))
+    array = _check_data("data", np.asarray(as_array("data", data)))
     if array.dtype != np.bool_ and (array.min() < 0 or array.max() > 1):
         raise ValueError(
             f"data must be intensities in [0, 1], got values from {array.min():g} to {array.max():g}; "
             "see rbm_jax.data.intensities"
         )
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
+    check_share("threshold", threshold)
     if key is None:
         return (array >= threshold).astype(np.uint8)
     return np.asarray(jax.random.bernoulli(key, jnp.asarray(array, float)), np.uint8)
-
-
-def _existing_file(path: str | os.PathLike) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}" + (" (it is a folder)" if path.is_dir() else ""))
-    return path
 
 
 def _read_numpy(path: Path, name: str | None) -> np.ndarray:
@@ -222,9 +214,11 @@ def _read_hdf5(path: Path, name: str | None) -> np.ndarray:
     h5py = require("h5py")
     try:
         with h5py.File(path, "r") as file:
-            return _choose_dataset(path, file, name)[()]
-    except OSError as error:
-        raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
+            dataset = _choose_dataset(path, file, name)
+            check_size(dataset)
+            return dataset[()]
+    except _DAMAGE as error:
+        raise _unreadable_hdf5(path, error) from error
 
 
 def _open_hdf5(path: Path, name: str | None) -> Any:
@@ -232,18 +226,26 @@ def _open_hdf5(path: Path, name: str | None) -> Any:
     h5py = require("h5py")
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} is not a readable HDF5 file: {error}") from error
+    except _DAMAGE as error:
+        raise _unreadable_hdf5(path, error) from error
     try:
         dataset = _choose_dataset(path, file, name)
-    except ValueError:
+        check_size(dataset)
+        offset, shape, dtype = dataset.id.get_offset(), dataset.shape, dataset.dtype
+    except _DAMAGE as error:
         file.close()
-        raise
-    offset, shape, dtype = dataset.id.get_offset(), dataset.shape, dataset.dtype
+        raise _unreadable_hdf5(path, error) from error
     if offset is None or dtype.kind not in "biuf" or not shape:
         return dataset
     file.close()
     return np.memmap(path, dtype, mode="r", offset=offset, shape=shape)
+
+
+def _unreadable_hdf5(path: Path, error: BaseException) -> ValueError:
+    """The error of a damaged file; one that names the file already stays as it is."""
+    if isinstance(error, ValueError) and str(path) in str(error):
+        return error
+    return ValueError(f"{path} is not a readable HDF5 file: {error}")
 
 
 def _choose_dataset(path: Path, file: Any, name: str | None) -> Any:

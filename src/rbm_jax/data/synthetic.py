@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._checks import check_count, check_positive
+from rbm_jax._checks import as_array, check_count, check_finite, check_positive, is_concrete
 from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
 
 __all__ = ["bars_and_stripes", "gaussian_data", "ising_chain", "planted_clusters"]
@@ -41,9 +41,11 @@ def gaussian_data(
         covariance: symmetric and positive, shape (n_visible, n_visible).
 
     Raises:
-        ValueError: a covariance that is not square, or too few samples.
+        ValueError: a covariance that is not square, symmetric and positive, or too few samples.
     """
-    covariance = jnp.asarray(covariance)
+    covariance = jnp.asarray(as_array("covariance", covariance))
+    if not jnp.issubdtype(covariance.dtype, jnp.floating):
+        covariance = covariance.astype(jnp.zeros(()).dtype)
     if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
         raise ValueError(f"covariance must be a square matrix, got shape {covariance.shape}")
     n_visible = covariance.shape[0]
@@ -52,6 +54,8 @@ def gaussian_data(
     raw = jax.random.normal(key, (n_samples, n_visible), covariance.dtype)
     raw = raw - raw.mean(0)
     own, wanted = jnp.linalg.cholesky(raw.T @ raw / n_samples), jnp.linalg.cholesky(covariance)
+    if is_concrete(covariance) and not (jnp.isfinite(wanted).all() and jnp.allclose(covariance, covariance.T)):
+        raise ValueError("covariance must be symmetric, finite and positive definite, but is not")
     return jax.scipy.linalg.solve_triangular(own, raw.T, lower=True).T @ wanted.T
 
 
@@ -67,8 +71,9 @@ def ising_chain(key: PRNGKey, n_samples: int, n_spins: int, *, coupling: float) 
         coupling: J, of any sign.
 
     Raises:
-        ValueError: counts below 1.
+        ValueError: counts below 1, or a coupling that is not finite.
     """
+    check_finite("coupling", jnp.asarray(coupling, float))
     shape = (check_count("n_samples", n_samples), check_count("n_spins", n_spins))
     equal = jax.nn.sigmoid(2.0 * jnp.asarray(coupling))
     probability = jnp.full(shape, equal).at[:, 0].set(0.5)

@@ -11,9 +11,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
-from rbm_jax._checks import as_configurations, check_count, check_order, check_sample_weights
+from rbm_jax._checks import as_array, as_configurations, check_count, check_finite, check_order, check_sample_weights
 from rbm_jax._math import normalized_weights
 from rbm_jax._typing import Array, ArrayLike, Float, Sample, Shaped, Weighting
 from rbm_jax.exact import exact_moments
@@ -72,13 +73,10 @@ def data_statistics(data: Sample, weights: Weighting = None, *, dtype=None) -> D
         dtype: floating dtype to compute in; None for JAX's default.
 
     Raises:
-        ValueError: not a matrix, no samples, or bad weights.
+        ValueError: not a matrix, no samples, NaN, or bad weights.
     """
     dtype = jnp.zeros((), dtype).dtype
-    data = as_configurations("data", data, jnp.shape(data)[-1], dtype, ndim=2)
-    if len(data) == 0:
-        raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_sample_weights(weights, len(data))
+    data = jnp.asarray(_check_data(data, weights)).astype(dtype)
     share = normalized_weights(weights, len(data), dtype)
     mean = share @ data
     deviation = data - mean
@@ -102,7 +100,7 @@ def exact_force(data: Sample, *, weights: Weighting = None, centered: bool = Fal
     """The learning equations without approximation: gradient ascent on the log-likelihood, by enumeration.
 
     Args:
-        data: shape (n_samples, n_visible). Values are not checked.
+        data: shape (n_samples, n_visible). Checked for NaN alone.
         weights: non-negative sample weights, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
 
@@ -130,7 +128,7 @@ def mean_field_force(
     fixed points stays. It changes by jumps where one appears: integrate it with equal steps.
 
     Args:
-        data: shape (n_samples, n_visible). Values are not checked.
+        data: shape (n_samples, n_visible). Checked for NaN alone.
         order: 1 (naive), 2 (TAP) or 3.
         starts: visible magnetizations to find fixed points from, shape (n_starts, n_visible), a few dozen data, say.
             None for the mean of the data alone, which is enough until clusters appear.
@@ -186,9 +184,19 @@ def gaussian_force(
 
 
 def _data_response(data: Sample, weights: Weighting) -> Callable[[RBM], Moments]:
-    check_sample_weights(weights, jnp.shape(data)[0])
+    data = _check_data(data, weights)
     weights = None if weights is None else jnp.asarray(weights)
     return Partial(_conditional_moments, jnp.asarray(data), weights)
+
+
+def _check_data(data: Sample, weights: Weighting) -> Array | np.ndarray:
+    """Data as an array, or an error: shape, NaN, sample weights."""
+    data = as_array("data", data)
+    if data.ndim != 2 or data.size == 0:
+        raise ValueError(f"data must have shape (n_samples, n_visible), with at least one sample, got {data.shape}")
+    check_finite("data", data)
+    check_sample_weights(weights, data.shape[0])
+    return data
 
 
 def _conditional_moments(data, weights, rbm: RBM) -> Moments:

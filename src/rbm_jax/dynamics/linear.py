@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from rbm_jax._checks import is_concrete
 from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Sample, Weighting
 from rbm_jax.dynamics.forces import DataStatistics, as_statistics
 from rbm_jax.dynamics.modes import ModeVelocity
@@ -125,7 +126,6 @@ def linear_time(
     return _time(jnp.log(x), jnp.log(x0), data_variance, visible_variance, hidden_variance)
 
 
-@jax.jit
 def linear_solution(
     ts: Float[ArrayLike, " n_times"],
     initial: Float[ArrayLike, " n_modes"],
@@ -144,8 +144,28 @@ def linear_solution(
         data_variance: c_α > 0, shape (n_modes,).
         visible_variance: σ_v².
         hidden_variance: σ_h².
+
+    Raises:
+        ValueError: values outside these ranges, or shapes that do not fit.
     """
-    ts, initial = jnp.asarray(ts)[:, None], jnp.asarray(initial)
+    ts, initial, data_variance = jnp.asarray(ts), jnp.asarray(initial), jnp.asarray(data_variance)
+    if ts.ndim != 1 or initial.ndim != 1 or initial.shape != data_variance.shape:
+        raise ValueError(
+            "ts must have shape (n_times,), initial and data_variance (n_modes,), got "
+            f"{ts.shape}, {initial.shape} and {data_variance.shape}"
+        )
+    bound = linear_bound(visible_variance=visible_variance, hidden_variance=hidden_variance)
+    _check_all("ts must be at least 0", ts, lambda: ts >= 0)
+    _check_all(
+        "initial must be positive and below linear_bound", (initial, bound), lambda: (initial > 0) & (initial < bound)
+    )
+    _check_all("data_variance must be positive", data_variance, lambda: data_variance > 0)
+    return _solution(ts, initial, data_variance, visible_variance, hidden_variance)
+
+
+@jax.jit
+def _solution(ts, initial, data_variance, visible_variance, hidden_variance):
+    ts = ts[:, None]
     variances = {"visible_variance": visible_variance, "hidden_variance": hidden_variance}
     fixed_point = linear_fixed_points(data_variance, **variances)
     log_initial = 2 * jnp.log(initial)
@@ -293,6 +313,11 @@ def linear_weights(
     components = growth.vectors.T @ weights
     grown = jnp.exp(jnp.asarray(ts)[:, None] * growth.rates)[:, :, None] * components
     return jax.vmap(lambda projection: growth.vectors @ projection)(grown.astype(weights.dtype))
+
+
+def _check_all(expected: str, values, holds) -> None:
+    if is_concrete(values) and not holds().all():
+        raise ValueError(f"{expected}, got {jnp.ravel(jax.tree.leaves(values)[0])}")
 
 
 def _remaining(w, visible_variance, hidden_variance):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._checks import check_count, check_finite, check_positive, is_concrete
+from rbm_jax._checks import as_array, check_count, check_finite, check_function, check_positive, is_concrete
 from rbm_jax._typing import Array, ArrayLike, Float, Int
 from rbm_jax.rbm import RBM
 from rbm_jax.trajectory import Status, Trajectory, finite_status
@@ -48,7 +48,8 @@ def integrate(
         Differentiable in the RBM and the leaves of the force.
 
     Raises:
-        ValueError: times that do not increase, or bad counts.
+        TypeError: a force or a solver that is none.
+        ValueError: times that do not increase, tolerances or steps that are not positive, or bad counts.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -83,9 +84,13 @@ def solve_ode(
 ) -> tuple[Any, Int[Array, ""]]:
     """The states at the times, NaN where they were not reached, and a `Status`: `integrate` for any pytree."""
     max_steps = check_count("max_steps", max_steps)
-    rtol = default_rtol(ts.dtype) if rtol is None else rtol
+    check_function("force", force)
+    if solver is not None and not isinstance(solver, diffrax.AbstractSolver):
+        raise TypeError(f"solver must be one of diffrax, such as diffrax.Tsit5(), got {solver!r}")
+    relative = default_rtol(ts.dtype) if rtol is None else check_positive("rtol", rtol)
+    absolute = relative / 100 if atol is None else check_positive("atol", atol, or_zero=True)
     if step is None:
-        controller = diffrax.PIDController(rtol=rtol, atol=rtol / 100 if atol is None else atol)
+        controller = diffrax.PIDController(rtol=relative, atol=absolute)
         default_solver = diffrax.Tsit5()
     else:
         controller, step = diffrax.ConstantStepSize(), check_positive("step", step)
@@ -119,6 +124,7 @@ def default_rtol(dtype: Any) -> float:
 
 def check_times(ts: Any) -> None:
     """Raise unless these are at least two times that increase."""
+    ts = as_array("ts", ts)
     if np.ndim(ts) != 1 or np.shape(ts)[0] < 2:
         raise ValueError(f"ts must be a vector of at least two times, got shape {np.shape(ts)}")
     check_finite("ts", ts)

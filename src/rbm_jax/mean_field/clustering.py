@@ -136,8 +136,11 @@ def fixed_point_tree(rbms: Sequence[RBM], data: Sample, **options: Any) -> list[
         One `FixedPoints` for each RBM, in the same order. `sizes`, `labels` and `converged` count and index data.
 
     Raises:
+        TypeError: a stack of RBMs.
         ValueError: no RBM, or arguments that do not fit.
     """
+    if isinstance(rbms, RBM):
+        raise TypeError("rbms must be a sequence of RBMs, the earliest first, got one RBM or a stack")
     if len(rbms) == 0:
         raise ValueError("rbms must hold at least one RBM, got none")
     points = find_fixed_points(rbms[-1], data, **options)

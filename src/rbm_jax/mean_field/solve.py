@@ -16,10 +16,11 @@ from rbm_jax._checks import (
     check_mask,
     check_order,
     check_positive,
-    is_concrete,
+    check_share,
 )
 from rbm_jax._math import max_norm
 from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Int, Shaped
+from rbm_jax.energies import check_single
 from rbm_jax.mean_field.free_energy import mean_field_free_energy
 from rbm_jax.mean_field.sweep import (
     Equations,
@@ -114,10 +115,12 @@ def solve_mean_field(
     """
     order, max_steps = check_order(order), check_count("max_steps", max_steps)
     tol = (1e-10 if jnp.finfo(rbm.dtype).bits == 64 else 1e-5) if tol is None else check_positive("tol", tol)
-    if is_concrete(damping) and not 0 <= damping < 1:
-        raise ValueError(f"damping must be at least 0 and below 1, got {damping}")
+    check_share("damping", damping, below_one=True)
+    check_single(rbm)
     start = rbm.visible_units.mean(rbm.visible_bias) if init is None else init
     start = as_configurations("init", start, rbm.n_visible, rbm.dtype)
+    if start.size == 0:
+        raise ValueError(f"init must hold at least one start, got shape {start.shape}")
     mask = check_mask("clamp_mask", clamp_mask, start.shape)
     if init is None and mask is not None:
         raise ValueError("init must be given with clamp_mask: it holds the values of the clamped units")

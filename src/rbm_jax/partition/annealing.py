@@ -128,6 +128,7 @@ def reverse_ais_log_z(
     """
     if samples is not None:
         samples = as_configurations("samples", samples, rbm.n_visible, rbm.dtype, ndim=2)
+        check_finite("samples", samples)
         n_chains = len(samples)
     n_chains = check_count("n_chains", n_chains, minimum=2)
     key_mean, key_pilot, key_samples, key_run = jax.random.split(key, 4)

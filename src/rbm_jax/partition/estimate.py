@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._checks import as_configurations, check_count, check_sample_weights, is_concrete
+from rbm_jax._checks import as_configurations, check_count, check_finite, check_sample_weights, is_concrete
 from rbm_jax._math import normalized_weights
 from rbm_jax._typing import Array, Float, Sample, Weighting
 from rbm_jax.energies import visible_free_energy
@@ -66,7 +66,7 @@ def log_likelihood(rbm: RBM, data: Sample, *log_z: LogZEstimate, weights: Weight
 
     Args:
         rbm: any pair of unit types.
-        data: shape (n_samples, n_visible). Values are not checked.
+        data: shape (n_samples, n_visible). Checked for NaN alone.
         *log_z: estimates of the same log Z, best one from below and one from above: `ais_log_z` and
             `reverse_ais_log_z`. None at all: log Z by enumeration (`exact_log_z`).
         weights: non-negative sample weights, shape (n_samples,); None for equal ones.
@@ -92,6 +92,7 @@ def log_likelihood(rbm: RBM, data: Sample, *log_z: LogZEstimate, weights: Weight
     data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
     if len(data) == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
+    check_finite("data", data)
     check_sample_weights(weights, len(data))
     energy = normalized_weights(weights, len(data), rbm.dtype) @ visible_free_energy(rbm, data)
     if not log_z:
@@ -128,7 +129,10 @@ def tap_log_z(rbm: RBM, *, data: Sample | None = None, n_starts: int = 200) -> L
     starts = None
     if data is not None:
         data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
+        check_finite("data", data)
         n_starts = min(check_count("n_starts", n_starts), len(data))
+        if n_starts == 0:
+            raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
         starts = data[np.linspace(0, len(data) - 1, n_starts).astype(int)]
     value = log_z_mean_field(rbm, init=starts)
     naive = solve_mean_field(rbm, init=polarized_start(rbm) if starts is None else starts, order=1)

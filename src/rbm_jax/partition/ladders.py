@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import as_configurations, check_count, check_same_length
+from rbm_jax._checks import as_configurations, check_count, check_finite, check_same_length
 from rbm_jax._typing import ArrayLike, PRNGKey, Sample, Shaped
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.partition.annealing import place_temperatures, start_rbm
@@ -59,6 +59,8 @@ def tempering_log_z(
     n_chains, n_rungs = check_count("n_chains", n_chains, minimum=2), check_count("n_rungs", n_rungs, minimum=2)
     n_kept = check_count("n_steps", n_steps, minimum=2) // 2
     key_mean, key_pilot, key_start, key_run = jax.random.split(key, 4)
+    if ladder is not None:
+        _check_leads_to(ladder, rbm)
     start = start_rbm(key_mean, rbm, data, n_chains)
     if ladder is None:
         positions = place_temperatures(key_pilot, rbm, start, 100, n_rungs, None)
@@ -89,6 +91,7 @@ def log_z_along(key: PRNGKey, rbms: RBM, chains: Shaped[ArrayLike, "n_times n_ch
     check_ladder(rbms)
     chains = as_configurations("chains", chains, rbms.n_visible, rbms.dtype, ndim=3)
     check_same_length(rbms=rbms.weights, chains=chains)
+    check_finite("chains", chains)
     # Not fitted to the chains: states that take part in the choice of the start would look too likely under it.
     start = jax.tree.map(lambda leaf: leaf[0], dataclasses.replace(rbms, weights=jnp.zeros_like(rbms.weights)))
     ladder = jax.tree.map(lambda *parts: jnp.concatenate(parts), _one_rung(start), rbms)
@@ -156,6 +159,14 @@ def _bennett(log_z_start, forward, backward) -> LogZEstimate:
     ess = n_states * lax.cummin(2 * slope)
     first = jnp.zeros(1, errors.dtype), jnp.full(1, n_states, errors.dtype)
     return make_estimate(values, *(jnp.concatenate(parts) for parts in zip(first, (errors, ess), strict=True)))
+
+
+def _check_leads_to(ladder: RBM, rbm: RBM) -> None:
+    if jax.tree.structure(ladder) != jax.tree.structure(rbm) or ladder.weights.shape[1:] != rbm.weights.shape:
+        raise ValueError(
+            f"ladder must be a stack of RBMs like rbm, {rbm.visible_units}-{rbm.hidden_units} of shape "
+            f"{rbm.weights.shape}, got {ladder.visible_units}-{ladder.hidden_units} of shape {ladder.weights.shape}"
+        )
 
 
 def _one_rung(rbm: RBM) -> RBM:

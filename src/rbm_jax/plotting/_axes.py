@@ -4,13 +4,24 @@ from typing import Any
 
 import numpy as np
 
+from rbm_jax._checks import as_array
 from rbm_jax._optional import require
 
-__all__ = ["LINE_STYLES", "Axes", "label_time_axes", "mode_colors", "new_axes"]
+__all__ = ["LINE_STYLES", "Axes", "as_matrix", "label_time_axes", "mode_colors", "new_axes"]
 
 LINE_STYLES = ("-", "--", ":", "-.")
 
 Axes = Any
+
+
+def as_matrix(name: str, values: Any, n_rows: int | None = None, n_columns: int | None = None) -> np.ndarray:
+    """Values as a matrix of at least one row and column, or an error; None: any number of them."""
+    matrix = np.asarray(as_array(name, values))
+    wanted = (matrix.shape[0] if n_rows is None else n_rows, matrix.shape[-1] if n_columns is None else n_columns)
+    if matrix.size == 0 or matrix.shape != wanted:
+        rows, columns = ("any" if size is None else size for size in (n_rows, n_columns))
+        raise ValueError(f"{name} must be a matrix of {rows} rows and {columns} columns, got shape {matrix.shape}")
+    return matrix
 
 
 def new_axes(ax: Axes) -> Axes:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from rbm_jax._typing import ArrayLike, Float, Shaped
-from rbm_jax.plotting._axes import Axes, new_axes
+from rbm_jax.plotting._axes import Axes, as_matrix, new_axes
 
 __all__ = ["plot_fixed_points", "plot_tree"]
 
@@ -23,8 +23,12 @@ def plot_fixed_points(
         sizes: data in each basin, shape (n_points,); the area of a circle is proportional to it.
         ax: where to draw; a new figure by default.
     """
+    data, points, sizes = as_matrix("data", data, None, 2), np.asarray(points), np.asarray(sizes, float)
+    if points.shape != (len(sizes), 2):
+        raise ValueError(
+            f"points must have shape (n_points, 2), and sizes (n_points,), got {points.shape} and {sizes.shape}"
+        )
     ax = new_axes(ax)
-    data, points, sizes = np.asarray(data), np.asarray(points), np.asarray(sizes, float)
     ax.plot(data[:, 0], data[:, 1], ".", color="0.75", markersize=3, label="data", zorder=1)
     area = 10 + 200 * sizes / max(sizes.sum(), 1)
     label = "fixed points (area: basin)"
@@ -52,8 +56,10 @@ def plot_tree(
             gives them. Samples of one cluster are of one cluster at all earlier times.
         ax: where to draw; a new figure by default.
     """
-    ax = new_axes(ax)
     labels = np.asarray(labels)
+    if labels.ndim != 2 or len(labels) != len(ts):
+        raise ValueError(f"labels must have shape (n_times, n_samples) with n_times {len(ts)}, got {labels.shape}")
+    ax = new_axes(ax)
     labels = labels[:, (labels >= 0).all(0)]
     ordered = labels[:, np.lexsort(labels[::-1])]  # by the first time's label, then the second's, ...
     is_new = np.append(True, ordered[-1, 1:] != ordered[-1, :-1]) if ordered.size else np.zeros(0, bool)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rbm_jax._checks import as_array, check_count
 from rbm_jax._typing import ArrayLike, Float
 from rbm_jax.plotting._axes import Axes, new_axes
 
@@ -32,13 +33,15 @@ def plot_images(
         ax: where to draw; a new figure by default.
 
     Raises:
-        ValueError: images that do not have the shape.
+        ValueError: no images, images that do not have the shape, or n_columns below 1.
     """
-    images = np.asarray(images, float)
+    images = np.asarray(as_array("images", images), float)
     if images.ndim != 2 or images.shape[1] != shape[0] * shape[1]:
         raise ValueError(f"images must have one row of {shape[0]}×{shape[1]} pixels each, got shape {images.shape}")
+    if images.size == 0:
+        raise ValueError(f"images must hold at least one image, got shape {images.shape}")
     ax = new_axes(ax)
-    n_columns = n_columns or math.ceil(math.sqrt(len(images)))
+    n_columns = math.ceil(math.sqrt(len(images))) if n_columns is None else check_count("n_columns", n_columns)
     n_rows = math.ceil(len(images) / n_columns)
     if diverging:
         images = images / np.maximum(np.abs(images).max(1, keepdims=True), np.finfo(float).tiny)

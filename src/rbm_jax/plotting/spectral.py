@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rbm_jax._checks import check_finite
 from rbm_jax._typing import ArrayLike, Float, Shaped
 from rbm_jax.plotting._axes import LINE_STYLES, Axes, label_time_axes, mode_colors, new_axes
 from rbm_jax.spectral import marchenko_pastur_density, marchenko_pastur_edges
@@ -31,8 +32,13 @@ def plot_spectrum_histogram(
         ratio: κ = n_hidden / n_visible.
         ax: where to draw; a new figure by default.
     """
-    ax = new_axes(ax)
     values, is_outlier = np.asarray(values), np.asarray(is_outlier)
+    if values.ndim != 1 or values.size == 0 or values.shape != is_outlier.shape:
+        raise ValueError(
+            f"values and is_outlier must have one shape (n_modes,), got {values.shape} and {is_outlier.shape}"
+        )
+    check_finite("values", values)
+    ax = new_axes(ax)
     lower, upper = (float(edge) for edge in marchenko_pastur_edges(noise, ratio=ratio))
     far = values.max() > 4 * upper  # outliers far away take logarithmic bins
     if far:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from rbm_jax._typing import ArrayLike, Float, Shaped
-from rbm_jax.plotting._axes import LINE_STYLES, Axes, label_time_axes, mode_colors, new_axes
+from rbm_jax.plotting._axes import LINE_STYLES, Axes, as_matrix, label_time_axes, mode_colors, new_axes
 
 __all__ = ["plot_comparison", "plot_modes", "plot_quantity", "plot_spectrum"]
 
@@ -31,8 +31,8 @@ def plot_spectrum(
         logarithmic: whether the axis of the singular values is logarithmic.
         ax: where to draw; a new figure by default.
     """
+    values = as_matrix("values", values, len(ts))
     ax = new_axes(ax)
-    values = np.asarray(values)
     if values.shape[1] > n_modes:
         ax.plot(ts, values[:, n_modes:], ".", color="0.8", markersize=2, zorder=1)
     references = {} if edge is None else {"Marchenko-Pastur edge at the start": edge}
@@ -59,8 +59,8 @@ def plot_modes(
         references: names and values of what theory expects, drawn as horizontal lines.
         ax: where to draw; a new figure by default.
     """
+    values = as_matrix("values", values, len(ts))
     ax = new_axes(ax)
-    values = np.asarray(values)
     n_modes = values.shape[1]
     for mode, color in enumerate(mode_colors(n_modes)):
         named = n_modes <= 5 or mode in (0, n_modes - 1)
@@ -95,13 +95,15 @@ def plot_comparison(
         n_modes: modes to draw.
         ax: where to draw; a new figure by default.
     """
+    values = as_matrix("values", values, len(ts))
     ax = new_axes(ax)
-    values = np.asarray(values)
     colors = mode_colors(min(n_modes, values.shape[1]))
     identified = np.ones(values.shape, bool) if identified is None else np.asarray(identified)
     for mode, color in enumerate(colors):
         ax.plot(ts, np.where(identified[:, mode], np.nan, values[:, mode]), "o", color="0.8", markersize=2, zorder=2)
         ax.plot(ts, np.where(identified[:, mode], values[:, mode], np.nan), "o", color=color, markersize=2.5, zorder=3)
+    if not np.isfinite(values).any():
+        raise ValueError("values must hold numbers that are finite, got none")
     top = 2 * np.nanmax(values)
     for (theory_ts, theory_values), style in zip(theories.values(), LINE_STYLES, strict=False):
         shown = np.where(np.asarray(theory_values) < top, theory_values, np.nan)
@@ -114,7 +116,7 @@ def plot_comparison(
         handles += ax.plot([], [], style, color="0.3", linewidth=1, label=name)
     ax.legend(handles=handles, loc="upper left", frameon=False)
     label_time_axes(ax, r"singular values $\sigma_\alpha$", logarithmic=True)
-    ax.set_ylim(values[:, : len(colors)].min() / 2, top)
+    ax.set_ylim(np.nanmin(values[:, : len(colors)]) / 2, top)
     return ax
 
 

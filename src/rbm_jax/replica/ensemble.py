@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._checks import check_count, check_positive
+from rbm_jax._checks import check_count, check_finite, check_positive
 from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, PRNGKey
 from rbm_jax.rbm import RBM
 from rbm_jax.spectral import Modes
@@ -160,6 +160,7 @@ class EmpiricalLaw(AbstractLaw):
         components = np.asarray(self.components, float)
         if components.ndim != 2 or components.size == 0:
             raise ValueError(f"components must have shape (n_units, n_modes), got {components.shape}")
+        check_finite("components", components)
         object.__setattr__(self, "components", components)
 
     def sample(self, key: PRNGKey, shape: tuple[int, ...], dtype) -> Array:
@@ -220,6 +221,7 @@ def sample_ensemble(
     strengths = jnp.asarray(singular_values, dtype)
     if strengths.ndim != 1:
         raise ValueError(f"singular_values must be a vector, one a mode, got shape {strengths.shape}")
+    check_finite("singular_values", strengths)
     key_left, key_right, key_noise = jax.random.split(key, 3)
     left = law.sample(key_left, (n_visible, len(strengths)), dtype)
     right = law.sample(key_right, (n_hidden, len(strengths)), dtype)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from rbm_jax._checks import check_finite
 from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Int
 from rbm_jax.rbm import RBM
 from rbm_jax.replica.ensemble import AbstractLaw, GaussianLaw
@@ -248,9 +249,13 @@ def locate(rbm: RBM, *, component_law: AbstractLaw = _GAUSSIAN) -> Location:
         The location; its `control.singular_values` holds the strengths by decreasing value, or a single 0 where nothing
         sticks out (planted modes of w ≤ σ cannot be seen). Weaker modes condense as well if `compositional_threshold`
         says so, which the phase does not tell.
+
+    Raises:
+        ValueError: a stack of RBMs, or weights with NaN.
     """
     if rbm.weights.ndim != 2:
         raise ValueError(f"rbm must be a single RBM, got weights of shape {rbm.weights.shape}")
+    check_finite("rbm.weights", rbm.weights)
     if rbm.visible_units == rbm.hidden_units == Bernoulli():
         rbm, _ = bernoulli_to_spin(rbm)
     ratio = rbm.weights.shape[1] / rbm.weights.shape[0]

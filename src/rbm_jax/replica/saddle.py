@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import check_count
+from rbm_jax._checks import as_array, check_count, check_finite, check_positive
 from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Shaped
 from rbm_jax.replica.averages import Averages, Layer, respond
 from rbm_jax.replica.ensemble import AbstractLaw, GaussianLaw
@@ -40,6 +40,11 @@ class Control(eqx.Module):
         ratio: κ = n_hidden / n_visible.
         visible_field: â_α; visible biases are Σ_α â_α û_iα, shape (n_modes,).
         hidden_field: b̂_α, shape (n_modes,).
+
+    Raises:
+        TypeError: values that are not numbers.
+        ValueError: strengths or fields that are not finite vectors of one length, negative noise, or a ratio that is
+            not positive.
     """
 
     singular_values: Float[Array, "*points n_modes"]
@@ -57,16 +62,21 @@ class Control(eqx.Module):
         visible_field: Float[ArrayLike, " n_modes"] | None = None,
         hidden_field: Float[ArrayLike, " n_modes"] | None = None,
     ):
-        self.singular_values = w = jnp.asarray(singular_values)
-        if w.ndim != 1:
+        w = jnp.asarray(as_array("singular_values", singular_values))
+        self.singular_values = w = w if jnp.issubdtype(w.dtype, jnp.floating) else w.astype(jnp.zeros(()).dtype)
+        if w.ndim != 1 or w.size == 0:
             raise ValueError(f"singular_values must be a vector, one a mode, got shape {w.shape}; use vmap for several")
+        check_finite("singular_values", w)
+        check_positive("noise", noise, or_zero=True)
+        check_positive("ratio", ratio)
         self.noise, self.ratio = (jnp.asarray(value).astype(w.dtype) for value in (noise, ratio))
         self.visible_field = _field("visible_field", visible_field, w)
         self.hidden_field = _field("hidden_field", hidden_field, w)
 
 
 def _field(name: str, field: Float[ArrayLike, " n_modes"] | None, strengths: Array) -> Array:
-    values = jnp.zeros_like(strengths) if field is None else jnp.asarray(field).astype(strengths.dtype)
+    values = jnp.zeros_like(strengths) if field is None else jnp.asarray(as_array(name, field)).astype(strengths.dtype)
+    check_finite(name, values)
     if values.shape != strengths.shape:
         raise ValueError(f"{name} must have the shape {strengths.shape} of singular_values, got {values.shape}")
     return values

@@ -14,7 +14,7 @@ from rbm_jax._checks import as_configurations, check_count, check_mask
 from rbm_jax._placement import divide_rows
 from rbm_jax._random import Counter, Words, key_words, uniform
 from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
-from rbm_jax.energies import HiddenStates, VisibleStates, hidden_field, visible_field
+from rbm_jax.energies import HiddenStates, VisibleStates, check_single, hidden_field, visible_field
 from rbm_jax.rbm import RBM, check_compute_dtype
 
 __all__ = ["gibbs_step", "init_chains", "sample_gibbs", "sample_hidden", "sample_visible"]
@@ -59,6 +59,7 @@ def gibbs_step(key: PRNGKey, rbm: RBM, v: VisibleStates) -> Float[Array, "*batch
     Raises:
         ValueError: the last axis of `v` is not n_visible.
     """
+    check_single(rbm)
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
     return _sweep(key_words(key), 0, rbm, (rbm.weights, rbm.weights.T), v)
 
@@ -100,6 +101,7 @@ def sample_gibbs(
         >>> sample_gibbs(jax.random.key(2), rbm, chains, n_steps=10).shape
         (16, 784)
     """
+    check_single(rbm)
     n_steps = check_count("n_steps", n_steps, minimum=0)
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
     clamp_mask = check_mask("clamp_mask", clamp_mask, v.shape)
@@ -119,6 +121,7 @@ def init_chains(key: PRNGKey, rbm: RBM, n_chains: int) -> Float[Array, "n_chains
     Raises:
         ValueError: n_chains below 1.
     """
+    check_single(rbm)
     shape = (check_count("n_chains", n_chains), rbm.n_visible)
     return divide_rows(rbm.visible_units.sample(key, jnp.broadcast_to(rbm.visible_bias, shape)), rbm.weights)
 

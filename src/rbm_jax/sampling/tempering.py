@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import as_configurations, check_count, is_concrete
+from rbm_jax._checks import as_array, as_configurations, check_count, check_finite, is_concrete
 from rbm_jax._placement import divide_rows
 from rbm_jax._random import key_words, uniform
 from rbm_jax._typing import Array, ArrayLike, Chains, Float, Int, PRNGKey
@@ -69,9 +69,13 @@ def temper_ladder(start: RBM, end: RBM, positions: Float[ArrayLike, " n_rungs"])
         positions: shape (n_rungs,), by increasing value.
 
     Raises:
-        ValueError: RBMs that differ in units or shapes.
+        ValueError: RBMs that differ in units or shapes, or positions that are not finite numbers in one axis.
     """
-    return jax.vmap(lambda position: interpolate(start, end, position))(jnp.asarray(positions))
+    positions = jnp.asarray(as_array("positions", positions))
+    if positions.ndim != 1:
+        raise ValueError(f"positions must be numbers in one axis, got shape {positions.shape}")
+    check_finite("positions", positions)
+    return jax.vmap(lambda position: interpolate(start, end, position))(positions)
 
 
 def init_tempering(key: PRNGKey, ladder: RBM, n_chains: int) -> TemperingState:
@@ -115,12 +119,19 @@ def tempering_step(
         ValueError: shapes that do not fit, or n_sweeps below 1.
     """
     n_rungs = check_ladder(ladder)
+    if state.chains.shape[::2] != (n_rungs, ladder.n_visible):
+        raise ValueError(
+            f"state must have chains of {ladder.n_visible} units on {n_rungs} rungs, as ladder has, got shape "
+            f"{state.chains.shape}"
+        )
     key = jax.random.fold_in(key, state.step)
     key_sweep, key_swap, key_reservoir = jax.random.split(key, 3)
     sweep = functools.partial(sample_gibbs, n_steps=check_count("n_sweeps", n_sweeps))
     chains = jax.vmap(sweep)(jax.random.split(key_sweep, n_rungs), ladder, state.chains)
     if reservoir is not None:
         states = as_configurations("reservoir", reservoir, ladder.n_visible, ladder.dtype, ndim=2)
+        if len(states) == 0:
+            raise ValueError(f"reservoir must hold at least one state, got shape {states.shape}")
         rows = jax.random.randint(key_reservoir, chains.shape[1:2], 0, len(states))
         chains = chains.at[0].set(states[rows])
     return _swap(key_swap, ladder, TemperingState(chains, state.origin, state.step))

@@ -15,7 +15,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 
+from rbm_jax._checks import check_positive, check_share
 from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Shaped
+from rbm_jax.spectral.modes import as_matrix
 
 __all__ = [
     "Bulk",
@@ -43,7 +45,11 @@ def marchenko_pastur_edges(noise: FloatLike, *, ratio: FloatLike = 1.0) -> tuple
     Args:
         noise: σ > 0.
         ratio: κ = n_hidden / n_visible.
+
+    Raises:
+        ValueError: noise or ratio that is not positive.
     """
+    _check_law(noise, ratio)
     noise, quarter = jnp.asarray(noise), jnp.sqrt(jnp.sqrt(ratio))
     return noise * jnp.abs(quarter - 1 / quarter), noise * (quarter + 1 / quarter)
 
@@ -57,6 +63,9 @@ def marchenko_pastur_density(values: Values, noise: FloatLike, *, ratio: FloatLi
         values: singular values s > 0, of any shape.
         noise: σ > 0.
         ratio: κ = n_hidden / n_visible.
+
+    Raises:
+        ValueError: noise or ratio that is not positive.
     """
     s = jnp.asarray(values)
     lower, upper = marchenko_pastur_edges(noise, ratio=ratio)
@@ -78,7 +87,12 @@ def marchenko_pastur_quantile(
         probability: in [0, 1].
         noise: σ.
         ratio: κ = n_hidden / n_visible.
+
+    Raises:
+        ValueError: a probability outside [0, 1], or noise or ratio that is not positive.
     """
+    check_share("probability", probability)
+    _check_law(noise, ratio)
     lower, upper = marchenko_pastur_edges(1.0, ratio=ratio)
     # As a function of the angle θ, the integrand is smooth at both edges.
     theta = jnp.linspace(0, jnp.pi, 1025)
@@ -98,7 +112,11 @@ def spiked_outlier(value: Values, noise: FloatLike, *, ratio: FloatLike = 1.0) -
         value: planted w ≥ 0, of any shape.
         noise: σ ≥ 0.
         ratio: κ = n_hidden / n_visible.
+
+    Raises:
+        ValueError: negative noise, or a ratio that is not positive.
     """
+    _check_law(noise, ratio, or_zero=True)
     w, root = jnp.asarray(value), jnp.sqrt(ratio)
     # At w = σ the formula gives the edge, and it grows from there on.
     visible = jnp.maximum(w, noise)
@@ -117,7 +135,11 @@ def spiked_value(outlier: Values, noise: FloatLike, *, ratio: FloatLike = 1.0) -
 
     Returns:
         w > σ; NaN inside the bulk, where w cannot be told.
+
+    Raises:
+        ValueError: negative noise, or a ratio that is not positive.
     """
+    _check_law(noise, ratio, or_zero=True)
     root = jnp.sqrt(ratio)
     y = jnp.asarray(outlier) ** 2 - noise**2 * (root + 1 / root)
     discriminant = y**2 - 4 * noise**4
@@ -146,7 +168,11 @@ def spiked_overlaps(value: Values, noise: FloatLike, *, ratio: FloatLike = 1.0) 
         value: planted w > 0, of any shape.
         noise: σ ≥ 0.
         ratio: κ = n_hidden / n_visible.
+
+    Raises:
+        ValueError: negative noise, or a ratio that is not positive.
     """
+    _check_law(noise, ratio, or_zero=True)
     w, root = jnp.asarray(value), jnp.sqrt(ratio)
     visible = w > noise
     excess, squared = jnp.where(visible, w**4 - noise**4, 0), jnp.where(visible, w, 1) ** 2
@@ -185,8 +211,11 @@ def split_bulk(weights: Float[Array, "n_visible n_hidden"]) -> Bulk:
 
     Returns:
         The split. `spiked_value(bulk.values, bulk.noise, ratio=...)` gives the strengths of what was planted.
+
+    Raises:
+        ValueError: not a matrix, or one with NaN.
     """
-    weights = jnp.asarray(weights)
+    weights = as_matrix("weights", weights)
     values = jnp.linalg.svd(weights, compute_uv=False)
     n_visible, n_hidden = weights.shape
 
@@ -206,6 +235,11 @@ def split_bulk(weights: Float[Array, "n_visible n_hidden"]) -> Bulk:
     n_outliers = lax.fori_loop(0, _N_SPLITS, split, jnp.zeros((), jnp.int32))
     scale, edge = law_without(n_outliers)
     return Bulk(values, values > edge, scale * math.sqrt(math.sqrt(weights.size)), edge)
+
+
+def _check_law(noise, ratio, *, or_zero: bool = False) -> None:
+    check_positive("noise", noise, or_zero=or_zero)
+    check_positive("ratio", ratio)
 
 
 def _finite_size_edge(n_rows, n_columns):

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import as_configurations, check_count
+from rbm_jax._checks import as_array, as_configurations, check_count, check_finite
 from rbm_jax._typing import Array, ArrayLike, Float, Shaped
 
-__all__ = ["Modes", "align_modes", "leading_modes", "project", "svd_modes"]
+__all__ = ["Modes", "align_modes", "as_matrix", "leading_modes", "project", "svd_modes"]
 
 _OVERSAMPLING = 10
 """Directions iterated beyond those asked for: they speed up convergence and let a rising mode in."""
@@ -42,7 +42,8 @@ def svd_modes(weights: Float[Array, "n_visible n_hidden"]) -> Modes:
         min(n_visible, n_hidden) modes, by decreasing singular value. Derivatives are singular where values coincide.
 
     Raises:
-        ValueError: not a matrix.
+        TypeError: not real numbers.
+        ValueError: not a matrix, or one with NaN.
 
     Example:
         >>> import jax.numpy as jnp
@@ -50,7 +51,7 @@ def svd_modes(weights: Float[Array, "n_visible n_hidden"]) -> Modes:
         >>> svd_modes(jnp.array([[0.0, -2.0], [1.0, 0.0]])).values
         Array([2., 1.], dtype=float32)
     """
-    weights = _as_matrix(weights)
+    weights = as_matrix("weights", weights)
     left, values, right_t = jnp.linalg.svd(weights, full_matrices=False)
     return _fix_signs(left, values, right_t.T)
 
@@ -76,9 +77,9 @@ def leading_modes(
         Modes by decreasing singular value, signs as in `svd_modes`. Forward-mode derivatives only, and approximate.
 
     Raises:
-        ValueError: not a matrix, n_modes below 1, or a start of other layers.
+        ValueError: not a matrix or one with NaN, n_modes below 1, or a start of other layers.
     """
-    weights = _as_matrix(weights)
+    weights = as_matrix("weights", weights)
     n_modes = min(check_count("n_modes", n_modes), *weights.shape)
     if start is not None and (start.left.shape[0], start.right.shape[0]) != weights.shape:
         raise ValueError(
@@ -146,11 +147,13 @@ def project(data: Shaped[ArrayLike, "*batch n_visible"], modes: Modes) -> Float[
     return data @ modes.left
 
 
-def _as_matrix(weights) -> Array:
-    weights = jnp.asarray(weights)
-    if weights.ndim != 2:
-        raise ValueError(f"weights must be a matrix, got shape {weights.shape}; use jax.vmap for several")
-    return weights
+def as_matrix(name: str, values) -> Array:
+    """A matrix of finite floating numbers, or an error."""
+    matrix = jnp.asarray(as_array(name, values))
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(f"{name} must be a matrix, got shape {matrix.shape}; use jax.vmap for several")
+    check_finite(name, matrix)
+    return matrix if jnp.issubdtype(matrix.dtype, jnp.floating) else matrix.astype(jnp.zeros(()).dtype)
 
 
 def _fix_signs(left, values, right) -> Modes:

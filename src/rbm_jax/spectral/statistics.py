@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from rbm_jax._typing import Array, Float
+from rbm_jax.spectral.modes import as_matrix
 
 __all__ = ["ModeStatistics", "effective_temperature", "mode_statistics"]
 
@@ -38,8 +39,11 @@ def mode_statistics(vectors: Float[Array, "n_units n_modes"]) -> ModeStatistics:
 
     Returns:
         A number a vector, for each. NaN for a vector of zeros.
+
+    Raises:
+        ValueError: not a matrix, or one with NaN.
     """
-    vectors = jnp.asarray(vectors)
+    vectors = as_matrix("vectors", vectors)
     n_units = vectors.shape[0]
     ratio = (vectors**4).sum(0) / (vectors**2).sum(0) ** 2
     return ModeStatistics(n_units * ratio, ratio, _normality(vectors))
@@ -53,7 +57,14 @@ def effective_temperature(weights: Float[Array, "n_visible n_hidden"], *, size_f
     Args:
         weights: shape (n_visible, n_hidden).
         size_free: return 1/σ = 1 / √(L Var(W)) instead, the temperature axis of the phase diagram.
+
+    Returns:
+        A scalar; infinite for weights that are all the same.
+
+    Raises:
+        ValueError: not a matrix, or one with NaN.
     """
+    weights = as_matrix("weights", weights)
     variance = jnp.var(weights)
     return 1 / jnp.sqrt(math.sqrt(weights.size) * variance) if size_free else 1 / variance
 

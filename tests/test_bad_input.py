@@ -1,0 +1,745 @@
+"""What is wrong is refused by name: never NaN, a silent wrong answer, a traceback of a command, or a lost file."""
+
+import errno
+import functools
+import os
+import re
+import resource
+from pathlib import Path
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rbm_jax
+from rbm_jax import (
+    RBM,
+    Bernoulli,
+    Gaussian,
+    Spin,
+    Trajectory,
+    cd,
+    data,
+    dynamics,
+    emf,
+    init_rbm,
+    pcd,
+    plotting,
+    ptt,
+    replica,
+    stack_rbms,
+)
+from rbm_jax.checkpoint import load_rbm, load_trajectories, save_rbm, save_trajectories
+from rbm_jax.cli import run
+from rbm_jax.estimators import exact
+from tests.helpers import reference_rbm
+
+KEY = jax.random.key(0)
+BINARY, SPIN = reference_rbm(4, 3, 0.3), reference_rbm(4, 3, 0.3, Spin())
+GAUSS = reference_rbm(4, 3, 0.3, Gaussian(0.7))
+LARGE = reference_rbm(30, 30, 0.01)
+NAN_RBM = jax.tree.map(lambda leaf: jnp.nan * leaf, BINARY)
+LADDER = stack_rbms([BINARY, rbm_jax.temper(BINARY, 1.1)])
+TRAJECTORY = Trajectory(jnp.arange(2.0), LADDER, jnp.zeros((), jnp.int32))
+V = np.array([[0, 1, 1, 0], [1, 0, 0, 1], [1, 1, 1, 1]], np.uint8)
+H = np.full(3, 0.5)
+WITH_NAN, WITH_INF, WITH_TWO = (np.where(np.arange(12).reshape(3, 4) == 6, bad, V) for bad in (np.nan, np.inf, 2))
+TEXT, RAGGED = np.full((3, 4), "a"), [[0, 1], [1]]
+SGD = optax.sgd(0.1)
+SERIES = np.sin(np.arange(30.0)).reshape(10, 3)
+NAN = float("nan")
+
+
+def start(rbm=BINARY, optimizer=SGD):
+    return rbm_jax.init_train_state(KEY, rbm, optimizer, n_chains=5)
+
+
+def fit(samples=V, state=None, **options):
+    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2} | options
+    return rbm_jax.fit(options.pop("key", KEY), start() if state is None else state, samples, **options)
+
+
+def fit_streamed(source=V, **options):
+    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2, "batch_size": 2} | options
+    return rbm_jax.fit_streamed(KEY, options.pop("state", None) or start(), source, **options)
+
+
+def fit_ensemble(samples=V, keys=None, states=None, **options):
+    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2} | options
+    states = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), start()) if states is None else states
+    return rbm_jax.fit_ensemble(jax.random.split(KEY, 2) if keys is None else keys, states, samples, **options)
+
+
+def fit_sweep(states, keys=None, **options):
+    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2} | options
+    return rbm_jax.fit_sweep(jax.random.split(KEY, 2) if keys is None else keys, states, V, **options)
+
+
+def make(**options):
+    sizes = options.pop("n_visible", 4), options.pop("n_hidden", 3)
+    return init_rbm(options.pop("key", KEY), *sizes, **options)
+
+
+def ais(rbm=BINARY, **options):
+    return rbm_jax.ais_log_z(KEY, rbm, **{"n_chains": 4, "n_temperatures": 4} | options)
+
+
+def tempering(ladder=LADDER, n_chains=3):
+    return rbm_jax.init_tempering(KEY, ladder, n_chains)
+
+
+def step_estimator(estimator, **options):
+    return estimator(KEY, BINARY, V, jnp.asarray(V, float), **options)
+
+
+def integrate(**options):
+    options = {"force": dynamics.exact_force(V), "rbm": BINARY, "ts": np.array([0.0, 1.0])} | options
+    return dynamics.integrate(**options)
+
+
+def linear(ts=(0.0, 1.0), initial=(0.1,), variance=(2.0,)):
+    return dynamics.linear_solution(jnp.array(ts), jnp.array(initial), jnp.array(variance))
+
+
+def tempering_step(ladder=LADDER, **options):
+    return rbm_jax.tempering_step(KEY, ladder, tempering(), **options)
+
+
+def ladder_health(n_chains=3, **options):
+    return rbm_jax.ladder_health(KEY, LADDER, tempering(n_chains=n_chains), **options)
+
+
+def solve_mean_field(rbm=BINARY, **options):
+    return rbm_jax.solve_mean_field(rbm, **options)
+
+
+def find_fixed_points(samples, **options):
+    return rbm_jax.find_fixed_points(BINARY, samples, **options)
+
+
+def table(function, **cases):
+    """Named cases of one function: keyword arguments, or positional ones in a tuple, and what the error says."""
+    for name, (arguments, message) in cases.items():
+        call = (
+            functools.partial(function, **arguments)
+            if isinstance(arguments, dict)
+            else (functools.partial(function, *arguments))
+        )
+        yield f"{getattr(function, 'func', function).__name__}: {name.replace('_', ' ')}", call, message
+
+
+def all_cases():
+    units = {"visible_units": Bernoulli(), "hidden_units": Bernoulli()}
+    yield from table(
+        make,
+        no_visible=({"n_visible": 0}, "n_visible must be at least 1"),
+        fraction=({"n_visible": 4.0}, "n_visible must be a Python integer"),
+        boolean=({"n_hidden": True}, "n_hidden must be a Python integer"),
+        negative=({"n_hidden": -1}, "n_hidden must be at least 1"),
+        negative_scale=({"scale": -1.0}, "scale must be"),
+        nan_scale=({"scale": NAN}, "scale must be"),
+        text_scale=({"scale": "a"}, "scale must be"),
+        nan_mean=({"visible_mean": np.full(4, NAN)}, "visible_mean holds 4 values that are NaN"),
+        mean_shape=({"visible_mean": np.full(5, 0.5)}, "visible_mean must have 4 units"),
+        mean_outside=({"visible_mean": np.full(4, 1.5)}, r"visible_mean must lie in \[0, 1\]"),
+        mean_text=({"visible_mean": "abcd"}, "visible_mean must be an array"),
+        integers=({"dtype": int}, "dtype must be a floating dtype"),
+        units_by_name=({"visible_units": "spin", "visible_mean": np.full(4, 0.5)}, "visible_units must be a unit type"),
+        units_class=({"hidden_units": Bernoulli}, "hidden_units must be a unit type"),
+        no_key=({"key": 0}, "key"),
+    )
+    yield from table(
+        Gaussian, zero=((0.0,), "variance must be positive"), nan=((NAN,), "variance"), text=(("a",), "variance")
+    )
+    yield from table(
+        RBM,
+        lists=(([[1.0]], jnp.ones(1), jnp.ones(1), Spin(), Spin()), "weights and biases must be arrays"),
+        integers=((jnp.ones((4, 3), int), jnp.ones(4), jnp.ones(3), Spin(), Spin()), "one floating dtype"),
+        swapped=((jnp.ones((4, 3)), jnp.ones(3), jnp.ones(4), Spin(), Spin()), "visible_bias"),
+    )
+    yield from table(stack_rbms, none=(([],), "rbms must hold"), mixed=(([BINARY, SPIN],), "rbms must agree"))
+    yield from table(
+        fit,
+        nan=({"samples": WITH_NAN}, "data holds 1 values that are NaN"),
+        infinity=({"samples": WITH_INF}, "data holds 1 values"),
+        gaussian_nan=({"samples": WITH_NAN, "state": start(GAUSS)}, "data holds 1 values"),
+        a_two=({"samples": WITH_TWO}, "data must be 0 or 1 .* row 1, column 2"),
+        spins_for_bits=({"samples": 2.0 * V - 1}, "data must be 0 or 1"),
+        bits_for_spins=({"state": start(SPIN)}, r"data must be -1 or \+1"),
+        vector=({"samples": V[0]}, "data must have 2 axes"),
+        images=({"samples": V[None]}, "data must have 2 axes"),
+        narrow=({"samples": V[:, :3]}, "data must have 4 units"),
+        empty=({"samples": V[:0]}, "data must hold at least one sample"),
+        text=({"samples": TEXT}, "data must be an array of real numbers"),
+        objects=({"samples": np.full((3, 4), None)}, "data must be an array of real numbers"),
+        complex_numbers=({"samples": V * 1j}, "data must be an array of real numbers"),
+        nothing=({"samples": None}, "data must be an array of real numbers"),
+        ragged=({"samples": RAGGED}, "data must be an array of numbers"),
+        negative_weight=({"weights": np.array([1.0, -1, 1])}, "weights must be non-negative"),
+        zero_weights=({"weights": np.zeros(3)}, "weights must be .* positive sum"),
+        nan_weight=({"weights": np.array([1, NAN, 1])}, "weights holds 1 values"),
+        few_weights=({"weights": np.ones(2)}, r"weights must have shape \(3,\)"),
+        text_weights=({"weights": TEXT[:, 0]}, "weights must be an array"),
+        empty_batch=({"batch_size": 0}, "batch_size must be at least 1"),
+        large_batch=({"batch_size": 4}, "batch_size must be at most the number of samples"),
+        fractional_batch=({"batch_size": 2.0}, "batch_size must be a Python integer"),
+        negative_updates=({"n_updates": -1}, "n_updates must be at least 0"),
+        fractional_updates=({"n_updates": 1.5}, "n_updates must be a Python integer"),
+        saves_backward=({"save_at": [1, 0]}, "save_at must increase"),
+        saves_beyond=({"save_at": [3]}, "save_at must increase"),
+        fractional_save=({"save_at": [0.5]}, "save_at must be"),
+        no_save=({"save_at": []}, "save_at must be"),
+        no_time=({"time_step": 0.0}, "time_step must be positive"),
+        nan_time=({"time_step": NAN}, "time_step must be positive"),
+        estimator_by_name=({"estimator": "pcd"}, "estimator must be a function"),
+        accept=({"accept": 1}, "accept must be a function"),
+        learning_rate_for_optimizer=({"optimizer": 0.1}, "optimizer must be of optax"),
+        another_optimizer=({"optimizer": optax.adam(0.1)}, "optimizer must be the one that the state was made with"),
+        observe=({"observe": 3}, "observe must be a function"),
+        progress=({"progress": 3}, "progress must be a function"),
+        rbm_for_state=({"state": BINARY}, "state must be a TrainState"),
+        key=({"key": 0}, "key"),
+        chains_of_pcd=({"estimator": ptt}, "chains must be from init_trajectory_chains"),
+        unknown_option=({"estimator": functools.partial(pcd, n_sweeps=2)}, "n_sweeps"),
+        too_large=({"estimator": exact, "state": start(LARGE), "samples": np.ones((3, 30))}, "too many to enumerate"),
+    )
+    yield from table(
+        rbm_jax.init_train_state,
+        no_chains=((KEY, BINARY, SGD), "n_chains or chains, got neither"),
+        learning_rate=((KEY, BINARY, 0.1), "n_chains or chains"),
+    )
+    yield from table(
+        functools.partial(rbm_jax.init_train_state, KEY, BINARY, SGD),
+        zero=({"n_chains": 0}, "n_chains must be at least 1"),
+        both=({"n_chains": 1, "chains": V}, "got both"),
+        narrow=({"chains": V[:, :2]}, "chains must have 4 units"),
+        nan=({"chains": WITH_NAN}, "chains holds 1 values"),
+        empty=({"chains": V[:0]}, "chains must hold at least one state"),
+    )
+    yield from table(
+        start, optimizer=((BINARY, 0.1), "optimizer must be of optax"), stack=((LADDER,), "rbm must be one")
+    )
+    yield from table(
+        step_estimator,
+        cd_steps=({"estimator": cd, "n_steps": 0}, "n_steps must be at least 1"),
+        pcd_steps=({"estimator": pcd, "n_steps": -2}, "n_steps must be at least 1"),
+        pcd_dtype=({"estimator": pcd, "compute_dtype": int}, "compute_dtype must be a floating dtype"),
+        pcd_weights=({"estimator": pcd, "weights": np.zeros(3)}, "weights must be"),
+        emf_order=({"estimator": emf, "order": 4}, "order must be 1"),
+        emf_damping=({"estimator": emf, "damping": 1.5}, "damping must be"),
+        emf_nan_damping=({"estimator": emf, "damping": NAN}, "damping must be"),
+        ptt_floor=({"estimator": ptt, "floor": NAN}, "floor must be"),
+    )
+    yield from table(
+        rbm_jax.keeps_equilibrium,
+        narrow=((BINARY, BINARY, V[:, :2]), "chains must have 4 units"),
+    )
+    yield from table(
+        functools.partial(rbm_jax.keeps_equilibrium, BINARY, BINARY, V), share=({"min_share": 2}, "min_share must be")
+    )
+    yield from table(
+        fit_streamed,
+        narrow=((V[:, :3],), r"source must have shape \(n_samples, 4\)"),
+        empty=((V[:0],), "source must have shape"),
+        list=(([[0, 1]],), "source must have a shape, a dtype and rows"),
+        text=((TEXT,), "source must hold real numbers"),
+        no_batch=({"batch_size": None}, "batch_size must be a Python integer"),
+        large_batch=({"batch_size": 5}, "batch_size must be at most"),
+        weights=({"weights": np.zeros(3)}, "weights must be"),
+        chunk=({"chunk_updates": 0}, "chunk_updates must be at least 1"),
+        optimizer=({"optimizer": None}, "optimizer must be of optax"),
+    )
+    yield from table(
+        fit_ensemble,
+        nan=((WITH_NAN,), "data holds 1 values"),
+        one_key=({"keys": KEY}, "keys must be one for each of the 2 RBMs"),
+        few_keys=({"keys": jax.random.split(KEY, 1)}, "keys must be one for each of the 2 RBMs"),
+        single=({"states": start()}, "states must have one leading axis"),
+        rbm=({"states": BINARY}, "state must be a TrainState"),
+        times=({"time_step": np.ones(3)}, r"time_step must be a number or have shape \(2,\)"),
+        negative_time=({"time_step": np.array([1.0, -1.0])}, "time_step must be positive"),
+        group=({"n_at_once": 0}, "n_at_once must be at least 1"),
+    )
+    yield from table(
+        fit_sweep,
+        none=(([],), "states must be a sequence"),
+        single=((start(),), "states must be a sequence"),
+        keys=(([start(), start()], jax.random.split(KEY, 1)), "keys must be one for each"),
+    )
+    yield from table(rbm_jax.penalize_weights, negative=({"l1": -1.0}, "l1 must"), text=({"group": "a"}, "group must"))
+    yield from table(rbm_jax.log_spaced_updates, none=((0, 5), "n_updates"), one=((10, 1), "n_saves"))
+    yield from table(rbm_jax.project_updates, none=((0,), "n_modes must be at least 1"))
+    yield from table(
+        functools.partial(rbm_jax.set_hyperparameters, start()), unknown=({"learning_rate": 1}, "learning_rate")
+    )
+    yield from table(
+        functools.partial(rbm_jax.sample_gibbs, KEY),
+        narrow=({"rbm": BINARY, "v": V[:, :3], "n_steps": 1}, "v must have 4 units"),
+        negative=({"rbm": BINARY, "v": V, "n_steps": -1}, "n_steps must be at least 0"),
+        fraction=({"rbm": BINARY, "v": V, "n_steps": 1.0}, "n_steps must be a Python integer"),
+        numbers_for_mask=({"rbm": BINARY, "v": V, "n_steps": 1, "clamp_mask": H}, "clamp_mask must be boolean"),
+        short_mask=({"rbm": BINARY, "v": V, "n_steps": 1, "clamp_mask": H > 0}, "clamp_mask must broadcast"),
+        stack=({"rbm": LADDER, "v": V, "n_steps": 1}, "rbm must be one RBM, got a stack"),
+        text=({"rbm": BINARY, "v": "abc", "n_steps": 1}, "v must be an array"),
+        rounded=({"rbm": GAUSS, "v": V, "n_steps": 1, "compute_dtype": jnp.bfloat16}, "compute_dtype bfloat16"),
+    )
+    yield from table(rbm_jax.gibbs_step, stack=((KEY, LADDER, V), "rbm must be one RBM"))
+    yield from table(rbm_jax.sample_visible, visible=((KEY, BINARY, V), "h must have 3 units"))
+    yield from table(
+        rbm_jax.init_chains,
+        none=((KEY, BINARY, 0), "n_chains must be at least 1"),
+        stack=((KEY, LADDER, 5), "rbm must be one RBM"),
+    )
+    yield from table(
+        rbm_jax.visible_free_energy,
+        stack=((LADDER, V), "rbm must be one RBM"),
+        text=((BINARY, TEXT), "v must be an array"),
+        narrow=((BINARY, V[:, :3]), "v must have 4 units"),
+    )
+    yield from table(rbm_jax.joint_energy, batches=((BINARY, V, np.ones((2, 3))), "axes of v and h must broadcast"))
+    yield from table(rbm_jax.exact_log_z, large=((LARGE,), "too many"), stack=((LADDER,), "rbm must be one RBM"))
+    yield from table(rbm_jax.exact_moments, large=((LARGE,), "too many to enumerate; use a smaller RBM"))
+    yield from table(
+        rbm_jax.exact_log_likelihood,
+        empty=((BINARY, V[:0]), "data must hold at least one sample"),
+        nan=((BINARY, WITH_NAN), "data holds 1 values"),
+        weights=((BINARY, V, np.zeros(3)), "weights must be"),
+    )
+    yield from table(
+        rbm_jax.enumerate_states,
+        large=((Spin(), 25), "too many"),
+        continuum=((Gaussian(), 2), "continuum"),
+        none=((Spin(), 0), "size must be"),
+    )
+    yield from table(
+        rbm_jax.pseudo_log_likelihood,
+        continuum=((GAUSS, V), "discrete"),
+        nan=((BINARY, WITH_NAN), "data holds 1 values"),
+    )
+    yield from table(
+        rbm_jax.conditional_moments,
+        empty=((BINARY, V[:0]), "v must hold"),
+        vector=((BINARY, V[0]), "v must have 2 axes"),
+    )
+    yield from table(
+        ais,
+        one_chain=({"n_chains": 1}, "n_chains must be at least 2"),
+        open_end=({"positions": np.array([0.0, 0.5])}, "positions must increase from 0 to 1"),
+        backward=({"positions": np.array([0, 0.7, 0.5, 1])}, "positions must increase"),
+        nan_position=({"positions": np.array([0, NAN, 1])}, "positions must increase"),
+        nan=({"data": WITH_NAN}, "data holds 1 values"),
+        empty=({"data": V[:0]}, "data must hold"),
+        dtype=({"compute_dtype": int}, "compute_dtype must be"),
+        stack=({"rbm": LADDER}, "rbm must be one RBM"),
+    )
+    yield from table(
+        functools.partial(rbm_jax.reverse_ais_log_z, KEY, BINARY),
+        narrow=({"samples": V[:, :2]}, "samples must have 4 units"),
+        one=({"samples": V[:1]}, "n_chains must be at least 2"),
+        nan=({"samples": WITH_NAN}, "samples holds 1 values"),
+    )
+    yield from table(
+        functools.partial(rbm_jax.tempering_log_z, KEY, BINARY),
+        rungs=({"n_rungs": 1}, "n_rungs must be at least 2"),
+        steps=({"n_steps": 1}, "n_steps must be at least 2"),
+        other_ladder=({"ladder": stack_rbms([LARGE])}, "ladder must be a stack of RBMs like rbm"),
+        single=({"ladder": BINARY}, "ladder must be a stack of RBMs like rbm"),
+    )
+    yield from table(
+        functools.partial(rbm_jax.log_z_along, KEY),
+        flat=((LADDER, V), "chains must have 3 axes"),
+        times=((LADDER, np.stack([V] * 3)), "first axes must be equal"),
+        single=((BINARY, np.stack([V] * 2)), "ladder must be a stack"),
+        nan=((LADDER, np.stack([WITH_NAN] * 2)), "chains holds 2 values"),
+    )
+    yield from table(
+        rbm_jax.log_likelihood,
+        number=((BINARY, V, 3.0), "log_z must be"),
+        large=((LARGE, np.ones((2, 30))), "too many"),
+        nan=((BINARY, WITH_NAN), "data holds 1 values"),
+    )
+    yield from table(
+        functools.partial(rbm_jax.tap_log_z, BINARY),
+        starts=({"data": V, "n_starts": 0}, "n_starts must be at least 1"),
+        empty=({"data": V[:0]}, "data must hold"),
+        nan=({"data": WITH_NAN}, "data holds 1 values"),
+    )
+    yield from table(
+        tempering, single=((BINARY,), "ladder must be a stack"), none=((LADDER, 0), "n_chains must be at least 1")
+    )
+    yield from table(
+        tempering_step,
+        sweeps=({"n_sweeps": 0}, "n_sweeps must be at least 1"),
+        narrow=({"reservoir": V[:, :2]}, "reservoir must have 4 units"),
+        empty=({"reservoir": V[:0]}, "reservoir must hold"),
+        other=({"ladder": stack_rbms([BINARY] * 3)}, "state must have chains of 4 units on 3 rungs"),
+    )
+    yield from table(
+        rbm_jax.temper_ladder,
+        mixed=((BINARY, SPIN, H), "start and end must agree"),
+        nan=((BINARY, BINARY, np.array([0, NAN])), "positions holds 1 values"),
+        matrix=((BINARY, BINARY, np.ones((2, 2))), "positions must be numbers in one axis"),
+    )
+    yield from table(
+        ladder_health,
+        steps=({"n_steps": 0}, "n_steps must be at least 1"),
+        one_chain=({"n_chains": 1}, "state must have at least two chains"),
+    )
+    yield from table(
+        rbm_jax.init_trajectory_chains,
+        none=((KEY, BINARY, 0), "n_chains must be at least 1"),
+    )
+    yield from table(
+        solve_mean_field,
+        order=({"order": 4}, "order must be"),
+        damping=({"damping": 1.0}, "damping must be at least 0 and below 1"),
+        nan_damping=({"damping": NAN}, "damping must be"),
+        tol=({"tol": 0.0}, "tol must be positive"),
+        steps=({"max_steps": 0}, "max_steps must be at least 1"),
+        init=({"init": np.ones(3)}, "init must have 4 units"),
+        no_init=({"init": V[:0]}, "init must hold at least one start"),
+        mask_alone=({"clamp_mask": np.ones(4, bool)}, "init must be given with clamp_mask"),
+        stack=({"rbm": LADDER}, "rbm must be one RBM"),
+    )
+    yield from table(
+        rbm_jax.mean_field_free_energy, narrow=((BINARY, np.ones(3), H), "visible_magnetization must have 4 units")
+    )
+    yield from table(
+        find_fixed_points,
+        empty=({"samples": V[:0]}, "data must hold"),
+        nan=({"samples": WITH_NAN}, "data holds 1 values"),
+        merge=({"samples": V, "merge_tol": 0.0}, "merge_tol must be positive"),
+    )
+    yield from table(
+        rbm_jax.fixed_point_tree, none=(([], V), "rbms must hold"), stack=((LADDER, V), "rbms must be a sequence")
+    )
+    yield from table(rbm_jax.log_state_weights, counts=((jnp.ones(2), jnp.ones((3, 4))), "free_energy has 2"))
+    yield from table(
+        rbm_jax.svd_modes,
+        vector=((jnp.ones(3),), "weights must be a matrix"),
+        stack=((jnp.ones((2, 3, 3)),), "weights must be a matrix"),
+        empty=((jnp.ones((0, 3)),), "weights must be a matrix"),
+        nan=((jnp.full((3, 3), NAN),), "weights holds 9 values"),
+        complex_numbers=((np.ones((3, 2)) * 1j,), "weights must be an array of real numbers"),
+    )
+    yield from table(rbm_jax.leading_modes, none=((BINARY.weights, 0), "n_modes must be at least 1"))
+    yield from table(rbm_jax.split_bulk, vector=((jnp.ones(3),), "matrix"), nan=((NAN_RBM.weights,), "weights holds"))
+    yield from table(rbm_jax.effective_temperature, vector=((jnp.ones(3),), "weights must be a matrix"))
+    yield from table(rbm_jax.mode_statistics, vector=((jnp.ones(3),), "vectors must be a matrix"))
+    yield from table(rbm_jax.project, narrow=((V[:, :2], rbm_jax.svd_modes(BINARY.weights)), "data must have 4 units"))
+    yield from table(rbm_jax.marchenko_pastur_edges, noise=((-1.0,), "noise must be positive"))
+    yield from table(
+        functools.partial(rbm_jax.marchenko_pastur_density, jnp.ones(2)),
+        noise=({"noise": 0.0}, "noise must be positive"),
+        ratio=({"noise": 1.0, "ratio": 0.0}, "ratio must be positive"),
+    )
+    yield from table(rbm_jax.marchenko_pastur_quantile, beyond=((1.5,), "probability must be"))
+    yield from table(functools.partial(rbm_jax.spiked_value, 3.0, 1.0), ratio=({"ratio": -2.0}, "ratio must be"))
+    yield from table(rbm_jax.spiked_outlier, noise=((3.0, -1.0), "noise must be at least 0"))
+    yield from table(
+        replica.Control,
+        scalar=((2.0,), "singular_values must be a vector"),
+        empty=((jnp.zeros(0),), "singular_values must be a vector"),
+        nan=((jnp.array([NAN]),), "singular_values holds 1 values"),
+    )
+    yield from table(
+        functools.partial(replica.Control, jnp.ones(1)),
+        noise=({"noise": -1.0}, "noise must be at least 0"),
+        ratio=({"ratio": 0.0}, "ratio must be positive"),
+        field=({"visible_field": jnp.ones(2)}, "visible_field must have the shape"),
+    )
+    yield from table(
+        functools.partial(replica.solve_saddle, replica.Control(jnp.ones(1))),
+        steps=({"max_steps": 0}, "max_steps must be at least 1"),
+        start=({"m_start": jnp.ones(2)}, "m_start must have the shape"),
+    )
+    yield from table(replica.SparseLaw, zero=((0.0,), "share must be"), nan=((NAN,), "share must be"))
+    yield from table(
+        replica.EmpiricalLaw,
+        vector=((H,), "components must"),
+        nan=((np.full((3, 1), NAN),), "components holds 3 values"),
+    )
+    yield from table(
+        replica.sample_ensemble,
+        none=((KEY, 0, 3, jnp.ones(1), 0.1), "n_visible must be"),
+        noise=((KEY, 4, 3, jnp.ones(1), -0.1), "noise must be"),
+        nan=((KEY, 4, 3, jnp.array([NAN]), 0.1), "singular_values holds 1 values"),
+    )
+    yield from table(replica.locate, stack=((LADDER,), "single RBM"), nan=((NAN_RBM,), r"rbm\.weights holds 12 values"))
+    yield from table(
+        integrate,
+        backward=({"ts": np.array([1.0, 0.0])}, "ts must increase"),
+        one_time=({"ts": np.array([1.0])}, "ts must be a vector of at least two"),
+        nan_time=({"ts": np.array([0, NAN])}, "ts holds 1 values"),
+        text=({"ts": ["a", "b"]}, "ts must be an array"),
+        steps=({"max_steps": 0}, "max_steps must be at least 1"),
+        step=({"step": -1.0}, "step must be positive"),
+        rtol=({"rtol": -1.0}, "rtol must be positive"),
+        nan_rtol=({"rtol": NAN}, "rtol must be positive"),
+        atol=({"atol": -1.0}, "atol must be at least 0"),
+        solver_by_name=({"solver": "tsit5"}, "solver must be one of diffrax"),
+        no_force=({"force": 3}, "force must be a function"),
+    )
+    for force in (dynamics.exact_force, dynamics.gaussian_force, dynamics.mean_field_force):
+        yield from table(
+            force,
+            nan=((WITH_NAN,), "data holds 1 values"),
+            empty=((V[:0],), "data must have shape"),
+            vector=((V[0],), "data must have shape"),
+        )
+    yield from table(functools.partial(dynamics.exact_force, V), weights=({"weights": np.zeros(3)}, "weights must be"))
+    yield from table(
+        functools.partial(dynamics.mean_field_force, V),
+        order=({"order": 4}, "order must be"),
+        starts=({"starts": V[:, :2]}, "starts must have 4 units"),
+    )
+    yield from table(dynamics.data_statistics, none=((None,), "data must be an array"), number=((np.ones(()),), "data"))
+    yield from table(functools.partial(dynamics.growth_modes, WITH_NAN), nan=(units, "data holds 1 values"))
+    yield from table(
+        linear,
+        negative_time=({"ts": (-1.0, 1.0)}, "ts must be at least 0"),
+        no_start=({"initial": (0.0,)}, "initial must be positive and below linear_bound"),
+        beyond=({"initial": (2.0,)}, "initial must be positive and below linear_bound"),
+        no_variance=({"variance": (0.0,)}, "data_variance must be positive"),
+        modes=({"initial": (0.1, 0.2, 0.3), "variance": (2.0, 1.0)}, "ts must have shape"),
+    )
+    yield from table(
+        dynamics.compare_trajectories,
+        units=((TRAJECTORY, Trajectory(jnp.arange(2.0), stack_rbms([SPIN] * 2), jnp.int32(0))), "same unit types"),
+        times=((TRAJECTORY, Trajectory(jnp.arange(10.0, 12), LADDER, jnp.int32(0))), "no common time"),
+    )
+    yield from table(
+        functools.partial(dynamics.integrate_modes, dynamics.exact_force(V), BINARY),
+        gap=({"ts": jnp.array([0.0, 1.0]), "gap": -1.0}, "gap must be"),
+        one_time=({"ts": jnp.array([0.0])}, "ts must be a vector"),
+    )
+    yield from table(
+        data.binarize,
+        nan=((WITH_NAN,), "data holds 1 values"),
+        two=((WITH_TWO,), r"data must be intensities in \[0, 1\]"),
+        negative=((-1.0 * V,), "data must be intensities"),
+        empty=((V[:0],), "data must have samples"),
+        vector=((V[0],), "data must have samples"),
+        text=((TEXT,), "data must be an array of real numbers"),
+        ragged=((RAGGED,), "data must be an array of numbers"),
+    )
+    yield from table(
+        functools.partial(data.binarize, V),
+        threshold=({"threshold": 2.0}, "threshold must be"),
+        nan_threshold=({"threshold": NAN}, "threshold must be"),
+        text_threshold=({"threshold": "a"}, "threshold must be a number"),
+    )
+    yield from table(
+        data.intensities, two=((2.0 * V,), "images must be"), complex_numbers=((V * 1j,), "images must be an array")
+    )
+    yield from table(data.bars_and_stripes, none=((0,), "size must be"), fraction=((2.5,), "size must be"))
+    yield from table(
+        functools.partial(data.gaussian_data, KEY, 10),
+        negative=((-jnp.eye(3),), "covariance must be symmetric, finite and positive"),
+        nan=((jnp.full((3, 3), NAN),), "covariance must be symmetric, finite and positive"),
+        skew=((jnp.array([[1.0, 0.5], [0, 1]]),), "covariance must be symmetric"),
+        vector=((jnp.ones(3),), "covariance must be a square matrix"),
+    )
+    yield from table(functools.partial(data.ising_chain, KEY, 3, 3), nan=({"coupling": NAN}, "coupling holds 1 values"))
+    for diagnostic in (rbm_jax.autocorrelation_time, rbm_jax.effective_sample_size, rbm_jax.r_hat):
+        yield from table(
+            diagnostic,
+            short=((SERIES[:3],), "series must have shape"),
+            vector=((SERIES[:, 0],), "series must have shape"),
+            no_chain=((SERIES[:, :0],), "series must have shape"),
+            nan=((SERIES * NAN,), "series holds 30 values"),
+            text=((TEXT,), "series must be an array"),
+        )
+    yield from table(rbm_jax.overlaps, widths=((V, V[:, :2]), "first and second"), vector=((V[0],), "first and second"))
+    for distance in (rbm_jax.energy_distance, rbm_jax.adversarial_accuracy):
+        yield from table(
+            distance, one=((V[:1], V), "two sets of samples"), nan=((WITH_NAN, V), "samples holds 1 values")
+        )
+    yield from table(
+        functools.partial(rbm_jax.relaxation, KEY, BINARY),
+        one=((V[:1],), "data must hold at least two samples"),
+        nan=((WITH_NAN,), "data holds 1 values"),
+    )
+    yield from table(rbm_jax.bernoulli_to_spin, spins=((SPIN,), "rbm must have Bernoulli"))
+    yield from table(rbm_jax.interpolate, shapes=((BINARY, LARGE, 0.5), "start and end must agree"))
+    yield from table(rbm_jax.independent_rbm, shape=((BINARY, H), "visible_mean must have 4 units"))
+    yield from table(
+        plotting.plot_images,
+        shape=((V, (2, 3)), "images must have one row of 2×3 pixels"),
+        none=((V[:0], (2, 2)), "images must hold"),
+        text=((TEXT, (2, 2)), "images must be an array"),
+    )
+    yield from table(
+        functools.partial(plotting.plot_images, V, (2, 2)), columns=({"n_columns": 0}, "n_columns must be")
+    )
+    for plot in (plotting.plot_spectrum, functools.partial(plotting.plot_modes, label="x")):
+        yield from table(
+            plot,
+            vector=((np.arange(3), np.ones(3)), "values must be a matrix of 3 rows"),
+            times=((np.arange(3), np.ones((2, 2))), "values must be a matrix of 3 rows"),
+        )
+    yield from table(
+        plotting.plot_comparison,
+        nan=((np.arange(2), np.full((2, 2), NAN), {}), "values must hold numbers that are finite"),
+    )
+    yield from table(plotting.plot_tree, times=(([1.0, 2.0], np.zeros((3, 4), int)), "labels must have shape"))
+    yield from table(
+        plotting.plot_fixed_points,
+        columns=((np.ones((3, 1)), np.ones((2, 2)), np.ones(2)), "data must be a matrix"),
+        sizes=((np.ones((3, 2)), np.ones((2, 2)), np.ones(3)), r"points must have shape .* sizes"),
+    )
+    yield from table(
+        plotting.plot_spectrum_histogram,
+        none=((np.ones(0), np.ones(0, bool), 1.0, 1.0), "values and is_outlier"),
+        nan=((np.full(3, NAN), np.zeros(3, bool), 1.0, 1.0), "values holds 3 values"),
+        noise=((np.ones(3), np.zeros(3, bool), 0.0, 1.0), "noise must be positive"),
+    )
+
+
+CASES = list(all_cases())
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(("call", "message"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises((TypeError, ValueError), match=message) as error:
+        call()
+    assert len(str(error.value)) < 400
+
+
+def command_lines(folder):
+    """Command lines that cannot work, and what the message must name."""
+    np.savez(folder / "two.npz", a=V, b=V)
+    (folder / "cut.gz").write_bytes(b"\x1f\x8b\x08\x00")
+    (folder / "cut-idx").write_bytes(b"\0\0\x08\x03\0\0")
+    (folder / "table.csv").write_text("0,1")
+    (folder / "words").write_text("hello")
+    with h5py.File(folder / "empty.h5", "w"):
+        pass
+    for name, array in {
+        "inf": WITH_INF,
+        "none": V[:0],
+        "one": V[:1],
+        "text": TEXT,
+        "complex": V * 1j,
+        "negative": -1.0 * V,
+    }.items():
+        np.save(folder / f"{name}.npy", array)
+    files = {
+        "two.npz": "one of them must be named", "cut.gz": "gzip", "cut-idx": "truncated", "table.csv": "IDX",
+        "words": "IDX", "empty.h5": "empty.h5 holds the arrays", "inf.npy": "inf.npy holds 1 values",
+        "none.npy": "none.npy must have", "one.npy": "no pixel varies", "text.npy": "must hold numbers",
+        "complex.npy": "must hold real", "negative.npy": "must be uint8 or in",
+    }  # fmt: skip
+    for name, message in files.items():
+        yield ["train", "--data", str(folder / name)], message
+    yield ["likelihood", str(folder / "no-run")], "no run folder"
+    yield ["inpaint", str(folder / "no-run")], "no run folder"
+    for command, model in (("sample", "rbm.h5"), ("likelihood", "rbm.h5"), ("inpaint", "rbm.h5"),
+                           ("spectrum", "trajectory.h5"), ("phase-diagram", "trajectory.h5")):  # fmt: skip
+        for kind, content in {"empty": b"", "foreign": (folder / "empty.h5").read_bytes(), "text": b"hello"}.items():
+            run_folder = folder / f"{command}-{kind}"
+            run_folder.mkdir()
+            (run_folder / model).write_bytes(content)
+            arguments = [str(run_folder)] if command != "phase-diagram" else ["--trajectory", str(run_folder)]
+            yield [command, *arguments], model
+    options = {
+        "--n-chains 0": "n-chains", "--batch-size 0": "batch-size", "--order 0": "order", "--method sgd": "method",
+        "--learning-rate inf": "learning-rate", "--learning-rate 0": "learning-rate", "--threshold nan": "threshold",
+        "--l1 nan": "l1", "--l2 -1": "l2", "--n-steps -1": "n-steps", "--seed 99999999999": "seed",
+        "--n-updates 0": "n-updates", "--frobnicate": "frobnicate", "--units": "units", "--data": "data",
+        "--out /proc/nowhere": "nowhere", f"--out {folder}/words/run": "words",
+    }  # fmt: skip
+    for option, message in options.items():
+        yield ["train", *option.split()], message
+    yield ["inpaint", str(folder), "--half", "middle"], "half"
+    yield ["phase-diagram", "--kappa", "nan"], "kappa"
+    yield ["phase-diagram", "--points", "5"], "points"
+    yield ["phase-diagram", "--law", "cauchy"], "law"
+    yield ["fixed-points", str(folder), "--max-steps", "0"], "max-steps"
+    yield ["compare", "--modes", "0"], "modes"
+    yield ["figures", "--n-updates", "0"], "n-updates"
+    yield [""], "command"
+
+
+def test_command_lines_that_cannot_work_get_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments, named in command_lines(tmp_path):
+        assert run(arguments) == 2, arguments
+        captured = capsys.readouterr()
+        assert captured.out == "", arguments
+        assert captured.err.startswith("rbm-jax: "), arguments
+        assert captured.err.count("\n") == 1, arguments
+        assert "Traceback" not in captured.err, arguments
+        assert named in captured.err, (arguments, captured.err)
+
+
+@pytest.fixture
+def full_disk():
+    """No file may grow beyond 500 bytes: writes fail half-way, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+ALIGNMENT = data.Alignment(np.zeros((100, 50), np.uint8), ("name",) * 100, data.DNA)
+WRITERS = {
+    "rbm.h5": lambda path: save_rbm(path, LARGE),
+    "trajectory.h5": lambda path: save_trajectories(path, {"training": TRAJECTORY}),
+    "a.fasta": lambda path: data.write_fasta(path, ALIGNMENT),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_full_disk_leaves_the_old_file_and_no_other(tmp_path, name, request):
+    path = tmp_path / name
+    path.write_bytes(b"old")
+    request.getfixturevalue("full_disk")
+    with pytest.raises(OSError, match=re.escape(str(path))):
+        WRITERS[name](path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_disk_that_is_full_at_the_end_leaves_the_old_file(tmp_path, name, monkeypatch):
+    def replace(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    path = tmp_path / name
+    path.write_bytes(b"old")
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match="No space left"):
+        WRITERS[name](path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_folders_that_are_not_there_or_cannot_be_written_are_named(tmp_path, name):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "nowhere", tmp_path / "file", Path("/proc/self")):
+        with pytest.raises(OSError, match=re.escape(str(folder.name))):
+            WRITERS[name](folder / name)
+
+
+@pytest.mark.parametrize("load", [load_rbm, load_trajectories])
+def test_files_of_other_contents_are_named(tmp_path, load):
+    path = tmp_path / "file.h5"
+    for change in ({"weights": np.ones((5, 3), int)}, {"weights": np.ones(3)}, {"visible_bias": np.ones(9)}):
+        save_rbm(path, BINARY)
+        save_trajectories(tmp_path / "path.h5", {"a": TRAJECTORY})
+        path.write_bytes((path if load is load_rbm else tmp_path / "path.h5").read_bytes())
+        with h5py.File(path, "a") as file:
+            group = file["rbm" if load is load_rbm else "trajectories/a/rbms"]
+            for name, values in change.items():
+                del group[name]
+                group[name] = values
+        with pytest.raises(ValueError, match=re.escape(str(path))):
+            load(path)
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        load(tmp_path / "nothing.h5")
