@@ -47,6 +47,11 @@ LAYERS = [
         "partition",
         "diagnostics",
         "ladder_health",
+        "symmetry.tyings",
+        "symmetry.tied",
+        "symmetry.fourier",
+        "symmetry.estimators",
+        "symmetry",
     ],
     [
         "penalties",

@@ -22,6 +22,7 @@ from rbm_jax._checks import (
 from rbm_jax._random import Words, key_words, shuffled_rows, uniform
 from rbm_jax._typing import Array, Float, Int, PRNGKey
 from rbm_jax.rbm import RBM
+from rbm_jax.symmetry import TiedRBM, expand
 from rbm_jax.units import AbstractUnits
 
 __all__ = [
@@ -102,7 +103,7 @@ def run_on_host(
     kept = []
     for interval in intervals:
         state = go(state, int(interval))
-        kept.append((state.rbm, observe(state) if observe else None))
+        kept.append((_plain(state.rbm), observe(state) if observe else None))
     return go(state, n_after), jax.tree.map(lambda *leaves: jnp.stack(leaves), *kept)
 
 
@@ -115,10 +116,15 @@ def run_traced(
 
     def to_next_save(state, interval):
         state = advance(state, interval)
-        return state, (state.rbm, None if observe is None else observe(state))
+        return state, (_plain(state.rbm), None if observe is None else observe(state))
 
     state, kept = lax.scan(to_next_save, state, jnp.asarray(intervals))
     return advance(state, n_after), kept
+
+
+def _plain(rbm: RBM | TiedRBM) -> RBM:
+    """What trajectories are made of."""
+    return expand(rbm) if isinstance(rbm, TiedRBM) else rbm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,12 +143,18 @@ def as_static(name: str, function: Callable) -> Callable:
     """A function that the user gave as the argument `name`, in a form that `jit` takes as a static one."""
     if not callable(function):
         raise TypeError(f"{name} must be a function (such as pcd, for the estimator), got {function!r}")
-    if isinstance(function, functools.partial):
-        return _StaticPartial(function.func, function.args, tuple(sorted(function.keywords.items())))
-    return function
+    return _by_value(function)
 
 
-def check_data(rbm: RBM, data: Any, weights: Any, batch_size: int | None) -> tuple[Array, Array | None]:
+def _by_value(value: Any) -> Any:
+    """The same for a partial's own arguments, which may be partials too."""
+    if not isinstance(value, functools.partial):
+        return value
+    keywords = tuple(sorted((name, _by_value(option)) for name, option in value.keywords.items()))
+    return _StaticPartial(value.func, tuple(map(_by_value, value.args)), keywords)
+
+
+def check_data(rbm: RBM | TiedRBM, data: Any, weights: Any, batch_size: int | None) -> tuple[Array, Array | None]:
     """Data and weights as arrays, or an error: shape, values in the support of the visible units, batch size."""
     data = data if isinstance(data, jax.Array) else np.asarray(data)
     as_configurations("data", data[:1] if np.ndim(data) == 2 else data, rbm.n_visible, rbm.dtype, ndim=2)

@@ -33,6 +33,7 @@ from rbm_jax._typing import Array, Bool, Chains, Int, PRNGKey, Sample, Weighting
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import TrajectoryChains, init_chains
 from rbm_jax.spectral import svd_modes
+from rbm_jax.symmetry import TiedRBM, expand
 from rbm_jax.trajectory import Trajectory, finite_status
 
 __all__ = [
@@ -52,14 +53,14 @@ class TrainState(eqx.Module):
     """Everything that an update changes.
 
     Attributes:
-        rbm: the parameters.
+        rbm: the parameters, an `RBM` or a `TiedRBM`.
         chains: what the estimator carries from one update to the next: visible states of persistent chains, shape
             (n_chains, n_visible), or a `TrajectoryChains`.
         opt_state: state of the optax optimizer.
         step: updates done so far, an int32 scalar.
     """
 
-    rbm: RBM
+    rbm: Any
     chains: Any
     opt_state: optax.OptState
     step: Int[Array, "*runs"]
@@ -69,17 +70,17 @@ class TrainInfo(eqx.Module):
     """What an update learned on its way.
 
     Attributes:
-        gradient: the estimated gradient of the negative log-likelihood per sample, as an RBM.
+        gradient: the estimated gradient of the negative log-likelihood per sample, like the parameters.
         accepted: whether the update was made.
     """
 
-    gradient: RBM
+    gradient: Any
     accepted: Bool[Array, "*runs"]
 
 
 def init_train_state(
     key: PRNGKey,
-    rbm: RBM,
+    rbm: RBM | TiedRBM,
     optimizer: optax.GradientTransformation,
     *,
     n_chains: int | None = None,
@@ -89,7 +90,7 @@ def init_train_state(
 
     Args:
         key: a JAX key, for the chains.
-        rbm: where training starts.
+        rbm: where training starts; a `TiedRBM` is trained by `rbm_jax.symmetry.tied_estimator`.
         optimizer: any optax optimizer. Build it once and pass the same object on: a new one recompiles.
         n_chains: number of persistent chains; estimators without chains carry them along unused.
         chains: what the estimator carries, in place of n_chains: `init_trajectory_chains` for `ptt`, or visible states
@@ -101,7 +102,7 @@ def init_train_state(
     if (n_chains is None) == (chains is None):
         raise ValueError(f"give either n_chains or chains, got {'neither' if chains is None else 'both'}")
     if n_chains is not None:
-        chains = init_chains(key, rbm, n_chains)
+        chains = init_chains(key, expand(rbm) if isinstance(rbm, TiedRBM) else rbm, n_chains)
     elif not isinstance(chains, TrajectoryChains):
         chains = as_configurations("chains", chains, rbm.n_visible, rbm.dtype, ndim=2)
     parameters: Any = rbm  # a pytree of arrays, which optax's annotations do not know
@@ -196,7 +197,8 @@ def fit(
             minibatches; see `fit_ensemble`.
 
     Returns:
-        The state after n_updates, and a `Trajectory` with `ts` = time_step × updates since step 0.
+        The state after n_updates, and a `Trajectory` with `ts` = time_step × updates since step 0. It holds the
+        expanded RBMs of a `TiedRBM`.
 
     Raises:
         TypeError, ValueError: arguments that do not fit, named in the message.
@@ -229,7 +231,7 @@ def fit(
         batch_size=batch_size,
     )
     if is_concrete(key, batch_key, state, data, weights):
-        run, advance = run_on_host, functools.partial(advance, layout=row_sharding(state.rbm.weights))
+        run, advance = run_on_host, functools.partial(advance, layout=row_sharding(state.rbm.hidden_bias))
     else:
         run = run_traced
     intervals, observe = np.diff(saves, prepend=0), None if observe is None else jax.jit(observe)
