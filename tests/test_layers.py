@@ -40,6 +40,7 @@ LAYERS = [
         "data",
     ],
     [
+        "missing",
         "estimators",
         "partition.estimate",
         "partition.annealing",

@@ -5,7 +5,7 @@ training by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time
 `rbm_jax.data`, pictures in `rbm_jax.plotting`, files in `rbm_jax.checkpoint`.
 """
 
-from rbm_jax import data, dynamics, estimators, replica
+from rbm_jax import data, dynamics, estimators, missing, replica, symmetry
 from rbm_jax.diagnostics import (
     Relaxation,
     adversarial_accuracy,
@@ -115,7 +115,15 @@ from rbm_jax.training import (
     train_step,
 )
 from rbm_jax.trajectory import Status, Trajectory
-from rbm_jax.transforms import bernoulli_to_spin, independent_rbm, interpolate, spin_to_bernoulli, temper, transpose
+from rbm_jax.transforms import (
+    bernoulli_to_spin,
+    clamp,
+    independent_rbm,
+    interpolate,
+    spin_to_bernoulli,
+    temper,
+    transpose,
+)
 from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
 
 __version__ = "0.1.0"
@@ -150,6 +158,7 @@ __all__ = [
     "autocorrelation_time",
     "bernoulli_to_spin",
     "cd",
+    "clamp",
     "conditional_moments",
     "data",
     "dynamics",
@@ -204,6 +213,7 @@ __all__ = [
     "mean_field_hessian",
     "mean_field_moments",
     "mean_field_stability",
+    "missing",
     "mode_statistics",
     "modes_along",
     "overlaps",
@@ -232,6 +242,7 @@ __all__ = [
     "split_bulk",
     "stack_rbms",
     "svd_modes",
+    "symmetry",
     "tap_log_z",
     "temper",
     "temper_ladder",

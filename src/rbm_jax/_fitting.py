@@ -154,16 +154,19 @@ def _by_value(value: Any) -> Any:
     return _StaticPartial(value.func, tuple(map(_by_value, value.args)), keywords)
 
 
-def check_data(rbm: RBM | TiedRBM, data: Any, weights: Any, batch_size: int | None) -> tuple[Array, Array | None]:
+def check_data(
+    rbm: RBM | TiedRBM, data: Any, weights: Any, batch_size: int | None, allow_missing: bool = False
+) -> tuple[Array, Array | None]:
     """Data and weights as arrays, or an error: shape, values in the support of the visible units, batch size."""
     data = data if isinstance(data, jax.Array) else np.asarray(data)
     as_configurations("data", data[:1] if np.ndim(data) == 2 else data, rbm.n_visible, rbm.dtype, ndim=2)
     n_samples = data.shape[0]
     if n_samples == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", data)
+    if not allow_missing:
+        check_finite("data", data)
     if is_concrete(data):
-        check_support("data", data, rbm.visible_units)
+        check_support("data", data, rbm.visible_units, allow_missing=allow_missing)
     check_sample_weights(weights, n_samples)
     weights = None if weights is None else jnp.asarray(weights).astype(rbm.dtype)
     check_batch_size(batch_size, n_samples)
@@ -176,7 +179,13 @@ def check_batch_size(batch_size: int | None, n_samples: int) -> None:
         raise ValueError(f"batch_size must be at most the number of samples, {n_samples}, got {batch_size}")
 
 
-def check_support(name: str, values: Any, units: AbstractUnits, rows: Int[np.ndarray, " n_rows"] | None = None) -> None:
+def check_support(
+    name: str,
+    values: Any,
+    units: AbstractUnits,
+    rows: Int[np.ndarray, " n_rows"] | None = None,
+    allow_missing: bool = False,
+) -> None:
     """Raise if a concrete value lies outside the support of the units.
 
     Args:
@@ -184,16 +193,22 @@ def check_support(name: str, values: Any, units: AbstractUnits, rows: Int[np.nda
         values: shape (n_rows, n_units).
         units: the unit type.
         rows: what to call the rows in the message; None for 0, 1, ...
+        allow_missing: whether NaN may stand for what was not observed.
     """
     with jax.ensure_compile_time_eval():  # the values may be known while the key is traced
         values = known_values(values)
         allowed = units.contains(values)
+        if allow_missing:
+            allowed = allowed | (values != values)
         if allowed.all():
             return
         row, column = divmod(int(allowed.argmin()), values.shape[1])
         value, place = values[row, column], f"row {row if rows is None else rows[row]}, column {column}"
         if not np.isfinite(value):
-            raise ValueError(f"{name} holds {value} at {place}; remove or impute such values first")
+            raise ValueError(
+                f"{name} holds {value} at {place}; remove such values, or train with allow_missing=True if NaN stands "
+                "for what was not observed"
+            )
         raise ValueError(
             f"{name} must be {units.support} for {units} visible units, got {value} at {place}; "
             "see rbm_jax.data.binarize, which makes 0/1"

@@ -164,6 +164,7 @@ def fit(
     time_step: float | optax.Schedule = 1.0,
     progress: Callable[[int], Any] | None = None,
     batch_key: PRNGKey | None = None,
+    allow_missing: bool = False,
 ) -> tuple[TrainState, Trajectory]:
     """Train for n_updates updates, keeping the RBM at chosen ones.
 
@@ -195,6 +196,8 @@ def fit(
         progress: called on the host with the number of updates done since its last call, about a hundred times.
         batch_key: a JAX key for the choice of minibatches; None takes `key` for it. Runs that share it see the same
             minibatches; see `fit_ensemble`.
+        allow_missing: whether NaN in the data stands for entries that were not observed. The estimator then needs a
+            `data_term` of `rbm_jax.missing`.
 
     Returns:
         The state after n_updates, and a `Trajectory` with `ts` = time_step × updates since step 0. It holds the
@@ -215,7 +218,7 @@ def fit(
         >>> print(trajectory.ts)
         [0. 1. 5.]
     """
-    data, weights = check_data(state.rbm, data, weights, batch_size)
+    data, weights = check_data(state.rbm, data, weights, batch_size, allow_missing)
     n_updates = check_count("n_updates", n_updates, minimum=0)
     saves = check_saves(save_at, n_updates)
     ts = times_at(time_step, state.step, saves, state.rbm.dtype)
