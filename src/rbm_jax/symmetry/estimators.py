@@ -137,22 +137,20 @@ def fourier_pcd(
         h = sample(2 * step, rbm.hidden_units, layer.hidden_field(v))
         return sample(2 * step + 1, rbm.visible_units, layer.visible_field(h)), None
 
-    data = layer.moments(batch, normalized_weights(weights, len(batch), rbm.dtype))
+    # Products of deviations from offsets, since sums of products themselves would lose digits in float32.
+    visible = _visible_offset(rbm, batch, weights)
+    hidden = rbm.hidden_units.mean(layer.hidden_field(visible[None]))[0]
+    data = layer.moments(batch, normalized_weights(weights, len(batch), rbm.dtype), visible, hidden)
     chains, _ = lax.scan(sweep, chains, jnp.arange(n_steps, dtype=jnp.uint32))
-    model = layer.moments(chains, normalized_weights(None, len(chains), rbm.dtype))
+    model = layer.moments(chains, normalized_weights(None, len(chains), rbm.dtype), visible, hidden)
     slope = jax.tree.map(jnp.subtract, model, data)
+    visible, hidden = visible[0], hidden.reshape(rbm.n_channels, -1)[:, 0]
     if centered:
-        visible = _visible_offset(rbm, batch, weights)
-        hidden = rbm.hidden_units.mean(layer.hidden_field(visible[None])).reshape(rbm.n_channels, -1)[:, 0]
-        filters = slope.filters - visible[0] * slope.hidden_bias[:, None] - slope.visible_bias * hidden[:, None]
-        rows = filters.sum(1)
-        slope = dataclasses.replace(
-            slope,
-            filters=filters,
-            visible_bias=slope.visible_bias - hidden @ rows,
-            hidden_bias=slope.hidden_bias - visible[0] * rows,
-        )
-    return slope, chains
+        rows = slope.filters.sum(1)
+        visible_slope, hidden_slope = slope.visible_bias - hidden @ rows, slope.hidden_bias - visible * rows
+        return dataclasses.replace(slope, visible_bias=visible_slope, hidden_bias=hidden_slope), chains
+    filters = slope.filters + visible * slope.hidden_bias[:, None] + slope.visible_bias * hidden[:, None]
+    return dataclasses.replace(slope, filters=filters), chains
 
 
 class _FourierLayers:
@@ -180,9 +178,16 @@ class _FourierLayers:
         field = self.back((self.transform(h.reshape(len(h), -1, *self.shape)) * self.filters).sum(1))
         return field.reshape(len(h), -1) + self.rbm.visible_bias
 
-    def moments(self, v: Float[Array, "n n_visible"], share: Float[Array, " n"]) -> TiedRBM:
-        """⟨v⟩, ⟨h⟩ and ⟨v hᵀ⟩ averaged over samples and placements, in the places of the parameters they belong to."""
-        h = self.rbm.hidden_units.mean(self.hidden_field(v))
+    def moments(
+        self,
+        v: Float[Array, "n n_visible"],
+        share: Float[Array, " n"],
+        visible: Float[Array, " n_visible"],
+        hidden: Float[Array, " n_hidden"],
+    ) -> TiedRBM:
+        """Averages of v - visible, h - hidden and their product, in the places of the parameters they belong to."""
+        h = self.rbm.hidden_units.mean(self.hidden_field(v)) - hidden
+        v = v - visible
         on_lattice = (share[:, None] * h).reshape(len(h), -1, *self.shape)
         product = self.back((self.on_lattice(v) * self.transform(on_lattice).conj()).sum(0)) / self.rbm.n_visible
         window = tuple(slice(length) for length in self.rbm.tying.extent)
