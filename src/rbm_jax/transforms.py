@@ -100,7 +100,7 @@ def clamp(rbm: RBM, v: Shaped[ArrayLike, " n_visible"], clamp_mask: Shaped[Array
         clamp_mask: True where a unit is held, shape (n_visible,).
     """
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype, ndim=1)
-    mask = check_mask("clamp_mask", clamp_mask, v.shape)
+    mask = jnp.asarray(check_mask("clamp_mask", clamp_mask, v.shape))
     hidden_bias = rbm.hidden_bias + jnp.where(mask, v, 0) @ rbm.weights
     return dataclasses.replace(rbm, weights=jnp.where(mask[:, None], 0, rbm.weights), hidden_bias=hidden_bias)
 

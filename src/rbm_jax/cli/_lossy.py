@@ -76,7 +76,7 @@ def lossy_figure(key, dataset: Dataset, recipe: LossyRecipe | None = None) -> An
     split = _split(key_split, dataset)
     likelihood = {name: [] for name in TERMS}
     error = {name: [] for name in TERMS}
-    completed = None
+    completed = {}
     for fraction in FRACTIONS:
         lossy = _hide(jax.random.fold_in(key_split, 1), split.training, fraction)
         for name, term in TERMS.items():
@@ -84,11 +84,10 @@ def lossy_figure(key, dataset: Dataset, recipe: LossyRecipe | None = None) -> An
             imputation = impute(key_test, rbm, split.shown)
             likelihood[name].append(float(exact_log_likelihood(rbm, split.test)))
             error[name].append(_error(imputation, split))
-            if fraction == 0.5 and name == OBSERVED:
-                completed = imputation
+            completed[name, fraction] = imputation
     by_means = float(np.sqrt(((split.training.mean(0) - split.test)[np.isnan(split.shown)] ** 2).mean()))
     _print_table(likelihood, error, by_means)
-    return _draw(dataset, split, likelihood, error, by_means, completed)
+    return _draw(dataset, split, likelihood, error, by_means, completed[OBSERVED, 0.5])
 
 
 def _split(key, dataset: Dataset) -> _Split:
@@ -106,7 +105,7 @@ def _hide(key, samples: np.ndarray, fraction: float) -> np.ndarray:
 
 def _train(key, dataset: Dataset, lossy: np.ndarray, term, recipe: LossyRecipe, learning_rate, n_updates) -> RBM:
     mean = np.nanmean(lossy, axis=0)
-    units = {"visible_units": dataset.units, "hidden_units": dataset.units}
+    units: dict[str, Any] = {"visible_units": dataset.units, "hidden_units": dataset.units}
     rbm = init_rbm(key, lossy.shape[1], recipe.n_hidden, visible_mean=mean, **units)
     optimizer = optax.sgd(learning_rate)
     options = {
@@ -147,10 +146,13 @@ def _draw(dataset: Dataset, split: _Split, likelihood, error, by_means: float, c
     figure = require("matplotlib.figure").Figure(figsize=(9, 6.2), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1))
     plot_against_fraction(
-        FRACTIONS, likelihood, label="test log-likelihood (nats per sample)", ax=figure.add_subplot(grid[0, 0])
+        np.array(FRACTIONS),
+        likelihood,
+        label="test log-likelihood (nats per sample)",
+        ax=figure.add_subplot(grid[0, 0]),
     )
     plot_against_fraction(
-        FRACTIONS,
+        np.array(FRACTIONS),
         error,
         label="reconstruction error (r.m.s.)",
         reference=("pixel means", by_means),

@@ -1,7 +1,7 @@
 """What it is worth to tie the weights of an RBM whose data have a symmetry."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,14 @@ N_TEST = 290
 N_CHANNELS, N_UNTIED = 2, 32
 
 
+class _Torus(NamedTuple):
+    """Images in random places of a torus, in random order; data that are no images, of a ring."""
+
+    images: np.ndarray
+    shape: tuple[int, ...]
+    units: dict[str, Any]
+
+
 def symmetry_figure(key, dataset: Dataset) -> Any:
     """Growth of Fourier modes against the linear theory, and what tied weights save in samples.
 
@@ -53,40 +61,41 @@ def symmetry_figure(key, dataset: Dataset) -> Any:
     key_ring, key_torus, key_growth = jax.random.split(key, 3)
     figure = require("matplotlib.figure").Figure(figsize=(12, 3.8), layout="constrained")
     axes = figure.subplots(1, 3)
-    images = _on_torus(key_torus, dataset)
-    plot_growth_rates(*_fourier_growth(key_growth, images, dataset), ax=axes[0])
-    axes[0].set_title("Fourier modes of digits on the torus")
+    torus = _on_torus(key_torus, dataset)
+    plot_growth_rates(*_fourier_growth(key_growth, torus, dataset.batch_size(None)), ax=axes[0])
+    axes[0].set_title("Fourier modes of data on the torus")
     ring, counts = _ring_divergence(key_ring)
     _print_table("Ising ring: Kullback-Leibler divergence from the true law (nats)", RING_SIZES, ring, counts)
-    plot_learning_curves(RING_SIZES, ring, label="divergence from the true law (nats)", ax=axes[1])
+    plot_learning_curves(np.array(RING_SIZES), ring, label="divergence from the true law (nats)", ax=axes[1])
     axes[1].set_yscale("log")
     axes[1].set_title(f"Ising ring of {N_SPINS} spins")
-    torus, counts = _torus_likelihood(key_torus, images, dataset)
-    sizes = [size for size in TORUS_SIZES if size <= len(images) - N_TEST]
-    _print_table("Digits on the torus: test log-likelihood (nats per image)", sizes, torus, counts)
-    plot_learning_curves(sizes, torus, label="test log-likelihood (nats per image)", ax=axes[2])
-    axes[2].set_title("digits on the torus")
+    sizes = [size for size in TORUS_SIZES if size <= len(torus.images) - N_TEST]
+    likelihood, counts = _torus_likelihood(key_torus, torus, sizes)
+    _print_table("Data on the torus: test log-likelihood (nats per sample)", sizes, likelihood, counts)
+    plot_learning_curves(np.array(sizes), likelihood, label="test log-likelihood (nats per sample)", ax=axes[2])
+    axes[2].set_title("data on the torus")
     return figure
 
 
-def _on_torus(key, dataset: Dataset) -> np.ndarray:
-    """Each image in a random place of the torus, in random order."""
-    shape = dataset.image_shape
+def _on_torus(key, dataset: Dataset) -> _Torus:
+    shape = dataset.image_shape or (dataset.samples.shape[1],)
     key_rows, key_shifts = jax.random.split(key)
     rows = np.asarray(jax.random.permutation(key_rows, len(dataset.samples)))
-    shifts = np.asarray(jax.random.randint(key_shifts, (len(rows), 2), 0, np.asarray(shape)))
+    shifts = np.asarray(jax.random.randint(key_shifts, (len(rows), len(shape)), 0, np.asarray(shape)))
     images = dataset.samples[rows].reshape(-1, *shape)
-    shifted = [np.roll(image, shift, (0, 1)) for image, shift in zip(images, shifts, strict=True)]
-    return np.stack(shifted).reshape(len(rows), -1)
-
-
-def _fourier_growth(key, images: np.ndarray, dataset: Dataset):
-    """Rates of all Fourier modes: those of the theory, and measured in early training."""
+    axes = tuple(range(len(shape)))
+    shifted = [np.roll(image, shift, axes) for image, shift in zip(images, shifts, strict=True)]
     units = {"visible_units": dataset.units, "hidden_units": dataset.units}
-    rates = np.asarray(fourier_growth_rates(images, dataset.image_shape, **units)).ravel()
+    return _Torus(np.stack(shifted).reshape(len(rows), -1), shape, units)
+
+
+def _fourier_growth(key, torus: _Torus, batch_size: int | None):
+    """Rates of all Fourier modes: those of the theory, and measured in early training."""
+    images = torus.images
+    rates = np.asarray(fourier_growth_rates(images, torus.shape, **torus.units)).ravel()
     learning_rate, n_updates = 0.004 / rates.max(), 1500
     tied = init_tied_rbm(
-        key, Translations(dataset.image_shape), N_CHANNELS, scale=1e-4, visible_mean=images.mean(0), **units
+        key, Translations(torus.shape), N_CHANNELS, scale=1e-4, visible_mean=images.mean(0), **torus.units
     )
     optimizer = optax.sgd(learning_rate)
     state = init_train_state(jax.random.fold_in(key, 1), tied, optimizer, n_chains=500)
@@ -98,7 +107,7 @@ def _fourier_growth(key, images: np.ndarray, dataset: Dataset):
             estimator=functools.partial(fourier_pcd, centered=True),
             optimizer=optimizer,
             n_updates=n_updates,
-            batch_size=dataset.batch_size(None),
+            batch_size=batch_size,
             save_at=np.arange(0, n_updates + 1, n_updates // 50),
             observe=_fourier_modes,
             time_step=learning_rate,
@@ -145,17 +154,18 @@ def _ring_divergence(key):
     return found, {name: _n_parameters(start) for name, (start, _) in contenders.items()}
 
 
-def _torus_likelihood(key, images: np.ndarray, dataset: Dataset):
+def _torus_likelihood(key, torus: _Torus, sizes: list[int]):
     """Greatest test log-likelihood along training, log Z by annealing, for several numbers of training images."""
-    units = {"visible_units": dataset.units, "hidden_units": dataset.units, "visible_mean": images.mean(0)}
-    tied = init_tied_rbm(key, Translations(dataset.image_shape), N_CHANNELS, **units)
+    images = torus.images
+    options = torus.units | {"visible_mean": images.mean(0)}
+    tied = init_tied_rbm(key, Translations(torus.shape), N_CHANNELS, **options)
     contenders = {
         TIED: (tied, functools.partial(fourier_pcd, n_steps=5, centered=True)),
-        UNTIED: (init_rbm(key, images.shape[1], N_UNTIED, **units), functools.partial(pcd, n_steps=5, centered=True)),
+        UNTIED: (init_rbm(key, images.shape[1], N_UNTIED, **options), functools.partial(pcd, n_steps=5, centered=True)),
     }
     optimizer, n_updates = optax.sgd(0.05), 4000
     test, found = images[:N_TEST], {name: [] for name in contenders}
-    for size in [size for size in TORUS_SIZES if size <= len(images) - N_TEST]:
+    for size in sizes:
         for name, (start, estimator) in contenders.items():
             state = init_train_state(key, start, optimizer, n_chains=200)
             _, path = fit(

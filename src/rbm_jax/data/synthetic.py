@@ -77,18 +77,18 @@ def ising_chain(
     """
     shape = (check_count("n_samples", n_samples), check_count("n_spins", n_spins))
     key_first, key_bonds = jax.random.split(key)
-    coupling = jnp.asarray(coupling) * 1.0
+    strength = jnp.asarray(coupling) * 1.0
     first = 2.0 * jax.random.bernoulli(key_first, 0.5, (n_samples, 1)) - 1
     if not periodic:
-        equal = jax.random.bernoulli(key_bonds, jax.nn.sigmoid(2 * coupling), (shape[0], shape[1] - 1))
+        equal = jax.random.bernoulli(key_bonds, jax.nn.sigmoid(2 * strength), (shape[0], shape[1] - 1))
         return jnp.cumprod(jnp.concatenate([first, 2.0 * equal - 1], axis=1), axis=1)
     # How likely the rest of the ring's bonds make up for the sign so far is (1 ± t^n) / 2 for n bonds.
-    rest = jnp.tanh(coupling) ** (n_spins - 1 - jnp.arange(n_spins - 1))
+    rest = jnp.tanh(strength) ** (n_spins - 1 - jnp.arange(n_spins - 1))
 
     def next_bond(sign, rest_and_uniform):
         rest, uniform = rest_and_uniform
-        stay = jax.nn.sigmoid(2 * coupling) * (1 + sign * rest)
-        flip = jax.nn.sigmoid(-2 * coupling) * (1 - sign * rest)
+        stay = jax.nn.sigmoid(2 * strength) * (1 + sign * rest)
+        flip = jax.nn.sigmoid(-2 * strength) * (1 - sign * rest)
         bond = jnp.where(uniform * (stay + flip) < stay, 1.0, -1.0)
         return sign * bond, bond
 

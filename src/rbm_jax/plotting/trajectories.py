@@ -1,6 +1,6 @@
 """Quantities along training: points for training and data, lines for theory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -153,7 +153,7 @@ def plot_quantity(
 
 def plot_learning_curves(
     sizes: Shaped[ArrayLike, " n_sizes"],
-    curves: Mapping[str, Float[ArrayLike, " n_sizes"]],
+    curves: Mapping[str, Sequence[float]],
     *,
     label: str,
     ax: Axes = None,
@@ -175,7 +175,7 @@ def plot_learning_curves(
 
 def plot_against_fraction(
     fractions: Float[ArrayLike, " n_fractions"],
-    curves: Mapping[str, Float[ArrayLike, " n_fractions"]],
+    curves: Mapping[str, Sequence[float]],
     *,
     label: str,
     reference: tuple[str, float] | None = None,
@@ -198,7 +198,7 @@ def plot_against_fraction(
     return ax
 
 
-def _marked_curves(positions, curves: Mapping[str, Float[ArrayLike, " n_points"]], label: str, ax: Axes) -> Axes:
+def _marked_curves(positions, curves: Mapping[str, Sequence[float]], label: str, ax: Axes) -> Axes:
     """Points with a marker of their own for each name; thin dots between them guide the eye."""
     ax = new_axes(ax)
     for (name, values), color, marker in zip(curves.items(), mode_colors(len(curves)), "os^Dv" * 3, strict=False):

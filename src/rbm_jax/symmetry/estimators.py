@@ -14,7 +14,7 @@ from rbm_jax._math import normalized_weights
 from rbm_jax._random import key_words, uniform
 from rbm_jax._typing import Array, Chains, Float, PRNGKey, Sample, Weighting
 from rbm_jax.energies import hidden_field
-from rbm_jax.symmetry.fourier import filters_on_lattice, periodic_lattice
+from rbm_jax.symmetry.fourier import filters_on_lattice, periodic_translations
 from rbm_jax.symmetry.tied import TiedRBM, expand, tie
 from rbm_jax.units import AbstractUnits
 
@@ -158,7 +158,8 @@ class _FourierLayers:
 
     def __init__(self, rbm: TiedRBM):
         self.rbm = rbm
-        self.shape = periodic_lattice(rbm.tying)
+        tying = periodic_translations(rbm)
+        self.shape, self.window = tying.shape, tuple(slice(length) for length in tying.extent)
         self.filters = self.transform(filters_on_lattice(rbm))
 
     def transform(self, functions: Float[Array, "..."]) -> Array:
@@ -190,10 +191,9 @@ class _FourierLayers:
         v = v - visible
         on_lattice = (share[:, None] * h).reshape(len(h), -1, *self.shape)
         product = self.back((self.on_lattice(v) * self.transform(on_lattice).conj()).sum(0)) / self.rbm.n_visible
-        window = tuple(slice(length) for length in self.rbm.tying.extent)
         return dataclasses.replace(
             self.rbm,
-            filters=product[(slice(None), *window)].reshape(self.rbm.n_channels, -1),
+            filters=product[(slice(None), *self.window)].reshape(self.rbm.n_channels, -1),
             visible_bias=(share @ v).mean()[None],
             hidden_bias=(share @ h).reshape(self.rbm.n_channels, -1).mean(1),
         )

@@ -17,7 +17,7 @@ __all__ = [
     "filters_on_lattice",
     "fourier_growth_rates",
     "fourier_singular_values",
-    "periodic_lattice",
+    "periodic_translations",
     "power_spectrum",
 ]
 
@@ -37,8 +37,8 @@ def fourier_singular_values(tied: TiedRBM) -> Float[Array, "..."]:
     Raises:
         TypeError: another tying.
     """
-    axes = tuple(range(1, 1 + len(periodic_lattice(tied.tying))))
-    transform = jnp.fft.fftn(filters_on_lattice(tied), axes=axes)
+    filters = filters_on_lattice(tied)
+    transform = jnp.fft.fftn(filters, axes=tuple(range(1, filters.ndim)))
     return jnp.sqrt((jnp.abs(transform) ** 2).sum(0))
 
 
@@ -104,18 +104,19 @@ def filters_on_lattice(tied: TiedRBM) -> Float[Array, " n_channels *lattice"]:
     Raises:
         TypeError: another tying.
     """
-    shape = periodic_lattice(tied.tying)
-    extent = tied.tying.extent
-    filters = tied.filters.reshape(tied.n_channels, *extent)
-    return jnp.pad(filters, [(0, 0)] + [(0, outer - inner) for outer, inner in zip(shape, extent, strict=True)])
+    tying = periodic_translations(tied)
+    filters = tied.filters.reshape(tied.n_channels, *tying.extent)
+    beyond = [(0, outer - inner) for outer, inner in zip(tying.shape, tying.extent, strict=True)]
+    return jnp.pad(filters, [(0, 0), *beyond])
 
 
-def periodic_lattice(tying) -> tuple[int, ...]:
-    """The shape of the lattice of periodic translations.
+def periodic_translations(tied: TiedRBM) -> Translations:
+    """The tying of an RBM on a periodic lattice.
 
     Raises:
         TypeError: another tying.
     """
+    tying = tied.tying
     if not (isinstance(tying, Translations) and tying.periodic):
         raise TypeError(f"tying must be Translations of a periodic lattice, got {tying}")
-    return tying.shape
+    return tying

@@ -161,8 +161,9 @@ def tie(rbm: RBM, tying: AbstractTying) -> TiedRBM:
         )
     n_channels = rbm.n_hidden // tying.n_placements
     copies = np.bincount(tying.orbits)
-    shapes = (n_channels, tying.n_entries), (len(copies),), (n_channels,)
-    empty = TiedRBM(*(jnp.zeros(shape, rbm.dtype) for shape in shapes), tying, rbm.visible_units, rbm.hidden_units)
+    filters = jnp.zeros((n_channels, tying.n_entries), rbm.dtype)
+    visible_bias, hidden_bias = jnp.zeros((len(copies),), rbm.dtype), jnp.zeros((n_channels,), rbm.dtype)
+    empty = TiedRBM(filters, visible_bias, hidden_bias, tying, rbm.visible_units, rbm.hidden_units)
     (sums,) = jax.linear_transpose(expand, empty)(rbm)
     return dataclasses.replace(
         sums,
