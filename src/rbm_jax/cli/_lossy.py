@@ -145,19 +145,10 @@ def _print_table(likelihood, error, by_means: float) -> None:
 def _draw(dataset: Dataset, split: _Split, likelihood, error, by_means: float, completed: Imputation) -> Any:
     figure = require("matplotlib.figure").Figure(figsize=(9, 6.2), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1))
-    plot_against_fraction(
-        np.array(FRACTIONS),
-        likelihood,
-        label="test log-likelihood (nats per sample)",
-        ax=figure.add_subplot(grid[0, 0]),
-    )
-    plot_against_fraction(
-        np.array(FRACTIONS),
-        error,
-        label="reconstruction error (r.m.s.)",
-        reference=("pixel means", by_means),
-        ax=figure.add_subplot(grid[0, 1]),
-    )
+    fractions, (left, right) = np.array(FRACTIONS), (figure.add_subplot(grid[0, column]) for column in (0, 1))
+    plot_against_fraction(fractions, likelihood, label="test log-likelihood (nats per sample)", ax=left)
+    reference = ("pixel means", by_means)
+    plot_against_fraction(fractions, error, label="reconstruction error (r.m.s.)", reference=reference, ax=right)
     if dataset.image_shape is not None:
         rows = np.linspace(0, len(split.test) - 1, N_EXAMPLES).astype(int)
         low, high = split.test.min(), split.test.max()
