@@ -23,6 +23,7 @@ SUITES = (
     "ensemble",
     "scaling",
     "devices",
+    "symmetry",
     "compile",
 )
 _OTHER_THREADS = ("rbms", "scikit-learn")

@@ -12,6 +12,7 @@ from tests.helpers import reference_rbm
 KEY = 7
 V = np.array([[0, 1, 1, 0], [1, 1, 0, 1]], np.uint8)
 V_SPIN = 2.0 * V - 1
+LOSSY = np.where([[1, 0, 1, 1], [0, 1, 0, 0]], V, np.nan)
 H = np.array([[1, 0, 1], [0, 0, 1]], np.uint8)
 
 REFERENCE_MODES = rbm_jax.svd_modes(reference_rbm(4, 3, 1.0).weights)
@@ -54,6 +55,10 @@ SMOOTH = {
     "exact_gradient": lambda rbm: rbm_jax.exact_gradient(rbm, V),
     "gaussian_log_z": lambda rbm: rbm_jax.gaussian_log_z(rbm, *layer_variances(rbm)),
     "gaussian_moments": lambda rbm: rbm_jax.gaussian_moments(rbm, *layer_variances(rbm)),
+    "clamp": lambda rbm: rbm_jax.clamp(rbm, V[0], V[0] == 1),
+    "observed_free_energy": lambda rbm: rbm_jax.missing.observed_free_energy(rbm, LOSSY),
+    "clamped_enumeration": lambda rbm: rbm_jax.missing.clamped_enumeration(None, rbm, LOSSY),
+    "clamped_mean_field": lambda rbm: rbm_jax.missing.clamped_mean_field(None, rbm, LOSSY),
     "temper": lambda rbm: rbm_jax.temper(rbm, np.float64(0.5)),
     "interpolate": lambda rbm: rbm_jax.interpolate(rbm, rbm_jax.temper(rbm, 2.0), np.float64(0.3)),
     "transpose": rbm_jax.transpose,
@@ -117,6 +122,9 @@ SAMPLERS = {
     ),
     "ptt": lambda rbm: rbm_jax.ptt(jax.random.key(KEY), rbm, V, trajectory_chains(rbm))[0],
     "relaxation": lambda rbm: rbm_jax.relaxation(jax.random.key(KEY), rbm, V, n_times=3, n_chains=4).fresh_mean,
+    "clamped_gibbs": lambda rbm: rbm_jax.missing.clamped_gibbs(jax.random.key(KEY), rbm, LOSSY),
+    "impute": lambda rbm: rbm_jax.missing.impute(jax.random.key(KEY), rbm, LOSSY, n_steps=5, n_burn_in=2),
+    "class_probabilities": lambda rbm: rbm_jax.missing.class_probabilities(jax.random.key(KEY), rbm, LOSSY[:, :2], 2),
     "init_chains": lambda rbm: rbm_jax.init_chains(jax.random.key(KEY), rbm, 5),
 }
 MAPS = {

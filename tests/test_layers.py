@@ -42,6 +42,7 @@ LAYERS = [
         "data",
     ],
     [
+        "missing",
         "estimators",
         "partition.estimate",
         "partition.annealing",
@@ -49,6 +50,11 @@ LAYERS = [
         "partition",
         "diagnostics",
         "ladder_health",
+        "symmetry.tyings",
+        "symmetry.tied",
+        "symmetry.fourier",
+        "symmetry.estimators",
+        "symmetry",
     ],
     [
         "penalties",

@@ -6,7 +6,7 @@ training by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time
 `rbm_jax.sklearn`.
 """
 
-from rbm_jax import data, dynamics, estimators, replica
+from rbm_jax import data, dynamics, estimators, missing, replica, symmetry
 from rbm_jax.diagnostics import (
     Relaxation,
     adversarial_accuracy,
@@ -116,7 +116,15 @@ from rbm_jax.training import (
     train_step,
 )
 from rbm_jax.trajectory import Status, Trajectory
-from rbm_jax.transforms import bernoulli_to_spin, independent_rbm, interpolate, spin_to_bernoulli, temper, transpose
+from rbm_jax.transforms import (
+    bernoulli_to_spin,
+    clamp,
+    independent_rbm,
+    interpolate,
+    spin_to_bernoulli,
+    temper,
+    transpose,
+)
 from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
 
 __version__ = "0.1.0"
@@ -151,6 +159,7 @@ __all__ = [
     "autocorrelation_time",
     "bernoulli_to_spin",
     "cd",
+    "clamp",
     "conditional_moments",
     "data",
     "dynamics",
@@ -205,6 +214,7 @@ __all__ = [
     "mean_field_hessian",
     "mean_field_moments",
     "mean_field_stability",
+    "missing",
     "mode_statistics",
     "modes_along",
     "overlaps",
@@ -233,6 +243,7 @@ __all__ = [
     "split_bulk",
     "stack_rbms",
     "svd_modes",
+    "symmetry",
     "tap_log_z",
     "temper",
     "temper_ladder",

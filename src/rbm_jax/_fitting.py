@@ -23,6 +23,7 @@ from rbm_jax._checks import (
 from rbm_jax._random import Words, key_words, shuffled_rows, uniform
 from rbm_jax._typing import Array, Float, Int, PRNGKey
 from rbm_jax.rbm import RBM
+from rbm_jax.symmetry import TiedRBM, expand
 from rbm_jax.units import AbstractUnits
 
 __all__ = [
@@ -103,7 +104,7 @@ def run_on_host(
     kept = []
     for interval in intervals:
         state = go(state, int(interval))
-        kept.append((state.rbm, observe(state) if observe else None))
+        kept.append((_plain(state.rbm), observe(state) if observe else None))
     return go(state, n_after), jax.tree.map(lambda *leaves: jnp.stack(leaves), *kept)
 
 
@@ -116,10 +117,15 @@ def run_traced(
 
     def to_next_save(state, interval):
         state = advance(state, interval)
-        return state, (state.rbm, None if observe is None else observe(state))
+        return state, (_plain(state.rbm), None if observe is None else observe(state))
 
     state, kept = lax.scan(to_next_save, state, jnp.asarray(intervals))
     return advance(state, n_after), kept
+
+
+def _plain(rbm: RBM | TiedRBM) -> RBM:
+    """What trajectories are made of."""
+    return expand(rbm) if isinstance(rbm, TiedRBM) else rbm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,21 +144,30 @@ def as_static(name: str, function: Callable) -> Callable:
     """A function that the user gave as the argument `name`, in a form that `jit` takes as a static one."""
     if not callable(function):
         raise TypeError(f"{name} must be a function (such as pcd, for the estimator), got {function!r}")
-    if isinstance(function, functools.partial):
-        return _StaticPartial(function.func, function.args, tuple(sorted(function.keywords.items())))
-    return function
+    return _by_value(function)
 
 
-def check_data(rbm: RBM, data: Any, weights: Any, batch_size: int | None) -> tuple[Array, Array | None]:
+def _by_value(value: Any) -> Any:
+    """The same for a partial's own arguments, which may be partials too."""
+    if not isinstance(value, functools.partial):
+        return value
+    keywords = tuple(sorted((name, _by_value(option)) for name, option in value.keywords.items()))
+    return _StaticPartial(value.func, tuple(map(_by_value, value.args)), keywords)
+
+
+def check_data(
+    rbm: RBM | TiedRBM, data: Any, weights: Any, batch_size: int | None, allow_missing: bool = False
+) -> tuple[Array, Array | None]:
     """Data and weights as arrays, or an error: shape, values in the support of the visible units, batch size."""
     data = as_array("data", data)
     as_configurations("data", data[:1] if np.ndim(data) == 2 else data, rbm.n_visible, rbm.dtype, ndim=2)
     n_samples = data.shape[0]
     if n_samples == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", data)
+    if not allow_missing:
+        check_finite("data", data)
     if is_concrete(data):
-        check_support("data", data, rbm.visible_units)
+        check_support("data", data, rbm.visible_units, allow_missing=allow_missing)
     check_sample_weights(weights, n_samples)
     weights = None if weights is None else jnp.asarray(weights).astype(rbm.dtype)
     check_batch_size(batch_size, n_samples)
@@ -165,7 +180,13 @@ def check_batch_size(batch_size: int | None, n_samples: int) -> None:
         raise ValueError(f"batch_size must be at most the number of samples, {n_samples}, got {batch_size}")
 
 
-def check_support(name: str, values: Any, units: AbstractUnits, rows: Int[np.ndarray, " n_rows"] | None = None) -> None:
+def check_support(
+    name: str,
+    values: Any,
+    units: AbstractUnits,
+    rows: Int[np.ndarray, " n_rows"] | None = None,
+    allow_missing: bool = False,
+) -> None:
     """Raise if a concrete value lies outside the support of the units.
 
     Args:
@@ -173,16 +194,22 @@ def check_support(name: str, values: Any, units: AbstractUnits, rows: Int[np.nda
         values: shape (n_rows, n_units).
         units: the unit type.
         rows: what to call the rows in the message; None for 0, 1, ...
+        allow_missing: whether NaN may stand for what was not observed.
     """
     with jax.ensure_compile_time_eval():  # the values may be known while the key is traced
         values = known_values(values)
         allowed = units.contains(values)
+        if allow_missing:
+            allowed = allowed | (values != values)
         if allowed.all():
             return
         row, column = divmod(int(allowed.argmin()), values.shape[1])
         value, place = values[row, column], f"row {row if rows is None else rows[row]}, column {column}"
         if not np.isfinite(value):
-            raise ValueError(f"{name} holds {value} at {place}; remove or impute such values first")
+            raise ValueError(
+                f"{name} holds {value} at {place}; remove such values, or train with allow_missing=True if NaN stands "
+                "for what was not observed"
+            )
         raise ValueError(
             f"{name} must be {units.support} for {units} visible units, got {value} at {place}; "
             "see rbm_jax.data.binarize, which makes 0/1"

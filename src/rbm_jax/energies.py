@@ -99,6 +99,11 @@ def hidden_free_energy(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch"]:
 
 
 def check_single(rbm: RBM) -> None:
-    """Raise if this is a stack of RBMs."""
+    """Raise if this is a stack of RBMs, or something else."""
+    if not isinstance(rbm, RBM):
+        raise TypeError(
+            f"rbm must be an RBM, got {type(rbm).__name__}; for one with tied weights see expand and tied_estimator in "
+            "rbm_jax.symmetry"
+        )
     if rbm.weights.ndim != 2:
         raise ValueError(f"rbm must be one RBM, got a stack with weights of shape {rbm.weights.shape}: use jax.vmap")

@@ -45,6 +45,7 @@ def fit_ensemble(
     time_step: TimeSteps = 1.0,
     progress: Callable[[int], Any] | None = None,
     batch_key: PRNGKey | None = None,
+    allow_missing: bool = False,
     n_at_once: int | None = None,
 ) -> tuple[TrainState, Trajectory]:
     """`fit` for many RBMs of one shape on the same data, in groups under `vmap` that are as large as is fast.
@@ -78,6 +79,7 @@ def fit_ensemble(
             schedule.
         progress: called on the host with the number of updates done since its last call, summed over RBMs.
         batch_key: a JAX key for minibatches that are common to all; None for independent ones.
+        allow_missing: as in `fit`.
         n_at_once: RBMs in a group; None chooses.
 
     Returns:
@@ -105,7 +107,7 @@ def fit_ensemble(
         raise ValueError("fit_ensemble runs on the host, and cannot be under jit, vmap or grad: use jax.vmap of fit")
     check_loop(states, optimizer, observe, progress)
     n_rbms, step = _check_states(keys, states)
-    data, weights = check_data(_take(states, 0).rbm, data, weights, batch_size)
+    data, weights = check_data(_take(states, 0).rbm, data, weights, batch_size, allow_missing)
     n_updates = check_count("n_updates", n_updates, minimum=0)
     saves, time_step = check_saves(save_at, n_updates), _check_time_step(time_step, n_rbms)
     size = _choose_group(states, len(data) if batch_size is None else batch_size)

@@ -2,8 +2,11 @@
 
 All have one signature, `estimator(key, rbm, batch, chains, *, weights, centered, ...) -> (gradient, chains)`, so that a
 training loop does not know which one it runs. The data term has each hidden unit at its conditional mean; so has the
-model term at the states of the chains. To fix options, pass `functools.partial(pcd, n_steps=10)`.
+model term at the states of the chains. With a `data_term` of `rbm_jax.missing` the batch may have missing entries. To
+fix options, pass `functools.partial(pcd, n_steps=10)`.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +19,14 @@ from rbm_jax.energies import visible_free_energy
 from rbm_jax.exact import exact_moments
 from rbm_jax.mean_field import log_state_weights, mean_field_free_energy, mean_field_moments
 from rbm_jax.mean_field.sweep import mean_field_equations, start_magnetizations, sweep
+from rbm_jax.missing import complete_samples, fill_in_means
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import TrajectoryChains, live_rungs, sample_gibbs, trajectory_step
 
-__all__ = ["cd", "emf", "exact", "keeps_equilibrium", "pcd", "ptt"]
+DataTerm = Callable[[PRNGKey | None, RBM, Sample, Weighting], Moments]
+
+__all__ = ["DataTerm", "cd", "emf", "exact", "keeps_equilibrium", "pcd", "ptt"]
 
 
 def exact(
@@ -32,17 +38,19 @@ def exact(
     weights: Weighting = None,
     centered: bool = False,
     standardized: bool = False,
+    data_term: DataTerm | None = None,
 ) -> tuple[RBM, Chains | None]:
-    """The exact gradient on the batch, by enumeration (`exact_moments`); key and chains are passed over.
+    """The exact gradient on the batch, by enumeration (`exact_moments`); chains are passed over.
 
     Args:
-        key: not used.
+        key: for a `data_term` only.
         rbm: small enough to enumerate, any pair of unit types.
         batch: data, shape (n_samples, n_visible). Values are not checked.
         chains: returned as they came.
         weights: non-negative sample weights, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
         standardized: the gradient in standardized units (`likelihood_gradient`).
+        data_term: for data with missing entries, such as `clamped_gibbs`; None for complete data.
 
     Returns:
         The gradient of the negative log-likelihood per sample, as an RBM, and the chains.
@@ -50,7 +58,8 @@ def exact(
     Raises:
         ValueError: an RBM too large to enumerate, or shapes that do not fit.
     """
-    return _descent(rbm, conditional_moments(rbm, batch, weights), exact_moments(rbm), centered, standardized), chains
+    data = _data_moments(key, rbm, batch, weights, data_term)
+    return _descent(rbm, data, exact_moments(rbm), centered, standardized), chains
 
 
 def cd(
@@ -63,6 +72,7 @@ def cd(
     weights: Weighting = None,
     centered: bool = False,
     standardized: bool = False,
+    data_term: DataTerm | None = None,
     compute_dtype=None,
 ) -> tuple[RBM, Chains | None]:
     """Contrastive divergence: the model term from n_steps Gibbs sweeps started at the batch itself.
@@ -79,7 +89,8 @@ def cd(
         weights: non-negative sample weights, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
         standardized: the gradient in standardized units (`likelihood_gradient`).
-        compute_dtype: as in `sample_gibbs` and `conditional_moments`.
+        data_term: for data with missing entries, such as `clamped_gibbs`; None for complete data.
+        compute_dtype: as in `sample_gibbs` and `conditional_moments`; not for a `data_term`.
 
     Returns:
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the chains.
@@ -89,7 +100,9 @@ def cd(
         ValueError: shapes that do not fit, or n_steps below 1.
     """
     n_steps = check_count("n_steps", n_steps)
-    data = conditional_moments(rbm, batch, weights, compute_dtype=compute_dtype)
+    data = _data_moments(key, rbm, batch, weights, data_term, compute_dtype)
+    if data_term is not None:
+        batch = complete_samples(_stream(key), rbm, batch, n_steps=n_steps)
     samples = sample_gibbs(key, rbm, batch, n_steps=n_steps, compute_dtype=compute_dtype)
     model = conditional_moments(rbm, samples, weights, compute_dtype=compute_dtype)
     return _descent(rbm, data, model, centered, standardized), chains
@@ -105,6 +118,7 @@ def pcd(
     weights: Weighting = None,
     centered: bool = False,
     standardized: bool = False,
+    data_term: DataTerm | None = None,
     compute_dtype=None,
 ) -> tuple[RBM, Chains]:
     """Persistent contrastive divergence: the model term from chains that go on from one update to the next.
@@ -120,7 +134,8 @@ def pcd(
         weights: non-negative sample weights of the batch, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
         standardized: the gradient in standardized units (`likelihood_gradient`).
-        compute_dtype: as in `sample_gibbs` and `conditional_moments`.
+        data_term: for data with missing entries, such as `clamped_gibbs`; None for complete data.
+        compute_dtype: as in `sample_gibbs` and `conditional_moments`; not for a `data_term`.
 
     Returns:
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the advanced chains.
@@ -130,7 +145,7 @@ def pcd(
         ValueError: shapes that do not fit, or n_steps below 1.
     """
     n_steps = check_count("n_steps", n_steps)
-    data = conditional_moments(rbm, batch, weights, compute_dtype=compute_dtype)
+    data = _data_moments(key, rbm, batch, weights, data_term, compute_dtype)
     chains = sample_gibbs(key, rbm, chains, n_steps=n_steps, compute_dtype=compute_dtype)
     model = conditional_moments(rbm, chains, compute_dtype=compute_dtype)
     return _descent(rbm, data, model, centered, standardized), chains
@@ -147,6 +162,7 @@ def ptt(
     weights: Weighting = None,
     centered: bool = False,
     standardized: bool = False,
+    data_term: DataTerm | None = None,
 ) -> tuple[RBM, TrajectoryChains]:
     """Training with trajectory tempering: persistent chains that exchange states with RBMs passed before.
 
@@ -166,6 +182,7 @@ def ptt(
         weights: non-negative sample weights of the batch, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
         standardized: the gradient in standardized units (`likelihood_gradient`).
+        data_term: for data with missing entries, such as `clamped_gibbs`; None for complete data.
 
     Returns:
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the advanced chains.
@@ -181,7 +198,7 @@ def ptt(
             f"chains must be from init_trajectory_chains, got {type(chains).__name__}; "
             "give them to init_train_state(..., chains=...)"
         )
-    data = conditional_moments(rbm, batch, weights)
+    data = _data_moments(key, rbm, batch, weights, data_term)
 
     def step(round_number, chains):
         return trajectory_step(jax.random.fold_in(key, round_number), rbm, chains, floor=floor)
@@ -236,6 +253,7 @@ def emf(
     weights: Weighting = None,
     centered: bool = False,
     standardized: bool = False,
+    data_term: DataTerm | None = None,
 ) -> tuple[RBM, Chains]:
     """Extended mean-field training: the model term from a few sweeps of the mean-field equations, without sampling.
 
@@ -249,7 +267,7 @@ def emf(
     Source: Gabrié, Tramel & Krzakala (2015).
 
     Args:
-        key: not used.
+        key: for a `data_term` only.
         rbm: any pair of unit types.
         batch: data, shape (n_samples, n_visible). Values are not checked.
         chains: persistent visible magnetizations, shape (n_chains, n_visible); configurations to start with.
@@ -262,6 +280,7 @@ def emf(
         weights: non-negative sample weights of the batch, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
         standardized: the gradient in standardized units (`likelihood_gradient`).
+        data_term: for data with missing entries, such as `clamped_gibbs`; None for complete data.
 
     Returns:
         An estimate of the gradient of the negative log-likelihood per sample, as an RBM, and the new magnetizations
@@ -272,7 +291,9 @@ def emf(
     """
     n_steps, order = check_count("n_steps", n_steps), check_order(order)
     check_share("damping", damping, below_one=True)
-    data = conditional_moments(rbm, batch, weights)
+    data = _data_moments(key, rbm, batch, weights, data_term)
+    if data_term is not None:
+        batch, _ = fill_in_means(rbm, batch)
     start = as_configurations("chains", chains if persistent else batch, rbm.n_visible, rbm.dtype, ndim=2)
     equations = mean_field_equations(rbm, order)
     state = start_magnetizations(equations, start, None)
@@ -283,6 +304,19 @@ def emf(
         share = jax.nn.softmax(log_state_weights(free_energy, visible))
     model = mean_field_moments(rbm, visible, hidden, order=order, weights=share)
     return _descent(rbm, data, model, centered, standardized), visible if persistent else chains
+
+
+def _data_moments(
+    key: PRNGKey | None, rbm: RBM, batch: Sample, weights: Weighting, data_term: DataTerm | None, compute_dtype=None
+) -> Moments:
+    if data_term is None:
+        return conditional_moments(rbm, batch, weights, compute_dtype=compute_dtype)
+    return data_term(None if key is None else _stream(key), rbm, batch, weights)
+
+
+def _stream(key: PRNGKey) -> PRNGKey:
+    """Random numbers for the data term, that the model term does not use."""
+    return jax.random.fold_in(key, 2**32 - 1)
 
 
 def _descent(rbm: RBM, data: Moments, model: Moments, centered: bool, standardized: bool) -> RBM:

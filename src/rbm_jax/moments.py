@@ -12,7 +12,7 @@ from rbm_jax.energies import hidden_field
 from rbm_jax.rbm import RBM, check_compute_dtype
 from rbm_jax.units import AbstractUnits
 
-__all__ = ["Moments", "conditional_moments", "likelihood_gradient"]
+__all__ = ["Moments", "average_product", "conditional_moments", "likelihood_gradient"]
 
 
 class Moments(NamedTuple):
@@ -52,10 +52,20 @@ def conditional_moments(rbm: RBM, v: Sample, weights: Weighting = None, *, compu
         raise ValueError(f"v must hold at least one sample, got shape {v.shape}")
     check_sample_weights(weights, n_samples)
     compute_dtype = check_compute_dtype(rbm, compute_dtype)
-    h = rbm.hidden_units.mean(_hidden_field(rbm, v, compute_dtype))
+    return average_product(v, rbm.hidden_units.mean(_hidden_field(rbm, v, compute_dtype)), weights, compute_dtype)
+
+
+def average_product(
+    v: Float[Array, "n_samples n_visible"],
+    h: Float[Array, "n_samples n_hidden"],
+    weights: Weighting = None,
+    compute_dtype=None,
+) -> Moments:
+    """Weighted averages of v, h and vhᵀ over pairs of configurations or means."""
+    compute_dtype = h.dtype if compute_dtype is None else compute_dtype
     if weights is None:
-        return Moments(v.mean(0), h.mean(0), _product(v, h, compute_dtype) / n_samples)
-    share = normalized_weights(weights, n_samples, rbm.dtype)
+        return Moments(v.mean(0), h.mean(0), _product(v, h, compute_dtype) / len(v))
+    share = normalized_weights(weights, len(v), h.dtype)
     return Moments(share @ v, share @ h, _product(v, share[:, None] * h, compute_dtype))
 
 

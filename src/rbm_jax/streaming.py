@@ -77,6 +77,7 @@ def fit_streamed(
     time_step: float | optax.Schedule = 1.0,
     progress: Callable[[int], Any] | None = None,
     batch_key: PRNGKey | None = None,
+    allow_missing: bool = False,
     chunk_updates: int | None = None,
 ) -> tuple[TrainState, Trajectory]:
     """`fit` on data larger than the device's memory, or than the host's.
@@ -113,6 +114,7 @@ def fit_streamed(
         time_step: as in `fit`.
         progress: as in `fit`.
         batch_key: as in `fit`.
+        allow_missing: as in `fit`.
         chunk_updates: minibatches that are read and sent together; None for as many as fit into 64 MiB.
 
     Returns:
@@ -154,7 +156,7 @@ def fit_streamed(
         n_batches=check_count("chunk_updates", chunk_updates),
     )
     chunk_updates = min(chunk_updates, 1 << max(0, n_updates - 1).bit_length())  # few shapes, and not far too many rows
-    chunks = _read_ahead(source, state, rows_at, n_updates, chunk_updates)
+    chunks = _read_ahead(source, state, rows_at, n_updates, chunk_updates, allow_missing)
     update = functools.partial(
         _advance_on_chunk,
         key,
@@ -224,7 +226,9 @@ def _advance_through(chunks: Iterator, update: Callable, chunk_updates: int) -> 
     return advance
 
 
-def _read_ahead(source: RowSource, state: TrainState, rows_at: Callable, n_updates: int, chunk_updates: int):
+def _read_ahead(
+    source: RowSource, state: TrainState, rows_at: Callable, n_updates: int, chunk_updates: int, allow_missing: bool
+):
     """First step and minibatches of each chunk, read in a thread while its predecessor is in use."""
     step = int(state.step)
     starts = range(step, step + n_updates, chunk_updates)
@@ -235,7 +239,7 @@ def _read_ahead(source: RowSource, state: TrainState, rows_at: Callable, n_updat
         values = np.zeros((*rows.shape, source.shape[1]), np.dtype(source.dtype).newbyteorder("="))
         _read_rows(source, rows[:n_batches].reshape(-1), values.reshape(-1, source.shape[1]))
         for batch, batch_of_rows in zip(values[:n_batches], rows, strict=False):
-            check_support("source", batch, units, batch_of_rows)
+            check_support("source", batch, units, batch_of_rows, allow_missing)
         return jax.device_put(values)
 
     with ThreadPoolExecutor(1) as pool:

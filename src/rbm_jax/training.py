@@ -33,6 +33,7 @@ from rbm_jax._typing import Array, Bool, Chains, Int, PRNGKey, Sample, Weighting
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import TrajectoryChains, init_chains
 from rbm_jax.spectral import svd_modes
+from rbm_jax.symmetry import TiedRBM, expand
 from rbm_jax.trajectory import Trajectory, finite_status
 
 __all__ = [
@@ -53,14 +54,14 @@ class TrainState(eqx.Module):
     """Everything that an update changes.
 
     Attributes:
-        rbm: the parameters.
+        rbm: the parameters, an `RBM` or a `TiedRBM`.
         chains: what the estimator carries from one update to the next: visible states of persistent chains, shape
             (n_chains, n_visible), or a `TrajectoryChains`.
         opt_state: state of the optax optimizer.
         step: updates done so far, an int32 scalar.
     """
 
-    rbm: RBM
+    rbm: Any
     chains: Any
     opt_state: optax.OptState
     step: Int[Array, "*runs"]
@@ -70,17 +71,17 @@ class TrainInfo(eqx.Module):
     """What an update learned on its way.
 
     Attributes:
-        gradient: the estimated gradient of the negative log-likelihood per sample, as an RBM.
+        gradient: the estimated gradient of the negative log-likelihood per sample, like the parameters.
         accepted: whether the update was made.
     """
 
-    gradient: RBM
+    gradient: Any
     accepted: Bool[Array, "*runs"]
 
 
 def init_train_state(
     key: PRNGKey,
-    rbm: RBM,
+    rbm: RBM | TiedRBM,
     optimizer: optax.GradientTransformation,
     *,
     n_chains: int | None = None,
@@ -90,7 +91,7 @@ def init_train_state(
 
     Args:
         key: a JAX key, for the chains.
-        rbm: where training starts.
+        rbm: where training starts; a `TiedRBM` is trained by `rbm_jax.symmetry.tied_estimator`.
         optimizer: any optax optimizer. Build it once and pass the same object on: a new one recompiles.
         n_chains: number of persistent chains; estimators without chains carry them along unused.
         chains: what the estimator carries, in place of n_chains: `init_trajectory_chains` for `ptt`, or visible states
@@ -103,7 +104,7 @@ def init_train_state(
     if (n_chains is None) == (chains is None):
         raise ValueError(f"give either n_chains or chains, got {'neither' if chains is None else 'both'}")
     if n_chains is not None:
-        chains = init_chains(key, rbm, n_chains)
+        chains = init_chains(key, expand(rbm) if isinstance(rbm, TiedRBM) else rbm, n_chains)
     elif not isinstance(chains, TrajectoryChains):
         chains = as_configurations("chains", chains, rbm.n_visible, rbm.dtype, ndim=2)
         if len(chains) == 0:
@@ -175,6 +176,7 @@ def fit(
     time_step: float | optax.Schedule = 1.0,
     progress: Callable[[int], Any] | None = None,
     batch_key: PRNGKey | None = None,
+    allow_missing: bool = False,
 ) -> tuple[TrainState, Trajectory]:
     """Train for n_updates updates, keeping the RBM at chosen ones.
 
@@ -206,9 +208,12 @@ def fit(
         progress: called on the host with the number of updates done since its last call, about a hundred times.
         batch_key: a JAX key for the choice of minibatches; None takes `key` for it. Runs that share it see the same
             minibatches; see `fit_ensemble`.
+        allow_missing: whether NaN in the data stands for entries that were not observed. The estimator then needs a
+            `data_term` of `rbm_jax.missing`.
 
     Returns:
-        The state after n_updates, and a `Trajectory` with `ts` = time_step × updates since step 0.
+        The state after n_updates, and a `Trajectory` with `ts` = time_step × updates since step 0. It holds the
+        expanded RBMs of a `TiedRBM`.
 
     Raises:
         TypeError, ValueError: arguments that do not fit, named in the message.
@@ -226,7 +231,7 @@ def fit(
         [0. 1. 5.]
     """
     check_loop(state, optimizer, observe, progress)
-    data, weights = check_data(state.rbm, data, weights, batch_size)
+    data, weights = check_data(state.rbm, data, weights, batch_size, allow_missing)
     n_updates = check_count("n_updates", n_updates, minimum=0)
     saves = check_saves(save_at, n_updates)
     ts = times_at(time_step, state.step, saves, state.rbm.dtype)
@@ -242,7 +247,7 @@ def fit(
         batch_size=batch_size,
     )
     if is_concrete(key, batch_key, state, data, weights):
-        run, advance = run_on_host, functools.partial(advance, layout=row_sharding(state.rbm.weights))
+        run, advance = run_on_host, functools.partial(advance, layout=row_sharding(state.rbm.hidden_bias))
     else:
         run = run_traced
     intervals, observe = np.diff(saves, prepend=0), None if observe is None else jax.jit(observe)

@@ -1,14 +1,16 @@
 """Exact maps from RBMs to RBMs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
-from rbm_jax._checks import as_configurations
-from rbm_jax._typing import Array, ArrayLike, Float, FloatLike
+from rbm_jax._checks import as_configurations, check_mask
+from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Shaped
 from rbm_jax.rbm import RBM
 from rbm_jax.units import AbstractUnits, Bernoulli, Spin
 
-__all__ = ["bernoulli_to_spin", "independent_rbm", "interpolate", "spin_to_bernoulli", "temper", "transpose"]
+__all__ = ["bernoulli_to_spin", "clamp", "independent_rbm", "interpolate", "spin_to_bernoulli", "temper", "transpose"]
 
 
 def bernoulli_to_spin(rbm: RBM) -> tuple[RBM, Float[Array, "*rbms"]]:
@@ -84,6 +86,23 @@ def independent_rbm(rbm: RBM, visible_mean: Float[ArrayLike, " n_visible"]) -> R
     bias = rbm.visible_units.field_at_mean(rbm.visible_units.interior_mean(mean, 1e-3))
     empty = jax.tree.map(jnp.zeros_like, rbm)
     return RBM(empty.weights, bias, empty.hidden_bias, rbm.visible_units, rbm.hidden_units)
+
+
+def clamp(rbm: RBM, v: Shaped[ArrayLike, " n_visible"], clamp_mask: Shaped[ArrayLike, " n_visible"]) -> RBM:
+    """The RBM of the units that are left when some visible ones are held at their values in v.
+
+    The held units stay in it, uncoupled: their weights are zero, and what they do to the hidden units is in the hidden
+    bias. So it has the conditional distribution of all others, and its weights have the same shape.
+
+    Args:
+        rbm: any pair of unit types.
+        v: values of the held units, shape (n_visible,); the others are not looked at and may be NaN.
+        clamp_mask: True where a unit is held, shape (n_visible,).
+    """
+    v = as_configurations("v", v, rbm.n_visible, rbm.dtype, ndim=1)
+    mask = jnp.asarray(check_mask("clamp_mask", clamp_mask, v.shape))
+    hidden_bias = rbm.hidden_bias + jnp.where(mask, v, 0) @ rbm.weights
+    return dataclasses.replace(rbm, weights=jnp.where(mask[:, None], 0, rbm.weights), hidden_bias=hidden_bias)
 
 
 def transpose(rbm: RBM) -> RBM:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from rbm_jax._checks import as_array, check_count, check_finite, check_positive, is_concrete
 from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
@@ -59,26 +60,46 @@ def gaussian_data(
     return jax.scipy.linalg.solve_triangular(own, raw.T, lower=True).T @ wanted.T
 
 
-def ising_chain(key: PRNGKey, n_samples: int, n_spins: int, *, coupling: float) -> Float[Array, "n_samples n_spins"]:
-    """Exact, independent samples of the open Ising chain P(s) ∝ exp(J Σ_i s_i s_{i+1}), in ±1.
+def ising_chain(
+    key: PRNGKey, n_samples: int, n_spins: int, *, coupling: float, periodic: bool = False
+) -> Float[Array, "n_samples n_spins"]:
+    """Exact, independent samples of the Ising chain P(s) ∝ exp(J Σ_i s_i s_{i+1}), in ±1.
 
-    Neighbors are equal with probability 1 / (1 + e^{-2J}), independently, so ⟨s_i s_j⟩ = tanh(J)^{|i-j|}.
+    In the open chain neighbors are equal with probability 1 / (1 + e^{-2J}), independently, so ⟨s_i s_j⟩ =
+    tanh(J)^{|i-j|}. In the ring the number of unequal neighbors is even, and ⟨s_i s_j⟩ = (t^r + t^{N-r}) / (1 + t^N)
+    with t = tanh J and r = |i-j|.
 
     Args:
         key: a JAX key.
         n_samples: number of samples.
-        n_spins: length of the chain.
+        n_spins: length of the chain, N.
         coupling: J, of any sign.
+        periodic: whether the last spin is coupled to the first.
 
     Raises:
         ValueError: counts below 1, or a coupling that is not finite.
     """
     check_finite("coupling", jnp.asarray(coupling, float))
     shape = (check_count("n_samples", n_samples), check_count("n_spins", n_spins))
-    equal = jax.nn.sigmoid(2.0 * jnp.asarray(coupling))
-    probability = jnp.full(shape, equal).at[:, 0].set(0.5)
-    bonds = 2.0 * jax.random.bernoulli(key, probability) - 1.0
-    return jnp.cumprod(bonds, axis=1)
+    key_first, key_bonds = jax.random.split(key)
+    strength = jnp.asarray(coupling) * 1.0
+    first = 2.0 * jax.random.bernoulli(key_first, 0.5, (n_samples, 1)) - 1
+    if not periodic:
+        equal = jax.random.bernoulli(key_bonds, jax.nn.sigmoid(2 * strength), (shape[0], shape[1] - 1))
+        return jnp.cumprod(jnp.concatenate([first, 2.0 * equal - 1], axis=1), axis=1)
+    # How likely the rest of the ring's bonds make up for the sign so far is (1 ± t^n) / 2 for n bonds.
+    rest = jnp.tanh(strength) ** (n_spins - 1 - jnp.arange(n_spins - 1))
+
+    def next_bond(sign, rest_and_uniform):
+        rest, uniform = rest_and_uniform
+        stay = jax.nn.sigmoid(2 * strength) * (1 + sign * rest)
+        flip = jax.nn.sigmoid(-2 * strength) * (1 - sign * rest)
+        bond = jnp.where(uniform * (stay + flip) < stay, 1.0, -1.0)
+        return sign * bond, bond
+
+    uniforms = jax.random.uniform(key_bonds, (n_spins - 1, n_samples))
+    _, bonds = lax.scan(next_bond, jnp.ones(n_samples), (rest, uniforms))
+    return jnp.cumprod(jnp.concatenate([first, bonds.T], axis=1), axis=1)
 
 
 def planted_clusters(

@@ -24,6 +24,7 @@ from rbm_jax.dynamics.forces import (
     exact_force,
     gaussian_force,
     mean_field_force,
+    missing_gaussian_force,
 )
 from rbm_jax.dynamics.linear import (
     GrowthModes,
@@ -94,6 +95,7 @@ __all__ = [
     "linear_weights",
     "linear_window",
     "mean_field_force",
+    "missing_gaussian_force",
     "mode_motion",
     "mode_velocity",
     "modes_derivative",

@@ -12,9 +12,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.tree_util import Partial
 
-from rbm_jax._checks import as_array, as_configurations, check_count, check_finite, check_order, check_sample_weights
+from rbm_jax._checks import (
+    as_array,
+    as_configurations,
+    check_count,
+    check_finite,
+    check_order,
+    check_sample_weights,
+    is_concrete,
+)
 from rbm_jax._math import normalized_weights
 from rbm_jax._typing import Array, ArrayLike, Float, Sample, Shaped, Weighting
 from rbm_jax.exact import exact_moments
@@ -22,6 +31,7 @@ from rbm_jax.gaussian import gaussian_moments
 from rbm_jax.mean_field import log_state_weights, mean_field_covariance, mean_field_moments, solve_mean_field
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
 from rbm_jax.rbm import RBM
+from rbm_jax.transforms import clamp
 
 __all__ = [
     "DataStatistics",
@@ -31,6 +41,7 @@ __all__ = [
     "exact_force",
     "gaussian_force",
     "mean_field_force",
+    "missing_gaussian_force",
 ]
 
 
@@ -178,9 +189,40 @@ def gaussian_force(
     statistics = as_statistics(data, weights)
     response, model = (
         Partial(_gaussian_data_moments, statistics),
-        Partial(_gaussian_model_moments, statistics),
+        Partial(_gaussian_model_moments, statistics.mean),
     )
     return LearningForce(response, model, centered)
+
+
+def missing_gaussian_force(data: Sample, *, weights: Weighting = None, centered: bool = False) -> LearningForce:
+    """`gaussian_force` for data with missing entries: the linear theory of learning from what was observed.
+
+    In the data term, each sample's missing units and hidden units follow the Gaussian model given the observed ones:
+    dW/dt = [⟨S⟩ - (Σ_v^{-1} - W Σ_h Wᵀ)^{-1}] W Σ_h on centered variables, with S = xxᵀ + the model's conditional
+    covariance of the missing block, and x the sample completed by conditional means. The reference of each visible unit
+    is the mean of what was observed of it. Nothing missing makes it `gaussian_force`.
+
+    Args:
+        data: shape (n_samples, n_visible), NaN where an entry is missing.
+        weights: non-negative sample weights, shape (n_samples,).
+        centered: the centered gradient (`likelihood_gradient`), at the means of the completed data.
+
+    Returns:
+        A force for any pair of unit types; NaN beyond σ_v σ_h σ_α = 1. Its work is that of n_samples Cholesky
+        factorizations of the smaller layer's size.
+
+    Raises:
+        ValueError: data that is not a matrix, bad weights, or a unit that no sample shows.
+    """
+    data = as_configurations("data", data, jnp.shape(data)[-1], jnp.zeros(()).dtype, ndim=2)
+    check_sample_weights(weights, len(data))
+    share, observed = normalized_weights(weights, len(data), data.dtype), ~jnp.isnan(data)
+    seen = share @ observed.astype(data.dtype)
+    if is_concrete(seen) and not (seen > 0).all():
+        raise ValueError(f"data must show every unit in some sample, but has none of unit {int(seen.argmin())}")
+    mean = share @ jnp.where(observed, data, 0) / seen
+    response = Partial(_missing_data_moments, mean, data, share)
+    return LearningForce(response, Partial(_gaussian_model_moments, mean), centered)
 
 
 def _data_response(data: Sample, weights: Weighting) -> Callable[[RBM], Moments]:
@@ -227,9 +269,10 @@ class _FixedPointMoments(eqx.Module):
         return jax.tree.map(lambda moment: jnp.where(found, moment, jnp.nan), moments)
 
 
-def _reference(statistics: DataStatistics, rbm: RBM):
+def _reference(visible_mean, rbm: RBM):
     """Field, mean and variance of each layer's units at the point that the Gaussian closure expands around."""
-    mean = rbm.visible_units.interior_mean(_visible_mean(statistics, rbm), 1e-3)
+    visible_mean = as_configurations("data", visible_mean, rbm.n_visible, rbm.dtype)
+    mean = rbm.visible_units.interior_mean(visible_mean, 1e-3)
     visible_field_0 = rbm.visible_units.field_at_mean(mean)
     hidden_field_0 = jnp.zeros_like(rbm.hidden_bias)
     visible = (visible_field_0, mean, rbm.visible_units.variance(visible_field_0))
@@ -241,26 +284,40 @@ def _reference(statistics: DataStatistics, rbm: RBM):
     return visible, hidden
 
 
-def _visible_mean(statistics: DataStatistics, rbm: RBM) -> Float[Array, " n_visible"]:
-    return as_configurations("data", statistics.mean, rbm.n_visible, rbm.dtype)
-
-
 def _gaussian_data_moments(statistics: DataStatistics, rbm: RBM) -> Moments:
     """The data term, with hidden units that respond linearly: equation (16)."""
-    _, (_, hidden_mean, hidden_variance) = _reference(statistics, rbm)
-    visible = _visible_mean(statistics, rbm)
+    _, (_, hidden_mean, hidden_variance) = _reference(statistics.mean, rbm)
+    visible = statistics.mean.astype(rbm.dtype)
     hidden = hidden_mean + hidden_variance * (rbm.hidden_bias + visible @ rbm.weights)
     covariance = statistics.covariance.astype(rbm.dtype) @ rbm.weights * hidden_variance
     return Moments(visible, hidden, visible[:, None] * hidden + covariance)
 
 
-def _gaussian_model_moments(statistics: DataStatistics, rbm: RBM) -> Moments:
-    """The model term: each unit's field is shifted so that the Gaussian unit has the right mean at the reference."""
-    (field_v, mean_v, variance_v), (field_h, mean_h, variance_h) = _reference(statistics, rbm)
+def _missing_data_moments(visible_mean, data, share, rbm: RBM) -> Moments:
+    """The data term of samples with missing entries, each the moments of the Gaussian model with the others clamped."""
+    gaussian, *variances = _gaussian_model(visible_mean, rbm)
+
+    def of_sample(sample):
+        v, weight = sample
+        observed = ~jnp.isnan(v)
+        v = jnp.where(observed, v, 0)
+        rest = gaussian_moments(clamp(gaussian, v, observed), *variances)
+        visible = jnp.where(observed, v, rest.visible)
+        product = jnp.where(observed[:, None], v[:, None] * rest.hidden, rest.product)
+        return jax.tree.map(lambda moment: weight * moment, Moments(visible, rest.hidden, product))
+
+    moments = lax.map(of_sample, (data.astype(rbm.dtype), share.astype(rbm.dtype)), batch_size=min(len(data), 16))
+    return jax.tree.map(lambda moment: moment.sum(0), moments)
+
+
+def _gaussian_model_moments(visible_mean, rbm: RBM) -> Moments:
+    return gaussian_moments(*_gaussian_model(visible_mean, rbm))
+
+
+def _gaussian_model(visible_mean, rbm: RBM) -> tuple[RBM, Array, Array]:
+    """The Gaussian RBM and its variances: fields are shifted so that units have the right mean at the reference."""
+    (field_v, mean_v, variance_v), (field_h, mean_h, variance_h) = _reference(visible_mean, rbm)
     visible_bias = rbm.visible_bias - field_v + mean_v / variance_v
     hidden_bias = rbm.hidden_bias - field_h + mean_h / variance_h
-    return gaussian_moments(_with_biases(rbm, visible_bias, hidden_bias), variance_v, variance_h)
-
-
-def _with_biases(rbm: RBM, visible_bias, hidden_bias) -> RBM:
-    return dataclasses.replace(rbm, visible_bias=visible_bias, hidden_bias=hidden_bias)
+    shifted = dataclasses.replace(rbm, visible_bias=visible_bias, hidden_bias=hidden_bias)
+    return shifted, variance_v, variance_h

@@ -13,7 +13,7 @@ from rbm_jax._checks import as_configurations, check_mask, check_order, check_sa
 from rbm_jax._math import max_norm, normalized_weights
 from rbm_jax._typing import Array, ArrayLike, Float, Shaped
 from rbm_jax.energies import joint_energy
-from rbm_jax.moments import Moments
+from rbm_jax.moments import Moments, average_product
 from rbm_jax.rbm import RBM
 from rbm_jax.units import AbstractUnits
 
@@ -116,6 +116,7 @@ def mean_field_moments(
     *,
     order: int = 2,
     weights: Shaped[ArrayLike, " n_points"] | None = None,
+    clamp_mask: ClampMask = None,
 ) -> Moments:
     """The model's ⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ as derivatives -∂G/∂a, -∂G/∂b, -∂G/∂W of `mean_field_free_energy`.
 
@@ -128,6 +129,7 @@ def mean_field_moments(
         hidden_magnetization: the same for the hidden layer.
         order: 1, 2 or 3.
         weights: non-negative weights of the points, shape (n_points,), normalized here; None for equal ones.
+        clamp_mask: True where a visible unit is held at its value in m_v, as in `mean_field_free_energy`.
 
     Raises:
         ValueError: shapes that do not fit, or another order.
@@ -135,15 +137,17 @@ def mean_field_moments(
     order, visible, hidden = check_order(order), *_as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
     visible, hidden = jnp.atleast_2d(visible), jnp.atleast_2d(hidden)
     check_sample_weights(weights, len(visible))
+    mask = check_mask("clamp_mask", clamp_mask, visible.shape)
     share = normalized_weights(weights, len(visible), rbm.dtype)
-    product = (share[:, None] * visible).T @ hidden
+    moments = average_product(visible, hidden, weights)
+    product = moments.product
     if order >= 2:
-        variance_v, variance_h = _variances(rbm, visible, hidden, None)
+        variance_v, variance_h = _variances(rbm, visible, hidden, mask)
         product += rbm.weights * ((share[:, None] * variance_v).T @ variance_h)
     if order == 3:
-        third_v, third_h = _third_cumulants(rbm, visible, hidden, None)
+        third_v, third_h = _third_cumulants(rbm, visible, hidden, mask)
         product += rbm.weights**2 * ((share[:, None] * third_v).T @ third_h) / 2
-    return Moments(share @ visible, share @ hidden, product)
+    return moments._replace(product=product)
 
 
 def mean_field_hessian(

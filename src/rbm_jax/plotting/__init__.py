@@ -12,15 +12,24 @@ from rbm_jax.plotting.spectral import (
     plot_linear_theory,
     plot_spectrum_histogram,
 )
-from rbm_jax.plotting.trajectories import plot_comparison, plot_modes, plot_quantity, plot_spectrum
+from rbm_jax.plotting.trajectories import (
+    plot_against_fraction,
+    plot_comparison,
+    plot_learning_curves,
+    plot_modes,
+    plot_quantity,
+    plot_spectrum,
+)
 
 __all__ = [
     "PhaseLine",
+    "plot_against_fraction",
     "plot_comparison",
     "plot_convergence",
     "plot_fixed_points",
     "plot_growth_rates",
     "plot_images",
+    "plot_learning_curves",
     "plot_linear_theory",
     "plot_modes",
     "plot_phase_diagram",

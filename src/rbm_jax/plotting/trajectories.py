@@ -1,13 +1,20 @@
 """Quantities along training: points for training and data, lines for theory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from rbm_jax._typing import ArrayLike, Float, Shaped
 from rbm_jax.plotting._axes import LINE_STYLES, Axes, as_matrix, label_time_axes, mode_colors, new_axes
 
-__all__ = ["plot_comparison", "plot_modes", "plot_quantity", "plot_spectrum"]
+__all__ = [
+    "plot_against_fraction",
+    "plot_comparison",
+    "plot_learning_curves",
+    "plot_modes",
+    "plot_quantity",
+    "plot_spectrum",
+]
 
 
 def plot_spectrum(
@@ -144,3 +151,60 @@ def plot_quantity(
         ax.plot(ts, quantity, style, linewidth=1, label=name, color="tab:blue")
     ax.legend(frameon=False)
     return label_time_axes(ax, label, logarithmic=False)
+
+
+def plot_learning_curves(
+    sizes: Shaped[ArrayLike, " n_sizes"],
+    curves: Mapping[str, Sequence[float]],
+    *,
+    label: str,
+    ax: Axes = None,
+) -> Axes:
+    """A quality of several kinds of RBM against the number of training samples, as points on a logarithmic axis.
+
+    Args:
+        sizes: numbers of samples, shape (n_sizes,).
+        curves: names and values, one for each size.
+        label: what the values are, with their unit.
+        ax: where to draw; a new figure by default.
+    """
+    ax = _marked_curves(sizes, curves, label, ax)
+    ax.set_xscale("log")
+    ax.set_xlabel("training samples")
+    ax.legend(frameon=False)
+    return ax
+
+
+def plot_against_fraction(
+    fractions: Float[ArrayLike, " n_fractions"],
+    curves: Mapping[str, Sequence[float]],
+    *,
+    label: str,
+    reference: tuple[str, float] | None = None,
+    ax: Axes = None,
+) -> Axes:
+    """A quantity of several trainings against the fraction of entries that were missing, as points.
+
+    Args:
+        fractions: in [0, 1), shape (n_fractions,).
+        curves: names and values, one for each fraction.
+        label: what the values are, with their unit.
+        reference: name and value of a horizontal line.
+        ax: where to draw; a new figure by default.
+    """
+    ax = _marked_curves(fractions, curves, label, ax)
+    if reference is not None:
+        ax.axhline(reference[1], color="0.3", linewidth=1, label=reference[0])
+    ax.set_xlabel("fraction of entries missing in training")
+    ax.legend(frameon=False)
+    return ax
+
+
+def _marked_curves(positions, curves: Mapping[str, Sequence[float]], label: str, ax: Axes) -> Axes:
+    """Points with a marker of their own for each name; thin dots between them guide the eye."""
+    ax = new_axes(ax)
+    for (name, values), color, marker in zip(curves.items(), mode_colors(len(curves)), "os^Dv" * 3, strict=False):
+        ax.plot(positions, values, marker + ":", color=color, markersize=4.5, linewidth=0.8, label=name)
+    ax.set_ylabel(label)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,199 @@
+"""What it is worth to tie the weights of an RBM whose data have a symmetry."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import typer
+
+from rbm_jax._optional import require
+from rbm_jax.cli._common import Dataset
+from rbm_jax.data import ising_chain
+from rbm_jax.energies import visible_free_energy
+from rbm_jax.estimators import exact, pcd
+from rbm_jax.exact import enumerate_states, exact_log_z
+from rbm_jax.partition import ais_log_z
+from rbm_jax.plotting import plot_growth_rates, plot_learning_curves
+from rbm_jax.progress import progress_bar
+from rbm_jax.rbm import RBM, init_rbm
+from rbm_jax.symmetry import (
+    TiedRBM,
+    Translations,
+    expand,
+    fourier_growth_rates,
+    fourier_pcd,
+    fourier_singular_values,
+    init_tied_rbm,
+    tied_estimator,
+)
+from rbm_jax.training import TrainState, fit, init_train_state, log_spaced_updates
+from rbm_jax.units import Spin
+
+__all__ = ["symmetry_figure"]
+
+TIED, UNTIED = "tied by translations", "untied"
+N_SPINS, COUPLING = 12, 0.6
+RING_SIZES = (25, 50, 100, 200, 400, 800, 1600)
+N_REPEATS = 4
+TORUS_SIZES = (50, 150, 500, 1500)
+N_TEST = 290
+N_CHANNELS, N_UNTIED = 2, 32
+
+
+class _Torus(NamedTuple):
+    """Images in random places of a torus, in random order; data that are no images, of a ring."""
+
+    images: np.ndarray
+    shape: tuple[int, ...]
+    units: dict[str, Any]
+
+
+def symmetry_figure(key, dataset: Dataset) -> Any:
+    """Growth of Fourier modes against the linear theory, and what tied weights save in samples.
+
+    What to see: each Fourier mode of the filters grows at the rate that the power spectrum of the data gives it. On the
+    Ising ring, whose law both RBMs can represent exactly, and on digits that are shifted on the torus, the tied RBM is
+    as good with far fewer samples, and has far fewer parameters.
+    """
+    key_ring, key_torus, key_growth = jax.random.split(key, 3)
+    figure = require("matplotlib.figure").Figure(figsize=(12, 3.8), layout="constrained")
+    axes = figure.subplots(1, 3)
+    torus = _on_torus(key_torus, dataset)
+    plot_growth_rates(*_fourier_growth(key_growth, torus, dataset.batch_size(None)), ax=axes[0])
+    axes[0].set_title("Fourier modes of data on the torus")
+    ring, counts = _ring_divergence(key_ring)
+    _print_table("Ising ring: Kullback-Leibler divergence from the true law (nats)", RING_SIZES, ring, counts)
+    plot_learning_curves(np.array(RING_SIZES), ring, label="divergence from the true law (nats)", ax=axes[1])
+    axes[1].set_yscale("log")
+    axes[1].set_title(f"Ising ring of {N_SPINS} spins")
+    sizes = [size for size in TORUS_SIZES if size <= len(torus.images) - N_TEST]
+    likelihood, counts = _torus_likelihood(key_torus, torus, sizes)
+    _print_table("Data on the torus: test log-likelihood (nats per sample)", sizes, likelihood, counts)
+    plot_learning_curves(np.array(sizes), likelihood, label="test log-likelihood (nats per sample)", ax=axes[2])
+    axes[2].set_title("data on the torus")
+    return figure
+
+
+def _on_torus(key, dataset: Dataset) -> _Torus:
+    shape = dataset.image_shape or (dataset.samples.shape[1],)
+    key_rows, key_shifts = jax.random.split(key)
+    rows = np.asarray(jax.random.permutation(key_rows, len(dataset.samples)))
+    shifts = np.asarray(jax.random.randint(key_shifts, (len(rows), len(shape)), 0, np.asarray(shape)))
+    images = dataset.samples[rows].reshape(-1, *shape)
+    axes = tuple(range(len(shape)))
+    shifted = [np.roll(image, shift, axes) for image, shift in zip(images, shifts, strict=True)]
+    units = {"visible_units": dataset.units, "hidden_units": dataset.units}
+    return _Torus(np.stack(shifted).reshape(len(rows), -1), shape, units)
+
+
+def _fourier_growth(key, torus: _Torus, batch_size: int | None):
+    """Rates of all Fourier modes: those of the theory, and measured in early training."""
+    images = torus.images
+    rates = np.asarray(fourier_growth_rates(images, torus.shape, **torus.units)).ravel()
+    learning_rate, n_updates = 0.004 / rates.max(), 1500
+    tied = init_tied_rbm(
+        key, Translations(torus.shape), N_CHANNELS, scale=1e-4, visible_mean=images.mean(0), **torus.units
+    )
+    optimizer = optax.sgd(learning_rate)
+    state = init_train_state(jax.random.fold_in(key, 1), tied, optimizer, n_chains=500)
+    with progress_bar(n_updates, "early tied PCD") as progress:
+        _, path = fit(
+            jax.random.fold_in(key, 2),
+            state,
+            images,
+            estimator=functools.partial(fourier_pcd, centered=True),
+            optimizer=optimizer,
+            n_updates=n_updates,
+            batch_size=batch_size,
+            save_at=np.arange(0, n_updates + 1, n_updates // 50),
+            observe=_fourier_modes,
+            time_step=learning_rate,
+            progress=progress,
+        )
+    modes = np.asarray(path.observations).reshape(len(path.ts), -1)
+    linear = modes.max(1) < 0.2
+    slopes = np.polyfit(np.asarray(path.ts)[linear], np.log(modes[linear]), 1)[0]
+    return rates, slopes
+
+
+def _fourier_modes(state: TrainState) -> jax.Array:
+    return fourier_singular_values(state.rbm)
+
+
+def _ring_divergence(key):
+    """Least divergence along exact training from the law of the ring, mean over repeated samples of each size."""
+    states = enumerate_states(Spin(), N_SPINS)
+    log_law = jax.nn.log_softmax(COUPLING * jnp.asarray((states * np.roll(states, 1, axis=1)).sum(1)))
+    tied = init_tied_rbm(key, Translations((N_SPINS,)), 1, scale=0.1, visible_units=Spin(), hidden_units=Spin())
+    untied = init_rbm(key, N_SPINS, N_SPINS, scale=0.1, visible_units=Spin(), hidden_units=Spin())
+    optimizer, n_updates = optax.adam(0.01), 2000
+    saves = log_spaced_updates(n_updates, 60)
+
+    def divergence(state: TrainState):
+        rbm = expand(state.rbm) if isinstance(state.rbm, TiedRBM) else state.rbm
+        log_model = -visible_free_energy(rbm, states) - exact_log_z(rbm)
+        return (jnp.exp(log_law) * (log_law - log_model)).sum()
+
+    def least(start, estimator, data):
+        state = init_train_state(key, start, optimizer, n_chains=1)
+        options = {"estimator": estimator, "optimizer": optimizer, "n_updates": n_updates, "save_at": saves}
+        return fit(key, state, data, observe=divergence, **options)[1].observations.min()
+
+    contenders = {TIED: (tied, tied_estimator(exact)), UNTIED: (untied, exact)}
+    found = {name: [] for name in contenders}
+    for size in RING_SIZES:
+        samples = ising_chain(
+            jax.random.fold_in(key, size), N_REPEATS * size, N_SPINS, coupling=COUPLING, periodic=True
+        ).reshape(N_REPEATS, size, N_SPINS)
+        for name, (start, estimator) in contenders.items():
+            run = jax.jit(jax.vmap(functools.partial(least, start, estimator)))
+            found[name].append(float(run(samples).mean()))
+    return found, {name: _n_parameters(start) for name, (start, _) in contenders.items()}
+
+
+def _torus_likelihood(key, torus: _Torus, sizes: list[int]):
+    """Greatest test log-likelihood along training, log Z by annealing, for several numbers of training images."""
+    images = torus.images
+    options = torus.units | {"visible_mean": images.mean(0)}
+    tied = init_tied_rbm(key, Translations(torus.shape), N_CHANNELS, **options)
+    contenders = {
+        TIED: (tied, functools.partial(fourier_pcd, n_steps=5, centered=True)),
+        UNTIED: (init_rbm(key, images.shape[1], N_UNTIED, **options), functools.partial(pcd, n_steps=5, centered=True)),
+    }
+    optimizer, n_updates = optax.sgd(0.05), 4000
+    test, found = images[:N_TEST], {name: [] for name in contenders}
+    for size in sizes:
+        for name, (start, estimator) in contenders.items():
+            state = init_train_state(key, start, optimizer, n_chains=200)
+            _, path = fit(
+                jax.random.fold_in(key, 1),
+                state,
+                images[N_TEST : N_TEST + size],
+                estimator=estimator,
+                optimizer=optimizer,
+                n_updates=n_updates,
+                batch_size=min(100, size),
+                save_at=np.linspace(0, n_updates, 11).astype(int)[1:],
+            )
+            found[name].append(float(jax.lax.map(functools.partial(_likelihood, test=test), path.rbms).max()))
+    return found, {name: _n_parameters(start) for name, (start, _) in contenders.items()}
+
+
+def _likelihood(rbm: RBM, test) -> jax.Array:
+    log_z = ais_log_z(jax.random.key(0), rbm, data=test, n_chains=100, n_temperatures=500).value
+    return -visible_free_energy(rbm, test).mean() - log_z
+
+
+def _n_parameters(rbm: RBM | TiedRBM) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(rbm))
+
+
+def _print_table(title: str, sizes, found: dict[str, list[float]], counts: dict[str, int]) -> None:
+    typer.echo(f"\n{title}")
+    typer.echo("  samples" + "".join(f"{f'{name} ({counts[name]} parameters)':>40}" for name in found))
+    for row, size in enumerate(sizes):
+        typer.echo(f"{size:9d}" + "".join(f"{values[row]:40.4f}" for values in found.values()))
+    typer.echo("")
