@@ -6,6 +6,7 @@ training by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time
 """
 
 from rbm_jax import data, dynamics, estimators, replica
+from rbm_jax._version import __version__ as __version__
 from rbm_jax.diagnostics import (
     Relaxation,
     adversarial_accuracy,
@@ -117,8 +118,6 @@ from rbm_jax.training import (
 from rbm_jax.trajectory import Status, Trajectory
 from rbm_jax.transforms import bernoulli_to_spin, independent_rbm, interpolate, spin_to_bernoulli, temper, transpose
 from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AbstractUnits",

@@ -1,45 +1,33 @@
-"""RBMs and trajectories in HDF5 files: no pickles, written atomically, refused when damaged or foreign."""
+"""RBMs and trajectories in files."""
 
-import contextlib
 import dataclasses
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
-from rbm_jax._optional import require
 from rbm_jax._typing import Array, Float
+from rbm_jax.checkpoint.files import create_file, open_file, read_array, write_array
 from rbm_jax.rbm import RBM
 from rbm_jax.trajectory import Trajectory
 from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
 
-__all__ = ["atomic_write", "load_rbm", "load_trajectories", "save_rbm", "save_trajectories"]
+__all__ = [
+    "load_rbm",
+    "load_trajectories",
+    "read_observations",
+    "read_rbm",
+    "read_units",
+    "save_rbm",
+    "save_trajectories",
+    "write_observations",
+    "write_units",
+]
 
-_FORMAT = "rbm_jax 1"
 _UNITS = {units.__name__: units for units in (Bernoulli, Gaussian, Spin)}
 _LEAVES = ("weights", "visible_bias", "hidden_bias")
-
-
-@contextlib.contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary file name in the folder of `path`; on success the file takes its place, else it is removed.
-
-    A reader never sees a half-written file, and an old file survives a failed write.
-    """
-    path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def save_rbm(path: str | os.PathLike, rbm: RBM, *, chains: Float[Array, "n_chains n_visible"] | None = None) -> None:
@@ -54,25 +42,26 @@ def save_rbm(path: str | os.PathLike, rbm: RBM, *, chains: Float[Array, "n_chain
         ImportError: h5py is not installed.
         OSError: the folder does not exist or cannot be written.
     """
-    with atomic_write(path) as temporary, require("h5py").File(temporary, "w") as file:
-        file.attrs["format"] = _FORMAT
+    with create_file(path) as file:
         _write_rbm(file.create_group("rbm"), rbm)
         if chains is not None:
-            file["chains"] = np.asarray(chains)
+            write_array(file, "chains", chains)
 
 
 def load_rbm(path: str | os.PathLike) -> tuple[RBM, Array | None]:
-    """Read the RBM of a file that `save_rbm` wrote, and its chains (None if there are none).
+    """Read the RBM of a file of `save_rbm` or `save_checkpoint`, and its chains (None if there are none).
+
+    Of the chains on the ladder of `ptt`, those that sample this RBM.
 
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: h5py is not installed.
-        ValueError: the file is damaged, or not one of `save_rbm`.
+        ValueError: the file is damaged, or has no RBM in it.
     """
-    with _open(path) as file:
+    with open_file(path) as file:
         if "rbm" not in file:
             raise ValueError(f"{path} holds no RBM; its groups are {sorted(file)}")
-        return _read_rbm(file["rbm"]), jnp.asarray(file["chains"][()]) if "chains" in file else None
+        return read_rbm(file["rbm"]), _read_chains(file)
 
 
 def save_trajectories(path: str | os.PathLike, trajectories: Mapping[str, Trajectory]) -> None:
@@ -89,14 +78,13 @@ def save_trajectories(path: str | os.PathLike, trajectories: Mapping[str, Trajec
         OSError: the folder does not exist or cannot be written.
         TypeError: observations of another kind.
     """
-    with atomic_write(path) as temporary, require("h5py").File(temporary, "w") as file:
-        file.attrs["format"] = _FORMAT
+    with create_file(path) as file:
         for name, trajectory in trajectories.items():
             group = file.create_group(f"trajectories/{name}")
-            group["ts"] = np.asarray(trajectory.ts)
+            write_array(group, "ts", trajectory.ts)
             group.attrs["status"] = int(trajectory.status)
             _write_rbm(group.create_group("rbms"), trajectory.rbms)
-            _write_observations(group, trajectory.observations)
+            write_observations(group, trajectory.observations)
 
 
 def load_trajectories(path: str | os.PathLike) -> dict[str, Trajectory]:
@@ -107,71 +95,73 @@ def load_trajectories(path: str | os.PathLike) -> dict[str, Trajectory]:
         ImportError: h5py is not installed.
         ValueError: the file is damaged, or not one of `save_trajectories`.
     """
-    with _open(path) as file:
+    with open_file(path) as file:
         if "trajectories" not in file:
             raise ValueError(f"{path} holds no trajectories; its groups are {sorted(file)}")
         return {name: _read_trajectory(group) for name, group in file["trajectories"].items()}
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-@contextlib.contextmanager
-def _open(path: str | os.PathLike):
-    """Open a file of ours, and turn what h5py raises on damage into one clear error."""
-    h5py = require("h5py")
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != _FORMAT:
-                raise ValueError(f"{path} is an HDF5 file, but not one that rbm_jax wrote")
-            yield file
-    except (OSError, KeyError, RuntimeError) as error:
-        raise ValueError(f"{path} is damaged or not an rbm_jax file: {error}") from error
-
-
 def _write_rbm(group, rbm: RBM) -> None:
     for name in _LEAVES:
-        group[name] = np.asarray(getattr(rbm, name))
+        write_array(group, name, getattr(rbm, name))
+    write_units(group, rbm)
+
+
+def write_units(group, rbm: RBM) -> None:
+    """Write the unit types beside the leaves."""
     for name in ("visible_units", "hidden_units"):
         units = getattr(rbm, name)
         group.attrs[name] = json.dumps([type(units).__name__, *dataclasses.astuple(units)])
 
 
-def _read_rbm(group) -> RBM:
-    weights, visible_bias, hidden_bias = (jnp.asarray(group[name][()]) for name in _LEAVES)
+def read_rbm(group) -> RBM:
+    """Read an RBM, or several along a leading axis."""
+    weights, visible_bias, hidden_bias = (read_array(group[name]) for name in _LEAVES)
     return RBM(
-        weights, visible_bias, hidden_bias, _read_units(group, "visible_units"), _read_units(group, "hidden_units")
+        weights, visible_bias, hidden_bias, read_units(group, "visible_units"), read_units(group, "hidden_units")
     )
 
 
-def _read_units(group, name: str) -> AbstractUnits:
+def read_units(group, name: str) -> AbstractUnits:
+    """One of the unit types that `write_units` wrote."""
     kind, *arguments = json.loads(group.attrs[name])
     if kind not in _UNITS:
         raise ValueError(f"unknown {name} {kind!r}; this version knows {sorted(_UNITS)}")
     return _UNITS[kind](*arguments)
 
 
-def _write_observations(group, observations) -> None:
+def write_observations(group, observations) -> None:
+    """Write one array or a mapping of arrays; None leaves nothing."""
     if observations is None:
         return
     if not isinstance(observations, Mapping):
-        group["observations"] = np.asarray(observations)
+        write_array(group, "observations", observations)
         return
     for name, values in observations.items():
-        group[f"observations/{name}"] = np.asarray(values)
+        write_array(group, f"observations/{name}", values)
+
+
+def read_observations(group) -> Any:
+    """Read what `write_observations` wrote."""
+    observations = group.get("observations")
+    if observations is None:
+        return None
+    if hasattr(observations, "keys"):
+        return {name: read_array(values) for name, values in observations.items()}
+    return read_array(observations)
 
 
 def _read_trajectory(group) -> Trajectory:
-    h5py = require("h5py")
-    observations = group.get("observations")
-    if isinstance(observations, h5py.Group):
-        observations = {name: jnp.asarray(values[()]) for name, values in observations.items()}
-    elif observations is not None:
-        observations = jnp.asarray(observations[()])
     status = jnp.asarray(group.attrs["status"], jnp.int32)
-    return Trajectory(jnp.asarray(group["ts"][()]), _read_rbm(group["rbms"]), status, observations)
+    return Trajectory(read_array(group["ts"]), read_rbm(group["rbms"]), status, read_observations(group))
+
+
+def _read_chains(file) -> Array | None:
+    """Visible states of the RBM: the chains themselves, or those on the rungs of a ladder that are not frozen."""
+    chains = file.get("chains")
+    if chains is None or not hasattr(chains, "keys"):
+        return None if chains is None else read_array(chains)
+    if "tempering" not in chains:
+        return None
+    live = read_array(chains["tempering/chains"])[int(read_array(chains["n_frozen"])) :]
+    return live.reshape(-1, live.shape[-1])

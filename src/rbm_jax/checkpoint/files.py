@@ -1,0 +1,158 @@
+"""HDF5 files that are whole or not there: written aside and moved into place, each array with its checksum."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rbm_jax._optional import require
+
+__all__ = ["array_digest", "atomic_write", "create_file", "is_key", "open_file", "read_array", "write_array"]
+
+_FORMAT = "rbm_jax 1"
+_DAMAGE = (OSError, KeyError, RuntimeError, TypeError, UnicodeDecodeError)
+"""What h5py raises on a damaged file."""
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary file name in the folder of `path`; on success the file takes its place, else it is removed.
+
+    A reader never sees a half-written file, and an old file survives a failed write. What a killed process leaves is a
+    hidden file.
+    """
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        _to_disk(name)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def create_file(path: str | os.PathLike) -> Iterator[Any]:
+    """Yield an open `h5py.File` that takes the place of `path` once it is complete.
+
+    Raises:
+        ImportError: h5py is not installed.
+        OSError: it cannot be written; an older file is still there.
+    """
+    h5py = require("h5py")
+    with atomic_write(path) as temporary:
+        try:
+            # Files of this version have checksums for all that is not in arrays.
+            with h5py.File(temporary, "w", libver="v110") as file:
+                file.attrs["format"] = _FORMAT
+                yield file
+        except (OSError, RuntimeError) as error:  # the latter where a disk turns out to be full as the file is closed
+            raise OSError(f"{path} could not be written: {error}") from error
+
+
+@contextlib.contextmanager
+def open_file(path: str | os.PathLike) -> Iterator[Any]:
+    """Yield an open file of ours, and turn what h5py raises on damage into one clear error.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImportError: h5py is not installed.
+        ValueError: the file is damaged or foreign.
+    """
+    h5py = require("h5py")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != _FORMAT:
+                raise ValueError(f"{path} is an HDF5 file, but not one that rbm_jax wrote")
+            yield file
+    except _DAMAGE as error:
+        raise ValueError(f"{path} is damaged or not an rbm_jax file: {error}") from error
+
+
+def write_array(group, name: str, value: Any) -> None:
+    """Write an array, of JAX or NumPy, a number or a key, with its checksum.
+
+    What HDF5 has no type for, such as bfloat16, is kept as the bits it is made of.
+
+    Raises:
+        TypeError: something that is no array of numbers.
+    """
+    attributes: dict[str, Any] = {}
+    if is_key(value):
+        attributes["key_impl"] = str(jax.random.key_impl(value))
+        value = jax.random.key_data(value)
+    if getattr(value, "weak_type", False):
+        attributes["weak_type"] = True
+    array = np.asarray(value, order="C")
+    if array.dtype.kind not in "biufcV":
+        raise TypeError(f"{name} must be an array of numbers, got {value!r}")
+    if array.dtype.kind == "V":
+        attributes["dtype"] = array.dtype.name
+        array = array.view(f"u{array.itemsize}")
+    dataset = group.create_dataset(name, data=array)
+    dataset.attrs.update(attributes | {"digest": array_digest(array)})
+
+
+def read_array(dataset, *, as_jax: bool = True) -> Any:
+    """Read what `write_array` wrote, or any other dataset of numbers.
+
+    Args:
+        dataset: of an open file.
+        as_jax: False for a NumPy array (of a key, its data), which keeps double precision where JAX would not.
+
+    Raises:
+        OSError: the bytes are not those that were written.
+    """
+    array = np.asarray(dataset[()])
+    if dataset.attrs.get("digest", "") not in ("", array_digest(array)):
+        raise OSError(f"the checksum of {dataset.name} does not fit")
+    if "dtype" in dataset.attrs:
+        array = array.view(jnp.dtype(dataset.attrs["dtype"]))
+    if not as_jax:
+        return array
+    if "key_impl" in dataset.attrs:
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=dataset.attrs["key_impl"])
+    weak = jnp.asarray(array.dtype.type(0).item())  # a Python number, whose type gives way to that of other operands
+    if dataset.attrs.get("weak_type", False) and weak.dtype == array.dtype:
+        return jnp.broadcast_to(weak, array.shape).at[...].set(array)
+    return jnp.asarray(array)
+
+
+def array_digest(array: np.ndarray) -> str:
+    """A checksum of shape, dtype and values."""
+    array = np.asarray(array, order="C")
+    digest = hashlib.blake2b(f"{array.shape} {array.dtype.str} ".encode(), digest_size=16)
+    digest.update(array.data)
+    return digest.hexdigest()
+
+
+def is_key(value: Any) -> bool:
+    """Whether this is a typed key of JAX."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
+def _to_disk(name: str) -> None:
+    """Wait until the contents are on the disk: else a crash of the machine may leave a name without them."""
+    handle = os.open(name, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
