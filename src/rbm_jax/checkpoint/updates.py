@@ -174,7 +174,6 @@ def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
         try:
             with open_file(path) as file:
                 _check_is_checkpoint(path, file)
-                file.visititems(lambda _, item: None if hasattr(item, "keys") else read_array(item, as_jax=False))
             return path
         except ValueError as error:
             warnings.warn(f"passed over: {error}", stacklevel=2)

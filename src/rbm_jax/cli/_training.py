@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,6 @@ from rbm_jax._checks import check_positive
 from rbm_jax._fitting import times_at
 from rbm_jax._typing import Array, Bool
 from rbm_jax.checkpoint import load_checkpoint, load_config, save_checkpoint, save_rbm, saved_updates, software_versions
-from rbm_jax.checkpoint.files import array_digest
 from rbm_jax.cli._common import (
     MODEL,
     UPDATES,
@@ -102,7 +102,7 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
         check_even("--n-chains", recipe.n_chains, mesh)
     dataset = source.load()
     settings = source.settings() | dataclasses.asdict(recipe)
-    settings |= {"devices": 1 if mesh is None else mesh.size, "samples": array_digest(dataset.samples)}
+    settings |= {"devices": 1 if mesh is None else mesh.size, "samples": _digest(dataset.samples)}
     updates = prepare_folder(folder / UPDATES)
     latest = latest_update(folder)
     if latest is None and saved_updates(updates):
@@ -152,6 +152,13 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     key_health = jax.random.split(jax.random.key(recipe.seed), 3)[1]
     save_rbm(folder / MODEL, state.rbm, chains=_check_chains(key_health, state.chains))
     return state
+
+
+def _digest(samples: np.ndarray) -> str:
+    """By which data are known again."""
+    digest = hashlib.blake2b(f"{samples.shape} {samples.dtype.str} ".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(samples).data)
+    return digest.hexdigest()
 
 
 def _check_same_run(folder: Path, stored: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -224,9 +231,9 @@ def _train(loop: _Loop, state: TrainState, save_points: list[int]) -> TrainState
             if not _is_bounded(advanced.rbm):
                 path = loop.folder / UPDATES if saved_at == step else loop.save(state, keep=False)
                 raise ValueError(
-                    f"training diverged (parameters not finite, or weights beyond {LARGEST_WEIGHT:g}) between the updates "
-                    f"{step} and {step + n_updates}; the last good state is in {path}; try a smaller --learning-rate "
-                    "and another --out"
+                    f"training diverged between the updates {step} and {step + n_updates} (not finite, or weights "
+                    f"beyond {LARGEST_WEIGHT:g}); the last good state is in {path}; try a smaller --learning-rate and "
+                    "another --out"
                 )
             state, step = advanced, step + n_updates
             loop.progress(n_updates)
