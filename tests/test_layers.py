@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "rbm_jax"
 
 # From the bottom up; within a layer, a file imports only those before it.
 LAYERS = [
-    ["_typing", "_checks", "_optional", "_files", "_math", "_placement", "_random"],
+    ["_version", "_typing", "_checks", "_optional", "_files", "_math", "_placement", "_random"],
     ["units", "rbm", "trajectory"],
     ["energies", "transforms", "moments", "gaussian"],
     [
@@ -72,6 +72,9 @@ LAYERS = [
         "dynamics",
     ],
     [
+        "checkpoint.files",
+        "checkpoint.results",
+        "checkpoint.updates",
         "checkpoint",
         "progress",
         "sharding",
@@ -93,6 +96,7 @@ LAYERS = [
         "cli._methods",
         "cli._fixed_points",
         "cli._linear",
+        "cli._training",
         "cli._runs",
         "cli._spectrum",
         "cli._phase_diagram",

@@ -7,6 +7,7 @@ training by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time
 """
 
 from rbm_jax import data, dynamics, estimators, missing, replica, symmetry
+from rbm_jax._version import __version__ as __version__
 from rbm_jax.diagnostics import (
     Relaxation,
     adversarial_accuracy,
@@ -126,8 +127,6 @@ from rbm_jax.transforms import (
     transpose,
 )
 from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AbstractUnits",

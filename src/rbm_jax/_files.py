@@ -16,7 +16,8 @@ __all__ = ["atomic_write", "check_size", "existing_file", "read_unzipped"]
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary file name in the folder of `path`; on success the file takes its place, else it is removed.
 
-    A reader never sees a half-written file, and an old file survives a failed write.
+    A reader never sees a half-written file, and an old file survives a failed write. What a killed process leaves is a
+    hidden file.
 
     Raises:
         OSError: the folder does not exist or cannot be written, or the disk is full.
@@ -26,6 +27,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     os.close(handle)
     try:
         yield Path(name)
+        _to_disk(name)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException as error:
@@ -70,6 +72,15 @@ def check_size(dataset: Any) -> None:
     """
     if dataset.chunks is None and dataset.shape is not None and dataset.nbytes > dataset.id.get_storage_size():
         raise ValueError(f"{dataset.name} has shape {dataset.shape}, for which its {dataset.dtype} numbers are too few")
+
+
+def _to_disk(name: str) -> None:
+    """Wait until the contents are on the disk: else a crash of the machine may leave a name without them."""
+    handle = os.open(name, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

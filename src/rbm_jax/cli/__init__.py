@@ -45,5 +45,5 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     if code == 130:
-        typer.echo("rbm-jax: interrupted; files that were finished are intact", err=True)
+        typer.echo("rbm-jax: interrupted; finished files are intact, and train --resume goes on with a run", err=True)
     return code or 0

@@ -4,26 +4,27 @@ import contextlib
 import dataclasses
 import enum
 import functools
-import json
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 from jax.sharding import Mesh
 
-from rbm_jax.checkpoint import atomic_write
+from rbm_jax.checkpoint import latest_checkpoint, load_config, load_rbm, load_trajectory
 from rbm_jax.data import binarize, intensities, load_array, load_digits, load_idx
 from rbm_jax.estimators import cd, emf, exact, pcd, ptt
+from rbm_jax.rbm import RBM
 from rbm_jax.sharding import device_mesh, virtual_devices
+from rbm_jax.trajectory import Trajectory
 from rbm_jax.units import AbstractUnits, Bernoulli, Spin
 
 __all__ = [
     "MODEL",
-    "TRAJECTORY",
+    "UPDATES",
     "BatchSize",
     "Data",
     "Dataset",
@@ -43,17 +44,20 @@ __all__ = [
     "Units",
     "collect_warnings",
     "echo_warnings",
-    "in_run",
-    "make_mesh",
+    "from_settings",
+    "latest_update",
     "load_dataset",
+    "load_model",
     "load_source",
+    "load_training",
     "make_estimator",
+    "make_mesh",
     "prepare_folder",
-    "save_source",
+    "run_settings",
 ]
 
-MODEL, TRAJECTORY, SOURCE = "rbm.h5", "trajectory.h5", "data.json"
-"""Files of a run."""
+MODEL, UPDATES = "rbm.h5", "updates"
+"""Of a run: the trained RBM with its chains, and the folder with a checkpoint for each saved update."""
 
 _ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".hdf")
 
@@ -136,6 +140,11 @@ class Source:
     units: UnitName
     threshold: float
 
+    def settings(self) -> dict[str, Any]:
+        """The fields, to be remembered; a path is made absolute."""
+        data = self.data if self.data == "digits" else str(Path(self.data).resolve())
+        return dataclasses.asdict(self) | {"data": data}
+
     def load(self) -> Dataset:
         """The data set.
 
@@ -145,36 +154,80 @@ class Source:
         return load_dataset(self.data, self.units, self.threshold)
 
 
-def save_source(run: Path, source: Source) -> None:
-    """Write where the data came from into a run's folder; a path is made absolute."""
-    data = source.data if source.data == "digits" else str(Path(source.data).resolve())
-    with atomic_write(run / SOURCE) as path:
-        path.write_text(json.dumps(dataclasses.asdict(dataclasses.replace(source, data=data)), indent=1) + "\n")
-
-
-def load_source(run: Path) -> Source:
-    """Read what `save_source` wrote.
+def from_settings(kind: type, settings: dict[str, Any]) -> Any:
+    """A dataclass, such as `Source`, from the settings that a run remembers.
 
     Raises:
-        ValueError, OSError: no such run, or a damaged file.
+        ValueError: settings that do not fit, of another version.
     """
-    path = in_run(run, SOURCE)
+    given = {field.name: field for field in dataclasses.fields(kind) if field.name in settings}
     try:
-        fields = json.loads(path.read_text())
-        return Source(fields["data"], UnitName(fields["units"]), float(fields["threshold"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged or not of rbm-jax train: {error}") from error
+        # Names are plain strings in a file.
+        return kind(
+            **{
+                name: field.type(settings[name]) if isinstance(field.type, type) else settings[name]
+                for name, field in given.items()
+            }
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"this version cannot read the settings of the run: {error}") from error
 
 
-def in_run(run: Path, name: str) -> Path:
-    """The path of a file in a run's folder.
+def latest_update(run: Path) -> Path | None:
+    """The latest checkpoint of a run that is whole, if there is one; warns of others.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
     if not run.is_dir():
         raise FileNotFoundError(f"there is no run folder {run}; rbm-jax train makes one")
-    return run / name
+    with collect_warnings() as messages:
+        path = latest_checkpoint(run / UPDATES)
+    echo_warnings(messages)
+    return path
+
+
+def run_settings(run: Path) -> dict[str, Any]:
+    """The settings of a run: fields of `Source` and `Recipe`, and what else it must agree in to be continued.
+
+    Raises:
+        ValueError, OSError: no such run.
+    """
+    path = latest_update(run)
+    if path is None:
+        raise FileNotFoundError(f"there are no saved updates in {run / UPDATES}; rbm-jax train writes them")
+    return load_config(path)
+
+
+def load_source(run: Path) -> Source:
+    """Where the data of a run came from.
+
+    Raises:
+        ValueError, OSError: no such run.
+    """
+    return from_settings(Source, run_settings(run))
+
+
+def load_model(run: Path) -> tuple[RBM, Any]:
+    """The RBM of a run as it is by now, and its chains; of a folder without checkpoints, those in its file rbm.h5.
+
+    Raises:
+        ValueError, OSError: no such run.
+    """
+    return load_rbm(latest_update(run) or run / MODEL)
+
+
+def load_training(run: Path, updates: Sequence[int] | None = None) -> Trajectory:
+    """The trajectory of a run, or a part of it; warns of files that are damaged.
+
+    Raises:
+        ValueError, OSError: no such run.
+    """
+    run_settings(run)
+    with collect_warnings() as messages:
+        training = load_trajectory(run / UPDATES, updates=updates)
+    echo_warnings(messages)
+    return training
 
 
 def make_mesh(n_devices: int | None) -> Mesh | None:

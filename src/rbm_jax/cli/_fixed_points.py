@@ -8,8 +8,8 @@ import numpy as np
 import typer
 
 from rbm_jax._optional import require
-from rbm_jax.checkpoint import atomic_write, load_trajectories
-from rbm_jax.cli._common import TRAJECTORY, Dataset, Order, Run, in_run, load_source
+from rbm_jax.checkpoint import atomic_write, saved_updates
+from rbm_jax.cli._common import UPDATES, Dataset, Order, Run, load_source, load_training
 from rbm_jax.mean_field import FixedPoints, find_fixed_points, fixed_point_tree
 from rbm_jax.plotting import plot_fixed_points, plot_images, plot_quantity, plot_tree
 from rbm_jax.progress import progress_bar
@@ -38,14 +38,15 @@ def fixed_points(
 
     Example: rbm-jax fixed-points run
     """
-    training = load_trajectories(in_run(run, TRAJECTORY))["training"]
     dataset = load_source(run).load()
+    updates = list(saved_updates(run / UPDATES))
+    chosen = np.unique(np.linspace(0, len(updates) - 1, min(n_times, len(updates))).astype(int))
+    training = load_training(run, [updates[each] for each in chosen])
     if dataset.samples.shape[1] != training.rbms.n_visible:
         raise ValueError(f"the data have {dataset.samples.shape[1]} pixels, the RBM of {run} {training.rbms.n_visible}")
     rows = np.linspace(0, len(dataset.samples) - 1, min(n_samples, len(dataset.samples))).astype(int)
     data = dataset.samples[rows]
-    times = np.unique(np.linspace(0, len(training.ts) - 1, min(n_times, len(training.ts))).astype(int))
-    rbms = [jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms) for time in times]
+    rbms = [jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms) for time in range(len(chosen))]
     options = {"order": order, "damping": damping, "max_steps": max_steps}
     along = []
     with progress_bar(len(rbms), "fixed points") as progress:
@@ -53,7 +54,7 @@ def fixed_points(
             along.append(find_fixed_points(rbm, data, **options))
             progress(1)
     tree = fixed_point_tree(rbms, data, **options)
-    ts = np.asarray(training.ts)[times]
+    ts = np.asarray(training.ts)
     _print_table(ts, rbms, along, tree)
     path = run / "fixed-points.png" if out is None else out
     with atomic_write(path) as temporary:

@@ -11,11 +11,22 @@ import optax
 import typer
 
 from rbm_jax._optional import require
-from rbm_jax.cli._common import Data, Dataset, Out, Seed, Source, Threshold, UnitName, Units, prepare_folder
+from rbm_jax.cli._common import (
+    Data,
+    Dataset,
+    Out,
+    Seed,
+    Source,
+    Threshold,
+    UnitName,
+    Units,
+    load_training,
+    prepare_folder,
+)
 from rbm_jax.cli._linear import draw_convergence, step_convergence
 from rbm_jax.cli._replica import path_figure, replica_figures
-from rbm_jax.cli._runs import Recipe, train_run
 from rbm_jax.cli._spectrum import spectrum_figures, spectrum_report, write_figures
+from rbm_jax.cli._training import Recipe, train_run
 from rbm_jax.dynamics import growth_modes, growth_rates_along, growth_windows, linear_window
 from rbm_jax.estimators import pcd
 from rbm_jax.plotting import plot_growth_rates
@@ -45,10 +56,12 @@ def figures(
     dataset = source.load()
     folder = prepare_folder(out)
     recipe = Recipe(n_updates=n_updates, seed=seed)
-    _, training = train_run(folder, source, recipe)
+    train_run(folder, source, recipe)
+    training = load_training(folder)
     spins = training
     if units != UnitName.SPIN:
-        _, spins = train_run(folder / "spins", Source(data, UnitName.SPIN, threshold), recipe)
+        train_run(folder / "spins", Source(data, UnitName.SPIN, threshold), recipe)
+        spins = load_training(folder / "spins")
     for path in write_figures(folder, _all_figures(jax.random.key(seed), dataset, training, spins)):
         typer.echo(f"wrote {path}")
 

@@ -10,8 +10,8 @@ import numpy as np
 import typer
 
 from rbm_jax._optional import require
-from rbm_jax.checkpoint import atomic_write, load_rbm
-from rbm_jax.cli._common import MODEL, Run, Seed, Threshold, UnitName, in_run, load_dataset, load_source
+from rbm_jax.checkpoint import atomic_write
+from rbm_jax.cli._common import Run, Seed, Threshold, UnitName, load_dataset, load_model, load_source
 from rbm_jax.cli._likelihood import some_rows
 from rbm_jax.plotting import plot_images
 from rbm_jax.rbm import RBM
@@ -56,7 +56,7 @@ def inpaint(
 
     Example: rbm-jax inpaint run --half bottom --out inpaint.png
     """
-    rbm, _ = load_rbm(in_run(run, MODEL))
+    rbm, _ = load_model(run)
     units = UnitName.SPIN if rbm.visible_units == Spin() else UnitName.BERNOULLI
     dataset = load_source(run).load() if data is None else load_dataset(data, units, threshold)
     if dataset.image_shape is None or dataset.samples.shape[1] != rbm.n_visible:

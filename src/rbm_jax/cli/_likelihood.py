@@ -9,16 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from rbm_jax.checkpoint import load_rbm
 from rbm_jax.cli._common import (
-    MODEL,
     Dataset,
     Run,
     Seed,
     collect_warnings,
     echo_warnings,
-    in_run,
     load_dataset,
+    load_model,
     load_source,
 )
 from rbm_jax.energies import visible_free_energy
@@ -52,7 +50,7 @@ def likelihood(
 
     Example: rbm-jax likelihood run --test test-images.npy
     """
-    rbm, _ = load_rbm(in_run(run, MODEL))
+    rbm, _ = load_model(run)
     source = load_source(run)
     sets = {"training data": source.load().samples}
     if test is not None:

@@ -12,8 +12,8 @@ import typer
 
 from rbm_jax._checks import check_positive
 from rbm_jax._optional import require
-from rbm_jax.checkpoint import atomic_write, load_trajectories
-from rbm_jax.cli._common import TRAJECTORY, in_run
+from rbm_jax.checkpoint import atomic_write
+from rbm_jax.cli._common import load_training
 from rbm_jax.plotting import PhaseLine, plot_phase_diagram
 from rbm_jax.replica import (
     AbstractLaw,
@@ -62,10 +62,7 @@ def phase_diagram_command(
     """
     ratio, path, training = check_positive("--kappa", kappa), None, None
     if trajectory is not None:
-        trajectories = load_trajectories(in_run(trajectory, TRAJECTORY))
-        if "training" not in trajectories:
-            raise ValueError(f"{trajectory / TRAJECTORY} holds no training, only {sorted(trajectories)}")
-        training = trajectories["training"]
+        training = load_training(trajectory)
         n_visible, n_hidden = training.rbms.weights.shape[1:]
         ratio = n_hidden / n_visible
         locations = training_path(training, LAWS[law])

@@ -12,9 +12,8 @@ import numpy as np
 import typer
 
 from rbm_jax._optional import require
-from rbm_jax.checkpoint import atomic_write, load_trajectories
+from rbm_jax.checkpoint import atomic_write
 from rbm_jax.cli._common import (
-    TRAJECTORY,
     Dataset,
     NHidden,
     Seed,
@@ -22,12 +21,12 @@ from rbm_jax.cli._common import (
     Threshold,
     UnitName,
     Units,
-    in_run,
     load_source,
+    load_training,
 )
 from rbm_jax.cli._likelihood import log_likelihood_along
 from rbm_jax.cli._linear import draw_emergence, emergence
-from rbm_jax.cli._runs import NAMED_EPOCHS, Recipe, train_run
+from rbm_jax.cli._training import NAMED_EPOCHS, Recipe, train_run
 from rbm_jax.dynamics import data_statistics
 from rbm_jax.plotting import plot_images, plot_modes, plot_quantity, plot_spectrum, plot_spectrum_histogram
 from rbm_jax.spectral import (
@@ -76,10 +75,7 @@ def spectrum(
         train_run(run, Source(data, units, threshold), recipe)
         out = None
     assert run is not None
-    trajectories = load_trajectories(in_run(run, TRAJECTORY))
-    if "training" not in trajectories:
-        raise ValueError(f"{run / TRAJECTORY} holds no training, only {sorted(trajectories)}")
-    report = spectrum_report(trajectories["training"], load_source(run).load())
+    report = spectrum_report(load_training(run), load_source(run).load())
     _print_table(report, modes)
     folder = run / "spectrum" if out is None else out
     figures = spectrum_figures(report, modes)

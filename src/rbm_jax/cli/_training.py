@@ -1,0 +1,272 @@
+"""A training that goes into a folder as it goes on, and goes on from there whatever ended it."""
+
+import dataclasses
+import functools
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import typer
+from jax.sharding import Mesh
+
+from rbm_jax._checks import check_positive
+from rbm_jax._fitting import times_at
+from rbm_jax._typing import Array, Bool
+from rbm_jax.checkpoint import load_checkpoint, load_config, save_checkpoint, save_rbm, saved_updates, software_versions
+from rbm_jax.cli._common import (
+    MODEL,
+    UPDATES,
+    Dataset,
+    Method,
+    Source,
+    collect_warnings,
+    echo_warnings,
+    latest_update,
+    make_estimator,
+    prepare_folder,
+)
+from rbm_jax.cli._likelihood import some_rows
+from rbm_jax.dynamics import mode_motion
+from rbm_jax.estimators import keeps_equilibrium
+from rbm_jax.ladder_health import ladder_health
+from rbm_jax.penalties import penalize_weights
+from rbm_jax.progress import progress_bar
+from rbm_jax.rbm import RBM, init_rbm
+from rbm_jax.sampling import TrajectoryChains, init_chains, init_trajectory_chains, live_states
+from rbm_jax.sharding import check_even, place_state, replicate
+from rbm_jax.spectral import svd_modes
+from rbm_jax.training import TrainState, fit, init_train_state, log_spaced_updates
+from rbm_jax.trajectory import Status, finite_status
+
+__all__ = ["NAMED_EPOCHS", "Recipe", "train_run"]
+
+N_SAVES = 50
+NAMED_EPOCHS = (1, 10)
+"""After which the RBM is kept too, so that pictures can show it then."""
+SECONDS_OF_A_CHUNK = 3.0
+"""Between looks at the weights, and at the keyboard."""
+SECONDS_AT_RISK = 60.0
+"""Of training that is in no file yet."""
+LARGEST_WEIGHT = 1e3
+"""In units of k_BT: beyond, a training has run away, though all is finite still."""
+MAY_CHANGE = ("n_updates", "devices", "data")
+"""Settings in which a run need not agree with what continues it: the samples count, not where they lie."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How to train."""
+
+    n_hidden: int = 64
+    method: Method = Method.PCD
+    order: int = 2
+    n_updates: int = 5000
+    learning_rate: float = 0.05
+    n_chains: int = 500
+    n_steps: int = 5
+    batch_size: int = 500
+    seed: int = 0
+    scale: float = 0.01
+    l1: float = 0.0
+    l2: float = 0.0
+    n_rungs: int = 10
+
+
+class _Loop(NamedTuple):
+    """A training between its start and its end."""
+
+    folder: Path
+    advance: Callable
+    save: Callable
+    progress: Callable
+
+
+def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = None) -> TrainState:
+    """Train as the recipe says, on the devices of the mesh if there is one, with all that is needed in the folder.
+
+    If the folder holds a part of this very run, only the rest is done, with the same result. Observations of the saved
+    updates are the epochs done and the fields of `dynamics.ModeMotion` for the estimator's step.
+
+    Raises:
+        ValueError, OSError: a training that diverged, data that cannot be read, a folder that cannot be written or that
+            holds another run, or chains that the devices cannot share evenly.
+    """
+    check_positive("--learning-rate", recipe.learning_rate)
+    if mesh is not None:
+        check_even("--n-chains", recipe.n_chains, mesh)
+    dataset = source.load()
+    settings = source.settings() | dataclasses.asdict(recipe)
+    settings |= {"devices": 1 if mesh is None else mesh.size, "samples": _digest(dataset.samples)}
+    updates = prepare_folder(folder / UPDATES)
+    latest = latest_update(folder)
+    if latest is None and saved_updates(updates):
+        raise ValueError(f"{updates} holds files that cannot be read: move them away, or train into another --out")
+    stored = settings if latest is None else load_config(latest)
+    _check_same_run(folder, stored, settings)
+    for path in [*updates.glob(".*.h5"), *folder.glob(f".{Path(MODEL).stem}-*.h5")]:
+        path.unlink(missing_ok=True)  # of writes that were cut short
+    optimizer = optax.chain(penalize_weights(l1=recipe.l1, l2=recipe.l2), optax.sgd(recipe.learning_rate))
+    key, state = _start(dataset, recipe, optimizer, stored["devices"])
+    if latest is not None:
+        state, key, _, versions = load_checkpoint(latest, state)
+        was, now = ({"devices": each["devices"]} for each in (stored, settings))
+        _say_how_it_goes_on(folder, int(state.step), recipe.n_updates, versions | was, software_versions() | now)
+    samples: Any = jnp.asarray(dataset.samples)
+    if mesh is not None:
+        state, samples = place_state(state, mesh), replicate(samples, mesh)
+    estimator = make_estimator(recipe.method, recipe.n_steps, recipe.order)
+    batch_size = min(recipe.batch_size, len(samples))
+    observe = jax.jit(functools.partial(_observe_step, estimator, jnp.asarray(some_rows(dataset.samples, 2000))))
+
+    def advance(state: TrainState, n_updates: int) -> TrainState:
+        return fit(
+            key,
+            state,
+            samples,
+            estimator=estimator,
+            accept=keeps_equilibrium if recipe.method == Method.PTT else None,
+            optimizer=optimizer,
+            n_updates=n_updates,
+            batch_size=batch_size,
+            save_at=(n_updates,),
+        )[0]
+
+    def save(state: TrainState, *, keep: bool = True) -> Path:
+        now = times_at(recipe.learning_rate, state.step, np.zeros(1, int), state.rbm.dtype)[0]
+        observations = {"epochs": int(state.step) * batch_size / len(samples), **observe(state)}
+        options = {"time": now, "observations": observations, "config": settings, "keep": keep}
+        return save_checkpoint(updates, state, key=key, **options)
+
+    if latest is None or stored != settings:
+        save(state, keep=latest is None or latest in saved_updates(updates).values())
+    with progress_bar(recipe.n_updates, recipe.method.value.upper()) as progress:
+        progress(int(state.step))
+        loop = _Loop(folder, advance, save, progress)
+        state = _train(loop, state, _save_points(recipe, len(samples), batch_size))
+    key_health = jax.random.split(jax.random.key(recipe.seed), 3)[1]
+    save_rbm(folder / MODEL, state.rbm, chains=_check_chains(key_health, state.chains))
+    return state
+
+
+def _digest(samples: np.ndarray) -> str:
+    """By which data are known again."""
+    digest = hashlib.blake2b(f"{samples.shape} {samples.dtype.str} ".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(samples).data)
+    return digest.hexdigest()
+
+
+def _check_same_run(folder: Path, stored: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Raise unless these settings continue the run with the stored ones."""
+    if not {"devices", "samples"} <= set(stored):
+        raise ValueError(f"{folder} holds checkpoints that are not of rbm-jax train: train into another folder")
+    for name, value in settings.items():
+        if name in MAY_CHANGE or name not in stored or stored[name] == value:
+            continue
+        if name == "samples":
+            raise ValueError(
+                f"--data: the samples of {settings['data']} are not those that the run in {folder} was trained on, so "
+                "it cannot go on with them: bring these back, or train into another folder with --out"
+            )
+        raise ValueError(
+            f"--{name.replace('_', '-')} is {value}, but {folder} holds a run with {stored[name]}: continue that one "
+            f"with rbm-jax train --resume {folder}, or train into another folder with --out"
+        )
+
+
+def _say_how_it_goes_on(folder: Path, done: int, n_updates: int, was: dict[str, Any], now: dict[str, Any]) -> None:
+    if n_updates < done:
+        raise ValueError(f"--n-updates must be at least the {done} that the run in {folder} has done, got {n_updates}")
+    if n_updates == done:
+        typer.echo(f"{folder} is finished, with {done} updates; a larger --n-updates goes on")
+        return
+    typer.echo(f"{folder} has {done} of {n_updates} updates: going on from there")
+    changed = [f"{name} {value} (now {now.get(name)})" for name, value in was.items() if now.get(name) != value]
+    if changed:
+        echo_warnings([f"the run was with {', '.join(changed)}: it may go on with other rounding errors"])
+
+
+def _start(dataset: Dataset, recipe: Recipe, optimizer, n_devices: int) -> tuple[Array, TrainState]:
+    """The key of a run, and its state before the first update."""
+    key_rbm, key_chains, key_run = jax.random.split(jax.random.key(recipe.seed), 3)
+    units = {"visible_units": dataset.units, "hidden_units": dataset.units}
+    n_visible, visible_mean = dataset.samples.shape[1], dataset.samples.mean(0)
+    rbm = init_rbm(key_rbm, n_visible, recipe.n_hidden, scale=recipe.scale, visible_mean=visible_mean, **units)
+    chains = _start_chains(key_chains, rbm, recipe, n_devices)
+    return key_run, init_train_state(key_chains, rbm, optimizer, chains=chains)
+
+
+def _start_chains(key, rbm: RBM, recipe: Recipe, n_devices: int) -> Array | TrajectoryChains:
+    """What the estimator carries along: chains, for `ptt` shared out among the rungs of a ladder."""
+    if recipe.method != Method.PTT:
+        return init_chains(key, rbm, recipe.n_chains)
+    per_device = -(-recipe.n_chains // (recipe.n_rungs * n_devices))
+    return init_trajectory_chains(key, rbm, per_device * n_devices, n_rungs=recipe.n_rungs)
+
+
+def _save_points(recipe: Recipe, n_samples: int, batch_size: int) -> list[int]:
+    """Updates after which the RBM is kept."""
+    epochs = [round(epoch * n_samples / batch_size) for epoch in NAMED_EPOCHS]
+    spaced = log_spaced_updates(recipe.n_updates, N_SAVES)
+    return np.union1d(spaced, [update for update in epochs if update <= recipe.n_updates]).tolist()
+
+
+def _train(loop: _Loop, state: TrainState, save_points: list[int]) -> TrainState:
+    """Train from save point to save point, with looks at the weights in between.
+
+    Raises:
+        ValueError: the training diverged; the last state before is in a file.
+    """
+    step, n_chunk, at_last_save, moved = int(state.step), 1, state.rbm.weights, True
+    saved_at, saved_when = step, time.monotonic()
+    for stop in [point for point in save_points if point > step]:
+        while step < stop:
+            n_updates, began = min(n_chunk, stop - step), time.monotonic()
+            advanced = loop.advance(state, n_updates)
+            if not _is_bounded(advanced.rbm):
+                path = loop.folder / UPDATES if saved_at == step else loop.save(state, keep=False)
+                raise ValueError(
+                    f"training diverged between the updates {step} and {step + n_updates} (not finite, or weights "
+                    f"beyond {LARGEST_WEIGHT:g}); the last good state is in {path}; try a smaller --learning-rate and "
+                    "another --out"
+                )
+            state, step = advanced, step + n_updates
+            loop.progress(n_updates)
+            now = time.monotonic()
+            n_chunk = max(1, min(2 * n_chunk, int(SECONDS_OF_A_CHUNK * n_updates / (now - began))))
+            if step < stop and now - saved_when > SECONDS_AT_RISK:
+                loop.save(state, keep=False)
+                saved_at, saved_when = step, now
+        loop.save(state)
+        saved_at, saved_when = step, time.monotonic()
+        moved, at_last_save = bool((state.rbm.weights != at_last_save).any()), state.rbm.weights
+    if not moved:
+        echo_warnings(["no update was made at the end, for the chains could not follow: try a smaller --learning-rate"])
+    return state
+
+
+@jax.jit
+def _is_bounded(rbm: RBM) -> Bool[Array, ""]:
+    """Whether all parameters are finite, and no weight is beyond what a training can mean."""
+    return (finite_status(rbm) == Status.SUCCESS) & (jnp.abs(rbm.weights) < LARGEST_WEIGHT).all()
+
+
+def _check_chains(key, chains) -> Array:
+    """States of the trained RBM; those of a ladder after a look at its health."""
+    if not isinstance(chains, TrajectoryChains):
+        return chains
+    with collect_warnings() as messages:
+        ladder_health(key, chains.ladder, chains.tempering)
+    echo_warnings(messages)
+    return live_states(chains)
+
+
+def _observe_step(estimator, data, state: TrainState) -> dict[str, jax.Array]:
+    """What the estimator's next step would do to the modes."""
+    gradient, _ = estimator(jax.random.fold_in(jax.random.key(0), state.step), state.rbm, data, state.chains)
+    return vars(mode_motion(svd_modes(state.rbm.weights), -gradient.weights))
