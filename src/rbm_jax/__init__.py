@@ -116,7 +116,7 @@ from rbm_jax.training import (
 )
 from rbm_jax.trajectory import Status, Trajectory
 from rbm_jax.transforms import bernoulli_to_spin, independent_rbm, interpolate, spin_to_bernoulli, temper, transpose
-from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
+from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Potts, ReLU, Spin
 
 __version__ = "0.1.0"
 

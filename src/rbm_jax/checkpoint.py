@@ -15,12 +15,11 @@ from rbm_jax._optional import require
 from rbm_jax._typing import Array, Float
 from rbm_jax.rbm import RBM
 from rbm_jax.trajectory import Trajectory
-from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
+from rbm_jax.units import UNIT_TYPES, AbstractUnits
 
 __all__ = ["atomic_write", "load_rbm", "load_trajectories", "save_rbm", "save_trajectories"]
 
 _FORMAT = "rbm_jax 1"
-_UNITS = {units.__name__: units for units in (Bernoulli, Gaussian, Spin)}
 _LEAVES = ("weights", "visible_bias", "hidden_bias")
 
 
@@ -151,9 +150,9 @@ def _read_rbm(group) -> RBM:
 
 def _read_units(group, name: str) -> AbstractUnits:
     kind, *arguments = json.loads(group.attrs[name])
-    if kind not in _UNITS:
-        raise ValueError(f"unknown {name} {kind!r}; this version knows {sorted(_UNITS)}")
-    return _UNITS[kind](*arguments)
+    if kind not in UNIT_TYPES:
+        raise ValueError(f"unknown {name} {kind!r}; this version knows {sorted(UNIT_TYPES)}")
+    return UNIT_TYPES[kind](*arguments)
 
 
 def _write_observations(group, observations) -> None:

@@ -62,18 +62,18 @@ def enumerate_states(units: AbstractUnits, size: int) -> Float[np.ndarray, "n_st
 
 @jax.jit
 def exact_log_z(rbm: RBM) -> Float[Array, ""]:
-    """Log Z = log Σ_{v,h} ρ_v(v) ρ_h(h) e^{-E(v,h)}, with integrals in place of sums for Gaussian units.
+    """Log Z = log Σ_{v,h} ρ_v(v) ρ_h(h) e^{-E(v,h)}, with integrals in place of sums for Gaussian and ReLU units.
 
-    Works for every pair of unit types. Differentiable: the gradient recomputes the chunks instead of storing them.
+    Works for every pair of unit types but ReLU with ReLU or Gaussian ones. Differentiable: the gradient recomputes the chunks instead of storing them.
 
     Args:
-        rbm: at most 24 binary units in its smaller discrete layer; any size if both layers are Gaussian.
+        rbm: at most 24 binary units (2^24 states) in its smaller discrete layer; any size if both layers are Gaussian.
 
     Returns:
         A scalar; +inf if both layers are Gaussian and a singular value of W is beyond 1 / (σ_v σ_h).
 
     Raises:
-        ValueError: too many states.
+        ValueError: too many states, or two continuous layers of which one is ReLU.
 
     Example:
         >>> import jax
@@ -98,8 +98,6 @@ def exact_log_z(rbm: RBM) -> Float[Array, ""]:
 def exact_moments(rbm: RBM) -> Moments:
     """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the model.
 
-    Works for every pair of unit types.
-
     Args:
         rbm: as for `exact_log_z`.
 
@@ -107,7 +105,7 @@ def exact_moments(rbm: RBM) -> Moments:
         A tuple (visible, hidden, product) of shapes (n_visible,), (n_hidden,), (n_visible, n_hidden).
 
     Raises:
-        ValueError: too many states.
+        ValueError: as `exact_log_z`.
     """
     if _is_gaussian(rbm):
         return gaussian_moments(rbm, *_base_variances(rbm))
