@@ -115,7 +115,15 @@ from rbm_jax.training import (
     train_step,
 )
 from rbm_jax.trajectory import Status, Trajectory
-from rbm_jax.transforms import bernoulli_to_spin, independent_rbm, interpolate, spin_to_bernoulli, temper, transpose
+from rbm_jax.transforms import (
+    bernoulli_to_spin,
+    independent_rbm,
+    interpolate,
+    spin_to_bernoulli,
+    temper,
+    transpose,
+    zero_sum_gauge,
+)
 from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Potts, ReLU, Spin
 
 __version__ = "0.1.0"
@@ -133,7 +141,9 @@ __all__ = [
     "ModeStatistics",
     "Modes",
     "Moments",
+    "Potts",
     "RBM",
+    "ReLU",
     "Relaxation",
     "RowSource",
     "Spin",
@@ -240,6 +250,7 @@ __all__ = [
     "train_step",
     "trajectory_step",
     "transpose",
+    "zero_sum_gauge",
     "visible_field",
     "visible_free_energy",
     "weight_penalty",

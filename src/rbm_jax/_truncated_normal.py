@@ -1,8 +1,8 @@
 """The law exp(-s²/2 + ts) on s ≥ 0 as a function of its field t, accurate in both tails.
 
-With u = -t and Mills' ratio R(u) = ∫ e^{-s²/2 - us} ds over s ≥ 0, the partition function is R and the mean ⟨s⟩ = 1/R - u,
-which cancels for large u. The ratios ρ_n = I_n / I_{n-1} of the integrals I_n = ∫ sⁿ/n! e^{-s²/2 - us} ds do not:
-R = 1 / (u + ρ_1) and ρ_n = 1 / (u + (n+1) ρ_{n+1}), a continued fraction, and
+With u = -t and Mills' ratio R(u) = ∫ e^{-s²/2 - us} ds over s ≥ 0, the partition function is R and the mean is
+⟨s⟩ = 1/R - u, which cancels for large u. The ratios ρ_n = I_n / I_{n-1} of the integrals I_n = ∫ sⁿ/n! e^{-s²/2 - us} ds
+do not: R = 1 / (u + ρ_1) and ρ_n = 1 / (u + (n+1) ρ_{n+1}), a continued fraction, and
 
     ⟨s⟩ = ρ_1,   variance = ρ_1 (2ρ_2 - ρ_1),   third cumulant = 2 ρ_1 ρ_2 (3ρ_3 - 2ρ_2) (1 - variance).
 
@@ -63,7 +63,7 @@ log_partition.defjvps(lambda tangent, _, t: tangent * mean(t))
 @jax.custom_jvp
 @_in_single
 def mean(field: Values) -> Values:
-    """t + λ."""
+    """Mean t + λ."""
     is_tail, u, t = _split(field)
     return jnp.where(is_tail, _ratios(u)[0], t + _hazard(t))
 
@@ -74,7 +74,7 @@ mean.defjvps(lambda tangent, _, t: tangent * variance(t))
 @jax.custom_jvp
 @_in_single
 def variance(field: Values) -> Values:
-    """1 - λ⟨s⟩."""
+    """Variance 1 - λ⟨s⟩."""
     is_tail, u, t = _split(field)
     hazard = _hazard(t)
     return jnp.where(is_tail, _tail_variance(_ratios(u)), 1 - hazard * (t + hazard))

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._checks import as_configurations, check_count, check_order
+from rbm_jax._checks import as_configurations, check_count
 from rbm_jax._typing import Array, Bool, Chains, FloatLike, PRNGKey, Sample, Weighting
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.exact import exact_moments
 from rbm_jax.mean_field import log_state_weights, mean_field_free_energy, mean_field_moments
+from rbm_jax.mean_field.fluctuations import check_expansion
 from rbm_jax.mean_field.sweep import mean_field_equations, start_magnetizations, sweep
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
 from rbm_jax.rbm import RBM
@@ -251,7 +252,7 @@ def emf(
         rbm: any pair of unit types.
         batch: data, shape (n_samples, n_visible). Values are not checked.
         chains: persistent visible magnetizations, shape (n_chains, n_visible); configurations to start with.
-        order: of the equations and the free energy, 1, 2 or 3.
+        order: of the equations and the free energy, 1, 2 or 3; with Potts units 1 or 2.
         n_steps: sweeps before the average is taken.
         damping: share of the old magnetization in a step, in [0, 1).
         persistent: whether the sweeps go on from `chains`, or start at the batch.
@@ -268,7 +269,7 @@ def emf(
     Raises:
         ValueError: shapes that do not fit, n_steps below 1, or another order.
     """
-    n_steps, order = check_count("n_steps", n_steps), check_order(order)
+    n_steps, order = check_count("n_steps", n_steps), check_expansion(order, rbm)
     data = conditional_moments(rbm, batch, weights)
     start = as_configurations("chains", chains if persistent else batch, rbm.n_visible, rbm.dtype, ndim=2)
     equations = mean_field_equations(rbm, order)

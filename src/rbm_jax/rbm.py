@@ -131,9 +131,7 @@ def init_rbm(
 def _check_mean(units: AbstractUnits, mean: Array) -> None:
     """Raise if a concrete mean is none that the units can have."""
     if is_concrete(mean) and not units.contains_mean(mean).all():
-        raise ValueError(
-            f"visible_mean must be {units.mean_support} for {units}, got {mean.min():g} to {mean.max():g}"
-        )
+        raise ValueError(f"visible_mean must be {units.mean_support} for {units}, got {mean.min():g} to {mean.max():g}")
 
 
 def check_layer_size(name: str, size: int, units: AbstractUnits) -> None:

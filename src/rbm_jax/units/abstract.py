@@ -15,10 +15,11 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 
+from rbm_jax._checks import unsupported_units
 from rbm_jax._random import key_words, uniform
 from rbm_jax._typing import Array, Float, FloatLike, PRNGKey, Shaped
 
-__all__ = ["AbstractUnits", "Field", "PerUnit"]
+__all__ = ["AbstractUnits", "Field", "PerUnit", "check_scalar_units"]
 
 Field = Float[Array, "*batch n_units"]
 PerUnit = Float[Array, "*batch n_groups"]
@@ -143,3 +144,10 @@ class AbstractUnits(abc.ABC):
         """
         field = jnp.asarray(field)
         return self.sample_from_uniform(field, uniform(key_words(key), 0, field.shape, field.dtype))
+
+
+def check_scalar_units(function: str, *layers: AbstractUnits) -> None:
+    """Raise unless each unit of these types has one component, which Potts ones have not."""
+    for units in layers:
+        if units.group_size > 1:
+            raise unsupported_units(function, f"{units} units", "units of one number each")

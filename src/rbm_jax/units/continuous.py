@@ -117,10 +117,10 @@ class Gaussian(AbstractUnits):
 class ReLU(AbstractUnits):
     """Units of a truncated Gaussian: real s ≥ 0 with base measure ρ(s) = exp(-s² / 2σ²), not normalized.
 
-    log_partition(x) = σ²x²/2 + log Φ(σx) + ½ log 2πσ². At large fields a unit is a Gaussian one, s ≈ σ²x; at large
-    negative ones its law is exponential, of mean -1/x: the mean is a smooth max(0, x). All functions keep their relative
-    accuracy in both tails. `ReLU(variance=1.0)` takes σ² as `Gaussian` does. Source: Decelle & Furtlehner, "Restricted
-    Boltzmann machine: recent advances and mean-field theory" (2021), for the same unit.
+    log_partition(x) = σ²x²/2 + log Φ(σx) + ½ log 2πσ². At large fields a unit is a Gaussian one of mean σ²x; at large
+    negative ones its law is exponential, of mean -1/x: the mean is a smooth max(0, σ²x). All functions keep their
+    relative accuracy in both tails. `ReLU(variance=1.0)` takes σ² as `Gaussian` does. Source: Tubiana & Monasson,
+    "Emergence of compositional representations in restricted Boltzmann machines" (2017).
 
     Attributes:
         base_variance: σ² (`variance` is the function that every unit type has).

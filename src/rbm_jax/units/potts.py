@@ -19,10 +19,10 @@ __all__ = ["Potts"]
 class Potts(AbstractUnits):
     """Units of q states, each a one-hot vector of q neighbouring components: log_partition(x) = log Σ_k e^{x_k}.
 
-    A layer of n sites has n q components, site after site. All functions act on components: the mean is the probability
-    p_k of each state, `variance` and `third_cumulant` are those of each component by itself (the covariance of a unit is
-    diag(p) - p pᵀ). A constant added to all fields of a unit changes nothing but `log_partition`; `field_at_mean` is the
-    field whose sum over the unit is zero. `Potts(2)` is a 0/1 unit with a field for each of the two states.
+    A layer of n sites has n q components, site after site. Means are the probabilities p_k of the states; `variance`
+    and `third_cumulant` are those of each component by itself, while the covariance of a unit is diag(p) - p pᵀ. A
+    constant added to all fields of a unit changes nothing but `log_partition`; `field_at_mean` is the field whose sum
+    over the unit is zero. `Potts(2)` is a 0/1 unit with a field on each of the two states.
 
     Attributes:
         n_states: q, at least 2.
@@ -35,7 +35,7 @@ class Potts(AbstractUnits):
 
     @property
     def group_size(self) -> int:
-        """q."""
+        """The number of states."""
         return self.n_states
 
     @property
@@ -54,7 +54,7 @@ class Potts(AbstractUnits):
         return np.eye(self.n_states)
 
     def log_partition(self, field: Field) -> PerUnit:
-        """log Σ_k e^{x_k}, one number per unit."""
+        """The logarithm of Σ_k e^{x_k}, one number per unit."""
         return logsumexp(self._grouped(field), axis=-1)
 
     def mean(self, field: Field) -> Field:
@@ -73,7 +73,7 @@ class Potts(AbstractUnits):
         return (p * others * (others - p)).reshape(field.shape)
 
     def field_at_mean(self, mean: Field) -> Field:
-        """log p, shifted to a zero sum over each unit; infinite in units with a state of no probability."""
+        """The logarithm of p, shifted to a zero sum over each unit; infinite where a state has no probability."""
         p = self._grouped(mean)
         is_edge = (p == 0).any(-1, keepdims=True)
         log_p = jnp.log(jnp.where(is_edge, 1, p))
@@ -97,7 +97,7 @@ class Potts(AbstractUnits):
         return (self._grouped(curvature * self.variance_at_mean(mean)) / 2).sum(-1)
 
     def curved_log_partition(self, field: Field, curvature: Field | FloatLike) -> PerUnit:
-        """log Σ_k e^{x_k + K_k/2}: of a one-hot state, sᵀKs is an element of the diagonal."""
+        """The logarithm of Σ_k e^{x_k + K_k/2}: of a one-hot state, sᵀKs is an element of the diagonal."""
         return self.log_partition(field + curvature / 2)
 
     def curved_moments(self, field: Field, curvature: Field | FloatLike) -> tuple[Field, Field, Field]:
