@@ -1,8 +1,8 @@
 """The law exp(-s²/2 + ts) on s ≥ 0 as a function of its field t, accurate in both tails.
 
 With u = -t and Mills' ratio R(u) = ∫ e^{-s²/2 - us} ds over s ≥ 0, the partition function is R and the mean is
-⟨s⟩ = 1/R - u, which cancels for large u. The ratios ρ_n = I_n / I_{n-1} of the integrals I_n = ∫ sⁿ/n! e^{-s²/2 - us} ds
-do not: R = 1 / (u + ρ_1) and ρ_n = 1 / (u + (n+1) ρ_{n+1}), a continued fraction, and
+⟨s⟩ = 1/R - u, which cancels for large u. The ratios ρ_n = I_n / I_{n-1} of integrals I_n = ∫ sⁿ/n! e^{-s²/2 - us} ds do
+not: R = 1 / (u + ρ_1) and ρ_n = 1 / (u + (n+1) ρ_{n+1}), a continued fraction, and
 
     ⟨s⟩ = ρ_1,   variance = ρ_1 (2ρ_2 - ρ_1),   third cumulant = 2 ρ_1 ρ_2 (3ρ_3 - 2ρ_2) (1 - variance).
 
@@ -15,6 +15,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.scipy.special import log_ndtr, ndtr, ndtri
 
 from rbm_jax._typing import Array, Float
@@ -64,8 +65,7 @@ log_partition.defjvps(lambda tangent, _, t: tangent * mean(t))
 @_in_single
 def mean(field: Values) -> Values:
     """Mean t + λ."""
-    is_tail, u, t = _split(field)
-    return jnp.where(is_tail, _ratios(u)[0], t + _hazard(t))
+    return _mean_and_variance(field)[0]
 
 
 mean.defjvps(lambda tangent, _, t: tangent * variance(t))
@@ -75,9 +75,7 @@ mean.defjvps(lambda tangent, _, t: tangent * variance(t))
 @_in_single
 def variance(field: Values) -> Values:
     """Variance 1 - λ⟨s⟩."""
-    is_tail, u, t = _split(field)
-    hazard = _hazard(t)
-    return jnp.where(is_tail, _tail_variance(_ratios(u)), 1 - hazard * (t + hazard))
+    return _mean_and_variance(field)[1]
 
 
 variance.defjvps(lambda tangent, _, t: tangent * third_cumulant(t))
@@ -100,9 +98,13 @@ def field_at_mean(average: Values) -> Values:
     """Inverse of `mean`: Newton steps from a guess that is right in both tails. -inf at 0, NaN below."""
     small = 1e-3 if jnp.finfo(average.dtype).bits <= 32 else 1e-4
     inside = jnp.maximum(average, small)
-    field = 3 * inside / 2 - jnp.exp(-(inside**2) / 2) / inside
-    for _ in range(4):
-        field = field - (mean(field) - inside) / variance(field)
+    guess = 3 * inside / 2 - jnp.exp(-(inside**2) / 2) / inside
+
+    def improve(_, field):
+        at_field, slope = _mean_and_variance(field)
+        return field - (at_field - inside) / slope
+
+    field = lax.fori_loop(0, 4, improve, guess)
     # The next term of the expansion is of relative order m⁴.
     tiny = 2 * average - 1 / jnp.where(average > 0, average, 1)
     return jnp.select([average >= small, average > 0, average == 0], [field, tiny, -jnp.inf], jnp.nan)
@@ -151,6 +153,13 @@ def _split(field: Array) -> tuple[Array, Array, Array]:
     is_tail = field <= -start
     reach = float(kind.max) ** 0.5 / 4  # beyond, squares overflow
     return is_tail, jnp.clip(jnp.where(is_tail, -field, start), start, reach), jnp.where(is_tail, -start, field)
+
+
+def _mean_and_variance(field: Array) -> tuple[Array, Array]:
+    is_tail, u, t = _split(field)
+    ratios, hazard = _ratios(u), _hazard(t)
+    average = t + hazard
+    return jnp.where(is_tail, ratios[0], average), jnp.where(is_tail, _tail_variance(ratios), 1 - hazard * average)
 
 
 def _hazard(t: Array) -> Array:

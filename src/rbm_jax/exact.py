@@ -86,7 +86,7 @@ def exact_log_z(rbm: RBM) -> Float[Array, ""]:
     """
     if _is_gaussian(rbm):
         return gaussian_log_z(rbm, *_base_variances(rbm))
-    enumerated, _ = _orient("exact_log_z", rbm)
+    enumerated, _ = _orient(rbm, "exact_log_z")
 
     def add_chunk(log_z, chunk):
         states = _chunk_states(enumerated, chunk)
@@ -111,7 +111,7 @@ def exact_moments(rbm: RBM) -> Moments:
     """
     if _is_gaussian(rbm):
         return gaussian_moments(rbm, *_base_variances(rbm))
-    enumerated, is_transposed = _orient("exact_moments", rbm)
+    enumerated, is_transposed = _orient(rbm, "exact_moments")
 
     def add_chunk(carry, chunk):
         log_z, moments = carry
@@ -216,7 +216,7 @@ def _check_enumerable(n_states: int | float, what: str) -> None:
         )
 
 
-def _orient(function: str, rbm: RBM) -> tuple[RBM, bool]:
+def _orient(rbm: RBM, function: str = "enumeration") -> tuple[RBM, bool]:
     """The RBM with the layer to enumerate as its visible layer, and whether that took a transposition."""
     if rbm.visible_units.states is None and rbm.hidden_units.states is None:
         pair = f"{rbm.visible_units}-{rbm.hidden_units} RBMs"

@@ -54,8 +54,8 @@ class RBM(eqx.Module):
                 "weights must have shape (n_visible, n_hidden), visible_bias (n_visible,) and hidden_bias (n_hidden,), "
                 f"got {self.weights.shape}, {self.visible_bias.shape} and {self.hidden_bias.shape}"
             )
-        check_layer_size("n_visible", n_visible, self.visible_units)
-        check_layer_size("n_hidden", n_hidden, self.hidden_units)
+        check_layer_size("n_visible", self.n_visible, self.visible_units)
+        check_layer_size("n_hidden", self.n_hidden, self.hidden_units)
 
     @property
     def n_visible(self) -> int:

@@ -369,7 +369,7 @@ def _transposed_root_times(layer: Fluctuations, matrix: Array) -> Array:
 
 def _summed(layer: Fluctuations, rows: Array) -> Array:
     """The sum of the rows of each unit, in place of each of them."""
-    groups = rows.reshape(*rows.shape[:-2], *layer.outer.shape[-2:], rows.shape[-1])
+    groups = rows.reshape(*rows.shape[:-2], *jnp.shape(layer.outer)[-2:], rows.shape[-1])
     return jnp.broadcast_to(groups.sum(-2, keepdims=True), groups.shape).reshape(rows.shape)
 
 

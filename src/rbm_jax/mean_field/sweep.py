@@ -1,13 +1,13 @@
 """One sweep of the mean-field equations, which is all that their solution and mean-field training do."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from rbm_jax._typing import Array, ArrayLike
-from rbm_jax.mean_field.fluctuations import Fluctuations, coupling, fluctuations, received_curvature
+from rbm_jax.mean_field.fluctuations import coupling, fluctuations, received_curvature
 from rbm_jax.rbm import RBM
 from rbm_jax.units import AbstractUnits
 
@@ -87,9 +87,9 @@ class _Inputs(NamedTuple):
     """
 
     field: Array
-    curvature: Array | None = None
-    third: Array | None = None
-    sender: Fluctuations | None = None
+    curvature: Any = None
+    third: Any = None
+    sender: Any = None
 
 
 def _inputs(units: AbstractUnits, mean, curvature, powers, mask) -> _Inputs:
@@ -116,7 +116,7 @@ def _reaction(units: AbstractUnits, mean: Array, inputs: _Inputs, powers: tuple[
 
     def terms(mean):
         if units.group_size > 1:
-            return coupling(*powers, inputs.sender, fluctuations(units, mean)).sum() / 2
+            return coupling(powers[0], powers[1], inputs.sender, fluctuations(units, mean)).sum() / 2
         total = units.fluctuation_entropy(mean, inputs.curvature).sum()
         if inputs.third is None:
             return total
