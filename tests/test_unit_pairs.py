@@ -37,7 +37,7 @@ ALL = (Bernoulli(), Spin(), Gaussian(0.7), ReLU(0.8), Potts(3))
 PAIRS = [(visible, hidden) for visible in ALL for hidden in ALL]
 SIZES = {Bernoulli: 2, Spin: 2, Gaussian: 2, ReLU: 2, Potts: 6}
 NEW = (Potts, ReLU)
-CHOSEN = [(ALL[4], ALL[4]), (ALL[4], ALL[3]), (ALL[3], ALL[3]), (ALL[2], ALL[3]), (ALL[1], ALL[4])]
+CHOSEN = [(ALL[4], ALL[3]), (ALL[3], ALL[3]), (ALL[1], ALL[4])]
 
 
 @functools.cache
@@ -149,7 +149,8 @@ def check_sampling(pair, rbm):
 
 
 def check_annealing(pair, rbm):
-    estimate = ais_log_z(jax.random.key(3), rbm, n_chains=100, n_temperatures=60)
+    positions, data = np.linspace(0, 1, 60), data_of(pair)
+    estimate = ais_log_z(jax.random.key(3), rbm, data=data, n_chains=100, positions=positions)
     assert abs(float(estimate.value) - joint_of(pair).log_z) < 5 * float(estimate.std_error)
     assert estimate.std_error < 0.1
 
@@ -169,21 +170,21 @@ def check_third_order(pair, rbm):
     assert np.isfinite(mean_field_free_energy(rbm, visible, hidden, order=3))
 
 
-def data_of(pair, rbm):
+def data_of(pair):
     rows, _ = some_states(pair)
     return joint_of(pair).v[rows].astype(np.float32)
 
 
 def check_force(make):
     def check(pair, rbm):
-        force = make(data_of(pair, rbm))(0.0, rbm)
+        force = make(data_of(pair))(0.0, rbm)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(force))
 
     return check
 
 
 def check_growth(pair, rbm):
-    growth = growth_modes(data_of(pair, rbm), visible_units=pair[0], hidden_units=pair[1])
+    growth = growth_modes(data_of(pair), visible_units=pair[0], hidden_units=pair[1])
     assert np.isfinite(growth.rates).all()
 
 
