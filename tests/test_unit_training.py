@@ -94,7 +94,7 @@ def test_mean_field_training_and_its_orders():
     for function in (
         lambda: rbm_jax.emf(None, rbm, DATA, DATA, order=3),
         lambda: rbm_jax.solve_mean_field(rbm, order=3),
-        lambda: rbm_jax.mean_field_hessian(rbm, DATA[0], np.zeros(3), order=3),
+        lambda: rbm_jax.mean_field_hessian(rbm, np.ones(9) / 3, np.zeros(3), order=3),
     ):
         with pytest.raises(ValueError, match="order 3 does not support Potts"):
             function()

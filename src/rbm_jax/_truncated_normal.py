@@ -38,8 +38,9 @@ _TAIL_FIELD = -3.0
 
 
 def _in_single(function):
-    """Compute in float32 what comes in a narrower dtype."""
+    """Compute in float32 what comes in a narrower dtype; as one program, not a hundred, where it is called eagerly."""
 
+    @jax.jit
     @functools.wraps(function)
     def wrapped(*values):
         dtype = values[0].dtype
