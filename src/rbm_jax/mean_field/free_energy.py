@@ -356,20 +356,20 @@ def _root_times(layer: Fluctuations, matrix: Array) -> Array:
     """R M with R = diag(√d), or diag(√p) - p √pᵀ for a one-hot unit, so that R Rᵀ is its covariance."""
     root = jnp.sqrt(layer.diagonal)
     scaled = root[..., None] * matrix
-    return scaled if layer.outer is None else scaled - layer.diagonal[..., None] * _summed(layer, scaled)
+    return scaled if layer.outer is None else scaled - layer.diagonal[..., None] * _summed(layer.outer, scaled)
 
 
 def _transposed_root_times(layer: Fluctuations, matrix: Array) -> Array:
     """Rᵀ M."""
     root = jnp.sqrt(layer.diagonal)
     if layer.outer is not None:
-        matrix = matrix - _summed(layer, layer.diagonal[..., None] * matrix)
+        matrix = matrix - _summed(layer.outer, layer.diagonal[..., None] * matrix)
     return root[..., None] * matrix
 
 
-def _summed(layer: Fluctuations, rows: Array) -> Array:
+def _summed(outer: Array, rows: Array) -> Array:
     """The sum of the rows of each unit, in place of each of them."""
-    groups = rows.reshape(*rows.shape[:-2], *jnp.shape(layer.outer)[-2:], rows.shape[-1])
+    groups = rows.reshape(*rows.shape[:-2], *outer.shape[-2:], rows.shape[-1])
     return jnp.broadcast_to(groups.sum(-2, keepdims=True), groups.shape).reshape(rows.shape)
 
 
