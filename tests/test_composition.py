@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rbm_jax
-from rbm_jax import Bernoulli, Gaussian, Spin, stack_rbms
+from rbm_jax import Bernoulli, Gaussian, Potts, Spin, stack_rbms
 from tests.helpers import reference_rbm
 
 KEY = 7
@@ -21,6 +21,10 @@ REFERENCE_MODES = rbm_jax.svd_modes(reference_rbm(4, 3, 1.0).weights)
 def moments_difference(rbm):
     data = rbm_jax.conditional_moments(rbm, V)
     return rbm_jax.likelihood_gradient(rbm, data, rbm_jax.exact_moments(rbm), centered=True)
+
+
+def two_state(rbm):
+    return rbm_jax.RBM(rbm.weights, rbm.visible_bias, rbm.hidden_bias, Potts(2), rbm.hidden_units)
 
 
 def layer_variances(rbm):
@@ -130,6 +134,7 @@ SAMPLERS = {
 MAPS = {
     "bernoulli_to_spin": (rbm_jax.bernoulli_to_spin, Bernoulli()),
     "spin_to_bernoulli": (rbm_jax.spin_to_bernoulli, Spin()),
+    "zero_sum_gauge": (lambda rbm: rbm_jax.zero_sum_gauge(two_state(rbm)), Bernoulli()),
 }
 
 MIXED, BINARY, CONTINUOUS = (Spin(), Gaussian(0.7)), (Bernoulli(), Bernoulli()), (Gaussian(0.7), Gaussian(0.7))

@@ -9,8 +9,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "rbm_jax"
 
 # From the bottom up; within a layer, a file imports only those before it.
 LAYERS = [
-    ["_version", "_typing", "_checks", "_optional", "_files", "_math", "_placement", "_random"],
-    ["units", "rbm", "trajectory"],
+    ["_version", "_typing", "_checks", "_optional", "_files", "_math", "_placement", "_random", "_truncated_normal"],
+    ["units.abstract", "units.discrete", "units.potts", "units.continuous", "units", "rbm", "trajectory"],
     ["energies", "transforms", "moments", "gaussian"],
     [
         "exact",
@@ -30,6 +30,7 @@ LAYERS = [
         "sampling.tempering",
         "sampling.trajectory",
         "sampling",
+        "mean_field.fluctuations",
         "mean_field.free_energy",
         "mean_field.sweep",
         "mean_field.solve",
@@ -102,6 +103,8 @@ LAYERS = [
         "cli._phase_diagram",
         "cli._instances",
         "cli._projected",
+        "cli._lossy",
+        "cli._symmetry",
         "cli._replica",
         "cli._gallery",
         "cli",

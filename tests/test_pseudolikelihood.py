@@ -67,5 +67,5 @@ def test_data_that_do_not_fit_are_refused(unchecked, data):
 
 
 def test_continuous_visible_units_are_refused():
-    with pytest.raises(ValueError, match="must be discrete"):
+    with pytest.raises(ValueError, match="needs discrete visible units"):
         pseudo_log_likelihood(reference_rbm(4, 3, 0.3, Gaussian()), jnp.zeros((2, 4)))

@@ -125,8 +125,9 @@ from rbm_jax.transforms import (
     spin_to_bernoulli,
     temper,
     transpose,
+    zero_sum_gauge,
 )
-from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
+from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Potts, ReLU, Spin
 
 __all__ = [
     "AbstractUnits",
@@ -141,7 +142,9 @@ __all__ = [
     "ModeStatistics",
     "Modes",
     "Moments",
+    "Potts",
     "RBM",
+    "ReLU",
     "Relaxation",
     "RowSource",
     "Spin",
@@ -251,6 +254,7 @@ __all__ = [
     "train_step",
     "trajectory_step",
     "transpose",
+    "zero_sum_gauge",
     "visible_field",
     "visible_free_energy",
     "weight_penalty",

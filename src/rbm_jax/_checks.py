@@ -22,6 +22,7 @@ __all__ = [
     "check_share",
     "is_concrete",
     "known_values",
+    "unsupported_units",
 ]
 
 
@@ -142,17 +143,30 @@ def check_finite(name: str, array: Any) -> None:
         raise ValueError(f"{name} holds {n_bad} values that are NaN or infinite; remove or impute them first")
 
 
-def check_mask(name: str, mask: Any, shape: tuple[int, ...]) -> jax.Array | None:
-    """Return a boolean mask broadcast to `shape`, or raise; None passes as it is."""
+def check_mask(name: str, mask: Any, shape: tuple[int, ...], group_size: int = 1) -> jax.Array | None:
+    """Return a boolean mask broadcast to `shape`, or raise; None passes as it is.
+
+    A concrete mask must clamp all components of a unit, of which there are `group_size`, or none.
+    """
     if mask is None:
         return None
     array = jnp.asarray(mask)
     if array.dtype != jnp.bool_:
         raise TypeError(f"{name} must be boolean, True where a unit is clamped, got dtype {array.dtype}")
     try:
-        return jnp.broadcast_to(array, shape)
+        array = jnp.broadcast_to(array, shape)
     except ValueError as error:
         raise ValueError(f"{name} must broadcast to the shape {shape} of the states, got {array.shape}") from error
+    if group_size > 1 and is_concrete(array):
+        with jax.ensure_compile_time_eval():
+            groups = known_values(array).reshape(*shape[:-1], -1, group_size)
+            is_split = bool((groups.any(-1) != groups.all(-1)).any())
+        if is_split:
+            raise ValueError(
+                f"{name} must clamp all {group_size} components of a unit or none; repeat a mask of sites {group_size} "
+                "times on its last axis"
+            )
+    return array
 
 
 def check_order(order: int) -> int:
@@ -182,3 +196,14 @@ def check_same_length(**arrays: Any) -> None:
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise ValueError(f"first axes must be equal, but {listed}")
+
+
+def unsupported_units(function: str, units: Any, needed: str) -> ValueError:
+    """The one error that says which unit types a function cannot take, to be raised.
+
+    Args:
+        function: its public name.
+        units: the unit type, or the pair in words.
+        needed: what it can take, or what to use instead.
+    """
+    return ValueError(f"{function} does not support {units}: it needs {needed}")

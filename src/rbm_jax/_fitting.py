@@ -204,16 +204,19 @@ def check_support(
         if allowed.all():
             return
         row, column = divmod(int(allowed.argmin()), values.shape[1])
-        value, place = values[row, column], f"row {row if rows is None else rows[row]}, column {column}"
-        if not np.isfinite(value):
+        unit = values[row, column : column + units.group_size]
+        place = f"row {row if rows is None else rows[row]}, column {column}"
+        if not np.isfinite(unit).all():
             raise ValueError(
-                f"{name} holds {value} at {place}; remove such values, or train with allow_missing=True if NaN stands "
-                "for what was not observed"
+                f"{name} holds {unit[~np.isfinite(unit)][0]} at {place}; remove such values, or train with "
+                "allow_missing=True if NaN stands for what was not observed"
             )
-        raise ValueError(
-            f"{name} must be {units.support} for {units} visible units, got {value} at {place}; "
-            "see rbm_jax.data.binarize, which makes 0/1"
-        )
+        value, advice = unit[0], "; see rbm_jax.data.binarize, which makes 0/1"
+        if units.states is None:
+            advice = ""
+        elif units.group_size > 1:
+            value, advice = unit, "; see rbm_jax.data.one_hot"
+        raise ValueError(f"{name} must be {units.support} for {units} visible units, got {value} at {place}{advice}")
 
 
 def check_saves(save_at: Any, n_updates: int) -> Int[np.ndarray, " n_saves"]:

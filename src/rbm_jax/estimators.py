@@ -13,11 +13,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._checks import as_configurations, check_count, check_order, check_share
+from rbm_jax._checks import as_configurations, check_count, check_share
 from rbm_jax._typing import Array, Bool, Chains, FloatLike, PRNGKey, Sample, Weighting
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.exact import exact_moments
 from rbm_jax.mean_field import log_state_weights, mean_field_free_energy, mean_field_moments
+from rbm_jax.mean_field.fluctuations import check_expansion
 from rbm_jax.mean_field.sweep import mean_field_equations, start_magnetizations, sweep
 from rbm_jax.missing import complete_samples, fill_in_means
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
@@ -271,7 +272,7 @@ def emf(
         rbm: any pair of unit types.
         batch: data, shape (n_samples, n_visible). Values are not checked.
         chains: persistent visible magnetizations, shape (n_chains, n_visible); configurations to start with.
-        order: of the equations and the free energy, 1, 2 or 3.
+        order: of the equations and the free energy, 1, 2 or 3; with Potts units 1 or 2.
         n_steps: sweeps before the average is taken.
         damping: share of the old magnetization in a step, in [0, 1).
         persistent: whether the sweeps go on from `chains`, or start at the batch.
@@ -289,7 +290,7 @@ def emf(
     Raises:
         ValueError: shapes that do not fit, n_steps below 1, another order, or damping outside [0, 1).
     """
-    n_steps, order = check_count("n_steps", n_steps), check_order(order)
+    n_steps, order = check_count("n_steps", n_steps), check_expansion(order, rbm)
     check_share("damping", damping, below_one=True)
     data = _data_moments(key, rbm, batch, weights, data_term)
     if data_term is not None:

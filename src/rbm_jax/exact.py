@@ -12,13 +12,13 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._checks import as_configurations, check_count, check_finite, check_sample_weights
+from rbm_jax._checks import as_configurations, check_count, check_finite, check_sample_weights, unsupported_units
 from rbm_jax._math import normalized_weights
 from rbm_jax._typing import Array, Float, Int, Sample, Weighting
 from rbm_jax.energies import hidden_field, visible_free_energy
 from rbm_jax.gaussian import gaussian_log_z, gaussian_moments
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
-from rbm_jax.rbm import RBM
+from rbm_jax.rbm import RBM, check_layer_size
 from rbm_jax.transforms import transpose
 from rbm_jax.units import AbstractUnits, Gaussian
 
@@ -53,27 +53,29 @@ def enumerate_states(units: AbstractUnits, size: int) -> Float[np.ndarray, "n_st
         array([[-1., -1.], [-1.,  1.], [ 1., -1.], [ 1.,  1.]])
     """
     size = check_count("size", size)
-    states = _unit_states(units)
+    check_layer_size("size", size, units)
+    states = _unit_states(units, "enumerate_states")
     _check_enumerable(_n_states(units, size), f"{size} {units} units")
     n_groups = size // units.group_size
-    digits = np.indices((len(states),) * n_groups, dtype=np.uint8).reshape(n_groups, -1).T
+    digits = np.indices((len(states),) * n_groups, dtype=np.min_scalar_type(len(states) - 1)).reshape(n_groups, -1).T
     return states[digits].reshape(len(digits), size)
 
 
 @jax.jit
 def exact_log_z(rbm: RBM) -> Float[Array, ""]:
-    """Log Z = log Σ_{v,h} ρ_v(v) ρ_h(h) e^{-E(v,h)}, with integrals in place of sums for Gaussian units.
+    """Log Z = log Σ_{v,h} ρ_v(v) ρ_h(h) e^{-E(v,h)}, with integrals in place of sums for Gaussian and ReLU units.
 
-    Works for every pair of unit types. Differentiable: the gradient recomputes the chunks instead of storing them.
+    Works for every pair of unit types but ReLU with ReLU or Gaussian ones. Differentiable: the gradient recomputes the
+    chunks instead of storing them.
 
     Args:
-        rbm: at most 24 binary units in its smaller discrete layer; any size if both layers are Gaussian.
+        rbm: at most 24 binary units (2^24 states) in its smaller discrete layer; any size if both layers are Gaussian.
 
     Returns:
         A scalar; +inf if both layers are Gaussian and a singular value of W is beyond 1 / (σ_v σ_h).
 
     Raises:
-        ValueError: too many states.
+        ValueError: too many states, or two continuous layers of which one is ReLU.
 
     Example:
         >>> import jax
@@ -84,7 +86,7 @@ def exact_log_z(rbm: RBM) -> Float[Array, ""]:
     """
     if _is_gaussian(rbm):
         return gaussian_log_z(rbm, *_base_variances(rbm))
-    enumerated, _ = _orient(rbm)
+    enumerated, _ = _orient(rbm, "exact_log_z")
 
     def add_chunk(log_z, chunk):
         states = _chunk_states(enumerated, chunk)
@@ -98,8 +100,6 @@ def exact_log_z(rbm: RBM) -> Float[Array, ""]:
 def exact_moments(rbm: RBM) -> Moments:
     """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the model.
 
-    Works for every pair of unit types.
-
     Args:
         rbm: as for `exact_log_z`.
 
@@ -107,11 +107,11 @@ def exact_moments(rbm: RBM) -> Moments:
         A tuple (visible, hidden, product) of shapes (n_visible,), (n_hidden,), (n_visible, n_hidden).
 
     Raises:
-        ValueError: too many states.
+        ValueError: as `exact_log_z`.
     """
     if _is_gaussian(rbm):
         return gaussian_moments(rbm, *_base_variances(rbm))
-    enumerated, is_transposed = _orient(rbm)
+    enumerated, is_transposed = _orient(rbm, "exact_moments")
 
     def add_chunk(carry, chunk):
         log_z, moments = carry
@@ -182,7 +182,7 @@ def exact_visible_probabilities(rbm: RBM) -> Float[Array, " n_states"]:
     Raises:
         ValueError: continuous visible units, or too many states.
     """
-    _unit_states(rbm.visible_units)
+    _unit_states(rbm.visible_units, "exact_visible_probabilities")
     _check_enumerable(_n_states(rbm.visible_units, rbm.n_visible), f"{rbm.n_visible} {rbm.visible_units} visible units")
     free_energy = lax.map(lambda chunk: visible_free_energy(rbm, _chunk_states(rbm, chunk)), jnp.arange(_n_chunks(rbm)))
     return jax.nn.softmax(-free_energy.reshape(-1))
@@ -198,9 +198,9 @@ def _base_variances(rbm: RBM) -> tuple[Array, Array]:
     return visible, rbm.hidden_units.variance(jnp.zeros_like(rbm.hidden_bias))
 
 
-def _unit_states(units: AbstractUnits) -> np.ndarray:
+def _unit_states(units: AbstractUnits, function: str = "enumeration") -> np.ndarray:
     if units.states is None:
-        raise ValueError(f"{units} units have a continuum of states and cannot be enumerated")
+        raise unsupported_units(function, f"{units} units", "discrete units: others have a continuum of states")
     return units.states
 
 
@@ -217,8 +217,13 @@ def _check_enumerable(n_states: int | float, what: str) -> None:
         )
 
 
-def _orient(rbm: RBM) -> tuple[RBM, bool]:
+def _orient(rbm: RBM, function: str = "enumeration") -> tuple[RBM, bool]:
     """The RBM with the layer to enumerate as its visible layer, and whether that took a transposition."""
+    if rbm.visible_units.states is None and rbm.hidden_units.states is None:
+        pair = f"{rbm.visible_units}-{rbm.hidden_units} RBMs"
+        raise unsupported_units(
+            function, pair, "a discrete layer, or two Gaussian ones; estimate by ais_log_z, or sample"
+        )
     n_visible = _n_states(rbm.visible_units, rbm.n_visible)
     n_hidden = _n_states(rbm.hidden_units, rbm.n_hidden)
     what = (

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._checks import as_configurations, check_finite, check_sample_weights
+from rbm_jax._checks import as_configurations, check_finite, check_sample_weights, unsupported_units
 from rbm_jax._math import normalized_weights
 from rbm_jax._typing import Array, Float, Sample, Weighting
 from rbm_jax.energies import hidden_field
@@ -45,7 +45,7 @@ def pseudo_log_likelihood(rbm: RBM, data: Sample, weights: Weighting = None) -> 
     """
     units = rbm.visible_units
     if units.states is None:
-        raise ValueError(f"visible units must be discrete for the pseudo-likelihood, got {units}")
+        raise unsupported_units("pseudo_log_likelihood", f"{units} visible units", "discrete visible units")
     data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
     if len(data) == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")

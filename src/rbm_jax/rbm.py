@@ -10,7 +10,7 @@ from rbm_jax._checks import as_configurations, check_count, check_finite, check_
 from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey
 from rbm_jax.units import AbstractUnits, Bernoulli
 
-__all__ = ["RBM", "check_compute_dtype", "init_rbm", "stack_rbms"]
+__all__ = ["RBM", "check_compute_dtype", "check_layer_size", "init_rbm", "stack_rbms"]
 
 
 class RBM(eqx.Module):
@@ -52,6 +52,8 @@ class RBM(eqx.Module):
                 "weights must have shape (n_visible, n_hidden), visible_bias (n_visible,) and hidden_bias (n_hidden,), "
                 f"got {self.weights.shape}, {self.visible_bias.shape} and {self.hidden_bias.shape}"
             )
+        check_layer_size("n_visible", self.n_visible, self.visible_units)
+        check_layer_size("n_hidden", self.n_hidden, self.hidden_units)
 
     @property
     def n_visible(self) -> int:
@@ -84,8 +86,8 @@ def init_rbm(
 
     Args:
         key: a JAX key.
-        n_visible: number of visible units.
-        n_hidden: number of hidden units.
+        n_visible: number of components of the visible layer: of units, or of n_sites × n_states for Potts ones.
+        n_hidden: likewise of the hidden layer.
         visible_units: unit type of the visible layer, `Bernoulli()` by default.
         hidden_units: unit type of the hidden layer, `Bernoulli()` by default.
         scale: standard deviation of the weights; the top singular value is then about
@@ -96,7 +98,8 @@ def init_rbm(
         dtype: floating dtype; None for JAX's default (float32, or float64 under x64).
 
     Raises:
-        ValueError: a size below 1, a negative scale, means of the wrong shape or outside the support.
+        ValueError: a size below 1 or that holds no whole number of Potts units, a negative scale, means of the wrong
+            shape or that the units cannot have.
 
     Example:
         >>> import jax
@@ -109,6 +112,9 @@ def init_rbm(
     visible_units = Bernoulli() if visible_units is None else visible_units
     hidden_units = Bernoulli() if hidden_units is None else hidden_units
     _check_units("visible_units", visible_units)
+    _check_units("hidden_units", hidden_units)
+    check_layer_size("n_visible", n_visible, visible_units)
+    check_layer_size("n_hidden", n_hidden, hidden_units)
     dtype = jnp.zeros((), dtype).dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"dtype must be a floating dtype, got {dtype}")
@@ -128,13 +134,17 @@ def _check_units(name: str, units: AbstractUnits) -> None:
 
 
 def _check_mean(units: AbstractUnits, mean: Array) -> None:
-    """Raise if a concrete mean lies outside the convex hull of the unit's states."""
-    if units.states is None or not is_concrete(mean):
-        return
-    low, high = units.states.min(), units.states.max()
-    if ((mean < low) | (mean > high)).any():
+    """Raise if a concrete mean is none that the units can have."""
+    if is_concrete(mean) and not units.contains_mean(mean).all():
+        raise ValueError(f"visible_mean must be {units.mean_support} for {units}, got {mean.min():g} to {mean.max():g}")
+
+
+def check_layer_size(name: str, size: int, units: AbstractUnits) -> None:
+    """Raise unless a layer of so many components holds whole units."""
+    if isinstance(units, AbstractUnits) and size % units.group_size:
         raise ValueError(
-            f"visible_mean must lie in [{low:g}, {high:g}] for {units}, got {mean.min():g} to {mean.max():g}"
+            f"{name} must be a multiple of {units.group_size} for {units}, n_sites × {units.group_size} components, "
+            f"got {size}"
         )
 
 

@@ -10,7 +10,16 @@ from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Shaped
 from rbm_jax.rbm import RBM
 from rbm_jax.units import AbstractUnits, Bernoulli, Spin
 
-__all__ = ["bernoulli_to_spin", "clamp", "independent_rbm", "interpolate", "spin_to_bernoulli", "temper", "transpose"]
+__all__ = [
+    "bernoulli_to_spin",
+    "clamp",
+    "independent_rbm",
+    "interpolate",
+    "spin_to_bernoulli",
+    "temper",
+    "transpose",
+    "zero_sum_gauge",
+]
 
 
 def bernoulli_to_spin(rbm: RBM) -> tuple[RBM, Float[Array, "*rbms"]]:
@@ -49,6 +58,24 @@ def spin_to_bernoulli(rbm: RBM) -> tuple[RBM, Float[Array, "*rbms"]]:
     w, a, b = rbm.weights, rbm.visible_bias, rbm.hidden_bias
     bernoulli = RBM(4 * w, 2 * (a - w.sum(-1)), 2 * (b - w.sum(-2)), Bernoulli(), Bernoulli())
     return bernoulli, a.sum(-1) + b.sum(-1) - w.sum((-2, -1))
+
+
+def zero_sum_gauge(rbm: RBM) -> tuple[RBM, Float[Array, "*rbms"]]:
+    """The same model with weights and biases that sum to zero over the states of each Potts unit.
+
+    A constant added to W_kj for all states k of a unit adds that constant to b_j, and one added to its fields a_k adds
+    to the energy, as one state is always taken: P(v, h) does not change. Parameters of Potts units can only be compared
+    in one such gauge; this is the one with the least Σ W². Scalar units have no such freedom, and stay as they are.
+
+    Args:
+        rbm: any pair of unit types.
+
+    Returns:
+        The RBM, and the constant by which log Z moves: log Z(new) = log Z(old) + constant.
+    """
+    rbm, visible_constant = _visible_gauge(rbm)
+    rbm, hidden_constant = _visible_gauge(transpose(rbm))
+    return transpose(rbm), visible_constant + hidden_constant
 
 
 def temper(rbm: RBM, beta: FloatLike) -> RBM:
@@ -108,6 +135,18 @@ def clamp(rbm: RBM, v: Shaped[ArrayLike, " n_visible"], clamp_mask: Shaped[Array
 def transpose(rbm: RBM) -> RBM:
     """The same model with its two layers swapped; leading axes of a stack stay."""
     return RBM(rbm.weights.mT, rbm.hidden_bias, rbm.visible_bias, rbm.hidden_units, rbm.visible_units)
+
+
+def _visible_gauge(rbm: RBM) -> tuple[RBM, Float[Array, "*rbms"]]:
+    size = rbm.visible_units.group_size
+    w, a, b = rbm.weights, rbm.visible_bias, rbm.hidden_bias
+    if size == 1:
+        return rbm, jnp.zeros(a.shape[:-1], a.dtype)
+    grouped_w, grouped_a = w.reshape(*w.shape[:-2], -1, size, w.shape[-1]), a.reshape(*a.shape[:-1], -1, size)
+    mean_w, mean_a = grouped_w.mean(-2, keepdims=True), grouped_a.mean(-1, keepdims=True)
+    weights, bias = (grouped_w - mean_w).reshape(w.shape), (grouped_a - mean_a).reshape(a.shape)
+    moved = RBM(weights, bias, b + mean_w.sum((-3, -2)), rbm.visible_units, rbm.hidden_units)
+    return moved, -mean_a.sum((-2, -1))
 
 
 def _require_units(rbm: RBM, units: AbstractUnits) -> None:

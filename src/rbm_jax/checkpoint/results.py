@@ -12,7 +12,7 @@ from rbm_jax._typing import Array, Float
 from rbm_jax.checkpoint.files import create_file, open_file, read_array, write_array
 from rbm_jax.rbm import RBM
 from rbm_jax.trajectory import Trajectory
-from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Spin
+from rbm_jax.units import UNIT_TYPES, AbstractUnits
 
 __all__ = [
     "load_rbm",
@@ -26,7 +26,6 @@ __all__ = [
     "write_units",
 ]
 
-_UNITS = {units.__name__: units for units in (Bernoulli, Gaussian, Spin)}
 _LEAVES = ("weights", "visible_bias", "hidden_bias")
 
 
@@ -125,9 +124,9 @@ def read_rbm(group) -> RBM:
 def read_units(group, name: str) -> AbstractUnits:
     """One of the unit types that `write_units` wrote."""
     kind, *arguments = json.loads(group.attrs[name])
-    if kind not in _UNITS:
-        raise ValueError(f"unknown {name} {kind!r}; this version knows {sorted(_UNITS)}")
-    return _UNITS[kind](*arguments)
+    if kind not in UNIT_TYPES:
+        raise ValueError(f"unknown {name} {kind!r}; this version knows {sorted(UNIT_TYPES)}")
+    return UNIT_TYPES[kind](*arguments)
 
 
 def write_observations(group, observations) -> None:

@@ -32,6 +32,7 @@ from rbm_jax.mean_field import log_state_weights, mean_field_covariance, mean_fi
 from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
 from rbm_jax.rbm import RBM
 from rbm_jax.transforms import clamp
+from rbm_jax.units import check_scalar_units
 
 __all__ = [
     "DataStatistics",
@@ -140,7 +141,7 @@ def mean_field_force(
 
     Args:
         data: shape (n_samples, n_visible). Checked for NaN alone.
-        order: 1 (naive), 2 (TAP) or 3.
+        order: 1 (naive), 2 (TAP) or 3; with Potts units 1 or 2.
         starts: visible magnetizations to find fixed points from, shape (n_starts, n_visible), a few dozen data, say.
             None for the mean of the data alone, which is enough until clusters appear.
         linear_response: take ⟨vhᵀ⟩ of a fixed point from `mean_field_covariance` instead: more accurate before clusters
@@ -181,7 +182,8 @@ def gaussian_force(
         centered: the centered gradient (`likelihood_gradient`).
 
     Returns:
-        A force for any pair of unit types; NaN beyond σ_v σ_h σ_α = 1, where the Gaussian model does not exist.
+        A force for any pair of unit types but Potts; NaN beyond σ_v σ_h σ_α = 1, where the Gaussian model does not
+        exist.
 
     Raises:
         ValueError: weights beside DataStatistics, or data that is not a matrix.
@@ -271,6 +273,7 @@ class _FixedPointMoments(eqx.Module):
 
 def _reference(visible_mean, rbm: RBM):
     """Field, mean and variance of each layer's units at the point that the Gaussian closure expands around."""
+    check_scalar_units("gaussian_force", rbm.visible_units, rbm.hidden_units)
     visible_mean = as_configurations("data", visible_mean, rbm.n_visible, rbm.dtype)
     mean = rbm.visible_units.interior_mean(visible_mean, 1e-3)
     visible_field_0 = rbm.visible_units.field_at_mean(mean)

@@ -16,7 +16,7 @@ from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Sample, Weightin
 from rbm_jax.dynamics.forces import DataStatistics, as_statistics
 from rbm_jax.dynamics.modes import ModeVelocity
 from rbm_jax.spectral import Modes
-from rbm_jax.units import AbstractUnits
+from rbm_jax.units import AbstractUnits, check_scalar_units
 
 __all__ = [
     "GrowthModes",
@@ -283,17 +283,21 @@ def growth_modes(
 
     Args:
         data: shape (n_samples, n_visible), or its `DataStatistics`.
-        visible_units: unit type of the visible layer.
-        hidden_units: unit type of the hidden layer.
+        visible_units: unit type of the visible layer; any but Potts.
+        hidden_units: unit type of the hidden layer; any but Potts.
         weights: non-negative sample weights, shape (n_samples,); for data only.
 
     Returns:
         All n_visible modes. Each vector's largest component is positive.
+
+    Raises:
+        ValueError: Potts units, or shapes that do not fit.
     """
+    check_scalar_units("growth_modes", visible_units, hidden_units)
     statistics = as_statistics(data, weights)
     mean = visible_units.interior_mean(statistics.mean, 1e-3)
     visible_variance = visible_units.variance(visible_units.field_at_mean(mean))
-    hidden_variance = hidden_units.variance(jnp.zeros(hidden_units.group_size, mean.dtype))[0]
+    hidden_variance = hidden_units.variance(jnp.zeros(1, mean.dtype))[0]
     eigenvalues, vectors = jnp.linalg.eigh(statistics.covariance - jnp.diag(visible_variance))
     eigenvalues, vectors = eigenvalues[::-1], vectors[:, ::-1]
     largest = jnp.take_along_axis(vectors, jnp.abs(vectors).argmax(0)[None], axis=0)

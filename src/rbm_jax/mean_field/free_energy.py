@@ -5,14 +5,23 @@ is W⁴. What a unit contributes is in its cumulants at a given mean. Units whos
 as Gaussian ones, have it at the stationary value, which sums a class of higher orders (Tramel et al. 2018).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optimistix as optx
 
-from rbm_jax._checks import as_configurations, check_mask, check_order, check_sample_weights
+from rbm_jax._checks import as_configurations, check_mask, check_sample_weights
 from rbm_jax._math import max_norm, normalized_weights
 from rbm_jax._typing import Array, ArrayLike, Float, Shaped
 from rbm_jax.energies import joint_energy
+from rbm_jax.mean_field.fluctuations import (
+    Fluctuations,
+    check_expansion,
+    coupling,
+    fluctuations,
+    received_curvature,
+)
 from rbm_jax.moments import Moments, average_product
 from rbm_jax.rbm import RBM
 from rbm_jax.units import AbstractUnits
@@ -48,9 +57,13 @@ def mean_field_free_energy(
             - ⅙ Σ W_ij³ c₃_i c₃_j                              (order 3)
 
     for units of two states. For Gaussian ones c is 1/(1/σ² - K) with K_j = Σ_i W_ij² c_i, and the term of order 2 is
-    the Legendre form of Tramel et al. (2018); with one Gaussian layer it is ½ Σ_j log(1 - σ² K_j). Order 1 is an upper
-    bound of -log Z for all magnetizations (Gibbs and Bogoliubov); the others are no bounds. At a stationary point the
-    error is of order W^(order + 1), and W⁴ if one layer has no third cumulant.
+    the Legendre form of Tramel et al. (2018); with one Gaussian layer it is ½ Σ_j log(1 - σ² K_j). For ReLU ones it is
+    that form as well, with the variance of a truncated Gaussian at its mean. For Potts ones it is
+    -½ Σ tr(W_ijᵀ C_i W_ij C_j), with W_ij the block of weights between two units and C = diag(m) - m mᵀ; there is no
+    order 3.
+
+    Order 1 is an upper bound of -log Z for all magnetizations (Gibbs and Bogoliubov); the others are no bounds. At a
+    stationary point the error is of order W^(order + 1), and W⁴ if one layer has no third cumulant.
 
     Source: Georges & Yedidia (1991); Gabrié, Tramel & Krzakala (2015). Talks of Decelle, Fissore & Furtlehner print the
     second order with a plus sign, S with the opposite one, and leave out the constant at m = 0.
@@ -59,12 +72,13 @@ def mean_field_free_energy(
         rbm: any pair of unit types.
         visible_magnetization: m_v, shape (*batch, n_visible), inside the support of the units or on its edge.
         hidden_magnetization: m_h, shape (*batch, n_hidden), with leading axes that broadcast against those of m_v.
-        order: 1, 2 or 3.
+        order: 1, 2 or 3; with Potts units 1 or 2.
         clamp_mask: True where a visible unit is held at its value in m_v, in a shape that broadcasts to that of m_v. It
             does not fluctuate, and G approximates -log of the sum over all other units.
 
     Returns:
-        G in units of k_B T, shape (*batch,); NaN where the variance of a Gaussian unit does not exist. Differentiable.
+        G in units of k_B T, shape (*batch,); NaN where the variance of a Gaussian or ReLU unit does not exist.
+        Differentiable.
 
     Raises:
         ValueError: shapes that do not fit, or another order.
@@ -78,11 +92,13 @@ def mean_field_free_energy(
         >>> print(f"{-G:.2f} approximates {exact_log_z(rbm):.2f}")
         10.47 approximates 10.47
     """
-    order, visible, hidden = check_order(order), *_as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
-    mask = check_mask("clamp_mask", clamp_mask, visible.shape)
+    order = check_expansion(order, rbm)
+    visible, hidden = _as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
+    group_size = rbm.visible_units.group_size
+    mask = check_mask("clamp_mask", clamp_mask, visible.shape, group_size)
     entropy = rbm.visible_units.entropy(visible)
     if mask is not None:
-        entropy = jnp.where(mask, rbm.visible_units.log_base_measure(visible), entropy)
+        entropy = jnp.where(mask[..., ::group_size], rbm.visible_units.log_base_measure(visible), entropy)
     entropy = entropy.sum(-1) + rbm.hidden_units.entropy(hidden).sum(-1)
     return _interaction(rbm, visible, hidden, order, mask) - entropy
 
@@ -127,14 +143,15 @@ def mean_field_moments(
         rbm: any pair of unit types.
         visible_magnetization: one point of shape (n_visible,), or several, shape (n_points, n_visible).
         hidden_magnetization: the same for the hidden layer.
-        order: 1, 2 or 3.
+        order: 1, 2 or 3; with Potts units 1 or 2.
         weights: non-negative weights of the points, shape (n_points,), normalized here; None for equal ones.
         clamp_mask: True where a visible unit is held at its value in m_v, as in `mean_field_free_energy`.
 
     Raises:
         ValueError: shapes that do not fit, or another order.
     """
-    order, visible, hidden = check_order(order), *_as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
+    order = check_expansion(order, rbm)
+    visible, hidden = _as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
     visible, hidden = jnp.atleast_2d(visible), jnp.atleast_2d(hidden)
     check_sample_weights(weights, len(visible))
     mask = check_mask("clamp_mask", clamp_mask, visible.shape)
@@ -142,8 +159,8 @@ def mean_field_moments(
     moments = average_product(visible, hidden, weights)
     product = moments.product
     if order >= 2:
-        variance_v, variance_h = _variances(rbm, visible, hidden, mask)
-        product += rbm.weights * ((share[:, None] * variance_v).T @ variance_h)
+        layers = _fluctuations(rbm, visible, hidden, mask)
+        product += _covariance_between(rbm.weights, share, *layers)
     if order == 3:
         third_v, third_h = _third_cumulants(rbm, visible, hidden, mask)
         product += rbm.weights**2 * ((share[:, None] * third_v).T @ third_h) / 2
@@ -155,13 +172,14 @@ def mean_field_hessian(
 ) -> Float[Array, "*batch n_units n_units"]:
     """Second derivatives of `mean_field_free_energy` in all magnetizations, visible before hidden.
 
-    At a solution its inverse is the susceptibility ∂m/∂(field), the mean-field covariance of the units.
+    At a solution its inverse is the susceptibility ∂m/∂(field), the mean-field covariance of the units. Magnetizations
+    of Potts units are taken as independent numbers; only directions that keep their sum of 1 have a meaning.
 
     Args:
         rbm: any pair of unit types.
         visible_magnetization: m_v, shape (*batch, n_visible); on the edge of the support the Hessian is infinite.
         hidden_magnetization: m_h, shape (*batch, n_hidden).
-        order: 1, 2 or 3.
+        order: 1, 2 or 3; with Potts units 1 or 2.
 
     Returns:
         Shape (*batch, n_visible + n_hidden, n_visible + n_hidden).
@@ -169,14 +187,17 @@ def mean_field_hessian(
     Raises:
         ValueError: shapes that do not fit, or another order.
     """
-    curvature, variances = _hessian_parts(rbm, visible_magnetization, hidden_magnetization, order)
-    return curvature + jnp.eye(curvature.shape[-1], dtype=rbm.dtype) / variances[..., None]
+    curvature, layers = _hessian_parts(rbm, visible_magnetization, hidden_magnetization, order)
+    diagonal = jnp.concatenate([layer.diagonal for layer in layers], axis=-1)
+    return curvature + jnp.eye(curvature.shape[-1], dtype=rbm.dtype) / diagonal[..., None]
 
 
 def mean_field_stability(
     rbm: RBM, visible_magnetization: Visible, hidden_magnetization: Hidden, *, order: int = 2
 ) -> Float[Array, "*batch"]:
     """Lowest eigenvalue of √c H √c, with H of `mean_field_hessian` and c the units' variances: is the phase stable?
+
+    For Potts units it is that of RᵀHR, with R Rᵀ their covariances.
 
     It is 1 without couplings and negative if and only if H has a negative eigenvalue, so that the point is no minimum
     of G. The scaling by c makes it finite and accurate for saturated units too. Derivatives exist while the eigenvalue
@@ -186,7 +207,7 @@ def mean_field_stability(
         rbm: any pair of unit types.
         visible_magnetization: m_v at a solution, shape (*batch, n_visible).
         hidden_magnetization: m_h, shape (*batch, n_hidden).
-        order: 1, 2 or 3.
+        order: 1, 2 or 3; with Potts units 1 or 2.
 
     Raises:
         ValueError: shapes that do not fit, or another order.
@@ -201,19 +222,20 @@ def mean_field_covariance(
     """Linear-response covariance of all units, the inverse of `mean_field_hessian`, visible before hidden.
 
     It is the susceptibility ∂m/∂(field) at a solution. Computed as √c (√c H √c)^{-1} √c, which is finite for saturated
-    units. At order 1 its block between the layers is (Σ_v^{-1} - W Σ_h Wᵀ)^{-1} W Σ_h, exact for Gaussian units.
+    units (for Potts ones R (RᵀHR)^{-1} Rᵀ, with R Rᵀ their covariances). At order 1 its block between the layers is
+    (Σ_v^{-1} - W Σ_h Wᵀ)^{-1} W Σ_h, exact for Gaussian units.
 
     Args:
         rbm: any pair of unit types.
         visible_magnetization: m_v at a solution, shape (*batch, n_visible).
         hidden_magnetization: m_h, shape (*batch, n_hidden).
-        order: 1, 2 or 3.
+        order: 1, 2 or 3; with Potts units 1 or 2.
 
     Raises:
         ValueError: shapes that do not fit, or another order.
     """
-    scaled, root = _scaled_hessian(rbm, visible_magnetization, hidden_magnetization, order)
-    return root[..., :, None] * jnp.linalg.inv(scaled) * root[..., None, :]
+    scaled, layers = _scaled_hessian(rbm, visible_magnetization, hidden_magnetization, order)
+    return _on_both_sides(_root_times, layers, jnp.linalg.inv(scaled))
 
 
 def _as_magnetizations(rbm: RBM, visible, hidden) -> tuple[Array, Array]:
@@ -229,46 +251,59 @@ def _interaction(rbm: RBM, visible, hidden, order: int, mask) -> Float[Array, ".
     if order == 1:
         return energy
     squares = rbm.weights**2
-    variance_v, variance_h = _variances(rbm, visible, hidden, mask)
-    curvature_v, curvature_h = variance_h @ squares.T, variance_v @ squares
-    gain_v = _unless_clamped(mask, rbm.visible_units.fluctuation_entropy(visible, curvature_v))
-    gain_h = rbm.hidden_units.fluctuation_entropy(hidden, curvature_h)
-    energy = energy - gain_v.sum(-1) - gain_h.sum(-1) + (curvature_h * variance_h).sum(-1) / 2
+    layer_v, layer_h = _fluctuations(rbm, visible, hidden, mask)
+    half = coupling(rbm.weights, squares, layer_v, layer_h) / 2
+    # The Legendre form, in which what a unit of fixed variance gains is half the coupling.
+    gain_v = gain_h = half
+    if rbm.visible_units.variance_is_free:
+        curvature = received_curvature(layer_h, rbm.weights.T, squares.T)
+        gain_v = _unless_clamped(mask, rbm.visible_units.fluctuation_entropy(visible, curvature)).sum(-1)
+    if rbm.hidden_units.variance_is_free:
+        curvature = received_curvature(layer_v, rbm.weights, squares)
+        gain_h = rbm.hidden_units.fluctuation_entropy(hidden, curvature).sum(-1)
+    energy = energy - gain_v - gain_h + half
     if order == 3:
         third_v, third_h = _third_cumulants(rbm, visible, hidden, mask)
         energy = energy - (third_v @ rbm.weights**3 * third_h).sum(-1) / 6
     return energy
 
 
-def _variances(rbm: RBM, visible, hidden, mask) -> tuple[Array, Array]:
-    """Variances of both layers, each at the curvature that the other layer's variances make."""
-    units_v, units_h, squares = rbm.visible_units, rbm.hidden_units, rbm.weights**2
+def _fluctuations(rbm: RBM, visible, hidden, mask) -> tuple[Fluctuations, Fluctuations]:
+    """Those of both layers, each at the curvature that the other layer's make."""
+    units_v, units_h, weights, squares = rbm.visible_units, rbm.hidden_units, rbm.weights, rbm.weights**2
 
-    def of_hidden(variance_v, hidden):
-        return units_h.variance_at_mean(hidden, variance_v @ squares)
+    def of_hidden(layer_v, hidden):
+        return fluctuations(units_h, hidden, received_curvature(layer_v, weights, squares))
 
-    def of_visible(variance_v, visible, hidden, mask):
-        curvature = of_hidden(variance_v, hidden) @ squares.T
-        return _unless_clamped(mask, units_v.variance_at_mean(visible, curvature))
+    def of_visible(layer_h, visible, mask):
+        return fluctuations(units_v, visible, received_curvature(layer_h, weights.T, squares.T), mask)
 
-    variance_v = _unless_clamped(mask, units_v.variance_at_mean(visible))
+    layer_v = fluctuations(units_v, visible, mask=mask)
     if not units_v.variance_is_free:
-        return variance_v, of_hidden(variance_v, hidden)
+        return layer_v, of_hidden(layer_v, hidden)
     if not units_h.variance_is_free:
-        variance_v = of_visible(variance_v, visible, hidden, mask)
-        return variance_v, of_hidden(variance_v, hidden)
+        layer_h = fluctuations(units_h, hidden)
+        return of_visible(layer_h, visible, mask), layer_h
 
-    def solve(start, visible, hidden, mask):
+    def improve(variance, point):
+        visible, hidden, mask = point
+        return of_visible(of_hidden(Fluctuations(variance, None), hidden), visible, mask).diagonal
+
+    def solve(start, *point):
         solver = optx.FixedPointIteration(rtol=4 * float(jnp.finfo(rbm.dtype).eps), atol=0.0, norm=max_norm)
-        point = (visible, hidden, mask)
-        solution = optx.fixed_point(
-            lambda variance, point: of_visible(variance, *point), solver, start, args=point, max_steps=1000, throw=False
-        )
-        return solution.value
+        return optx.fixed_point(improve, solver, start, args=point, max_steps=1000, throw=False).value
 
     mask = jnp.zeros(visible.shape, bool) if mask is None else mask
-    variance_v = jnp.vectorize(solve, signature="(v),(v),(h),(v)->(v)")(variance_v, visible, hidden, mask)
-    return variance_v, of_hidden(variance_v, hidden)
+    variance = jnp.vectorize(solve, signature="(v),(v),(h),(v)->(v)")(layer_v.diagonal, visible, hidden, mask)
+    layer_v = Fluctuations(variance, None)
+    return layer_v, of_hidden(layer_v, hidden)
+
+
+def _covariance_between(weights, share, layer_v: Fluctuations, layer_h: Fluctuations) -> Array:
+    """C W C between the layers, averaged over points: the derivative of half the coupling in W."""
+    if layer_v.outer is None and layer_h.outer is None:
+        return weights * ((share[:, None] * layer_v.diagonal).T @ layer_h.diagonal)
+    return jax.grad(lambda w: share @ coupling(w, w**2, layer_v, layer_h) / 2)(weights)
 
 
 def _third_cumulants(rbm: RBM, visible, hidden, mask) -> tuple[Array, Array]:
@@ -283,34 +318,63 @@ def _unless_clamped(mask, values: Array) -> Array:
 def _quadratic_entropy(units: AbstractUnits, mean: Array) -> Array:
     field = jnp.zeros_like(mean)
     at_rest = units.mean(field)
-    return (units.entropy(at_rest) - (mean - at_rest) ** 2 / (2 * units.variance(field))).sum(-1)
+    spread = (mean - at_rest) ** 2 / (2 * fluctuations(units, at_rest).diagonal)
+    return units.entropy(at_rest).sum(-1) - spread.sum(-1)
 
 
-def _hessian_parts(rbm: RBM, visible, hidden, order: int) -> tuple[Array, Array]:
-    """The Hessian of the interaction, and the variances whose inverses are that of the entropies."""
-    order, visible, hidden = check_order(order), *_as_magnetizations(rbm, visible, hidden)
+def _hessian_parts(rbm: RBM, visible, hidden, order: int) -> tuple[Array, tuple[Fluctuations, Fluctuations]]:
+    """The Hessian of the interaction, and the fluctuations whose inverses are that of the entropies."""
+    order, (visible, hidden) = check_expansion(order, rbm), _as_magnetizations(rbm, visible, hidden)
     n_visible = rbm.n_visible
 
     def interaction(magnetization):
         return _interaction(rbm, magnetization[:n_visible], magnetization[n_visible:], order, None)
 
     magnetization = jnp.concatenate(_broadcast_batch(visible, hidden), axis=-1)
-    units_v, units_h = rbm.visible_units, rbm.hidden_units
-    variances = jnp.concatenate(
-        [
-            units_v.variance_at_mean(magnetization[..., :n_visible]),
-            units_h.variance_at_mean(magnetization[..., n_visible:]),
-        ],
-        axis=-1,
+    layers = (
+        fluctuations(rbm.visible_units, magnetization[..., :n_visible]),
+        fluctuations(rbm.hidden_units, magnetization[..., n_visible:]),
     )
-    return jnp.vectorize(jax.hessian(interaction), signature="(n)->(n,n)")(magnetization), variances
+    return jnp.vectorize(jax.hessian(interaction), signature="(n)->(n,n)")(magnetization), layers
 
 
-def _scaled_hessian(rbm: RBM, visible, hidden, order: int) -> tuple[Array, Array]:
-    """√c H √c and √c, with c the variances that the entropies alone give."""
-    curvature, variances = _hessian_parts(rbm, visible, hidden, order)
-    root = jnp.sqrt(variances)
-    return jnp.eye(root.shape[-1], dtype=rbm.dtype) + root[..., :, None] * curvature * root[..., None, :], root
+def _scaled_hessian(rbm: RBM, visible, hidden, order: int) -> tuple[Array, tuple[Fluctuations, Fluctuations]]:
+    """RᵀHR, with R Rᵀ the covariances that the entropies alone give (√c H √c for scalar units), and these."""
+    curvature, layers = _hessian_parts(rbm, visible, hidden, order)
+    scaled = _on_both_sides(_transposed_root_times, layers, curvature)
+    return jnp.eye(scaled.shape[-1], dtype=rbm.dtype) + scaled, layers
+
+
+def _on_both_sides(apply: Callable, layers: tuple[Fluctuations, Fluctuations], symmetric: Array) -> Array:
+    """A M Aᵀ of a symmetric matrix M, with A block by block on the two layers."""
+    n_visible = layers[0].diagonal.shape[-1]
+
+    def on_rows(matrix):
+        parts = matrix[..., :n_visible, :], matrix[..., n_visible:, :]
+        return jnp.concatenate([apply(layer, part) for layer, part in zip(layers, parts, strict=True)], axis=-2)
+
+    return on_rows(on_rows(symmetric).mT)
+
+
+def _root_times(layer: Fluctuations, matrix: Array) -> Array:
+    """R M with R = diag(√d), or diag(√p) - p √pᵀ for a one-hot unit, so that R Rᵀ is its covariance."""
+    root = jnp.sqrt(layer.diagonal)
+    scaled = root[..., None] * matrix
+    return scaled if layer.outer is None else scaled - layer.diagonal[..., None] * _summed(layer.outer, scaled)
+
+
+def _transposed_root_times(layer: Fluctuations, matrix: Array) -> Array:
+    """Rᵀ M."""
+    root = jnp.sqrt(layer.diagonal)
+    if layer.outer is not None:
+        matrix = matrix - _summed(layer.outer, layer.diagonal[..., None] * matrix)
+    return root[..., None] * matrix
+
+
+def _summed(outer: Array, rows: Array) -> Array:
+    """The sum of the rows of each unit, in place of each of them."""
+    groups = rows.reshape(*rows.shape[:-2], *outer.shape[-2:], rows.shape[-1])
+    return jnp.broadcast_to(groups.sum(-2, keepdims=True), groups.shape).reshape(rows.shape)
 
 
 def _broadcast_batch(visible: Array, hidden: Array) -> tuple[Array, Array]:

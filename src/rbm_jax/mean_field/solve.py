@@ -14,13 +14,13 @@ from rbm_jax._checks import (
     as_configurations,
     check_count,
     check_mask,
-    check_order,
     check_positive,
     check_share,
 )
 from rbm_jax._math import max_norm
 from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Int, Shaped
 from rbm_jax.energies import check_single
+from rbm_jax.mean_field.fluctuations import check_expansion
 from rbm_jax.mean_field.free_energy import mean_field_free_energy
 from rbm_jax.mean_field.sweep import (
     Equations,
@@ -88,15 +88,16 @@ def solve_mean_field(
     Args:
         rbm: any pair of unit types.
         init: visible magnetizations or configurations to start from, shape (*batch, n_visible); None for the means of
-            the uncoupled layer, μ(a). Hidden ones start where their own equation holds.
-        order: 1 (naive), 2 (TAP) or 3.
+            the uncoupled layer, μ(a). Hidden ones start where their own equation holds (Potts ones: that of order 1).
+        order: 1 (naive), 2 (TAP) or 3; with Potts units 1 or 2.
         damping: share d of the old value in a step at first, new = (1 - d) f(old) + d old; in [0, 1). A start that goes
             to and fro without coming to rest, as undamped ones do where replica symmetry breaks, is damped more, half
             the way to 1 at a time.
         tol: largest change of a magnetization in the last sweep; None for 1e-5 in float32 and 1e-10 in float64.
         max_steps: sweeps at most.
         clamp_mask: True where a visible unit is held at its value in `init`, in a shape that broadcasts to that of
-            `init`. The free energy then approximates -log of the sum over all other units.
+            `init`. The free energy then approximates -log of the sum over all other units. Potts units are clamped
+            whole.
 
     Returns:
         A solution with a `converged` flag for each start; nothing is raised when it is not reached.
@@ -113,7 +114,7 @@ def solve_mean_field(
         >>> solution.visible.shape, bool(solution.converged)
         ((20,), True)
     """
-    order, max_steps = check_order(order), check_count("max_steps", max_steps)
+    order, max_steps = check_expansion(order, rbm), check_count("max_steps", max_steps)
     tol = (1e-10 if jnp.finfo(rbm.dtype).bits == 64 else 1e-5) if tol is None else check_positive("tol", tol)
     check_share("damping", damping, below_one=True)
     check_single(rbm)
@@ -121,7 +122,7 @@ def solve_mean_field(
     start = as_configurations("init", start, rbm.n_visible, rbm.dtype)
     if start.size == 0:
         raise ValueError(f"init must hold at least one start, got shape {start.shape}")
-    mask = check_mask("clamp_mask", clamp_mask, start.shape)
+    mask = check_mask("clamp_mask", clamp_mask, start.shape, rbm.visible_units.group_size)
     if init is None and mask is not None:
         raise ValueError("init must be given with clamp_mask: it holds the values of the clamped units")
     batch, rows = start.shape[:-1], start.reshape(-1, rbm.n_visible)

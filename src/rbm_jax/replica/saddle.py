@@ -19,7 +19,7 @@ from rbm_jax._checks import as_array, check_count, check_finite, check_positive
 from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Shaped
 from rbm_jax.replica.averages import Averages, Layer, respond
 from rbm_jax.replica.ensemble import AbstractLaw, GaussianLaw
-from rbm_jax.units import AbstractUnits, Spin
+from rbm_jax.units import AbstractUnits, Spin, check_scalar_units
 
 __all__ = ["Control", "OrderParameters", "almeida_thouless", "replica_free_energy", "solve_saddle"]
 
@@ -141,8 +141,8 @@ def solve_saddle(
         control: where in the ensemble.
         component_law: law of û and v̂. Gaussian components take any number of modes; others up to two or three, as they
             are averaged on a product grid.
-        visible_units: any type; ±1 by default.
-        hidden_units: any type; ±1 by default.
+        visible_units: any type but Potts; ±1 by default.
+        hidden_units: any type but Potts; ±1 by default.
         m_start: visible magnetizations, shape (n_modes,); zeros for the paramagnet and the spin glass.
         q_start: visible overlap; by default 0.9, or 0.9 of the units' second moment.
         tol: largest change of a visible order parameter in a sweep; None for 1e-12 in float64, 1e-6 in float32.
@@ -153,7 +153,7 @@ def solve_saddle(
         boundaries they do not exist.
 
     Raises:
-        ValueError: starts of another shape, or max_steps below 1.
+        ValueError: starts of another shape, max_steps below 1, or Potts units.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -163,7 +163,7 @@ def solve_saddle(
         >>> order.m_visible[:, 0] > 0.1
         Array([False, False,  True,  True], dtype=bool)
     """
-    model = _Model(component_law, visible_units, hidden_units)
+    model = _model(component_law, visible_units, hidden_units)
     dtype, n_modes = control.singular_values.dtype, control.singular_values.shape[0]
     if tol is None:
         tol = 1e-12 if jnp.finfo(dtype).bits == 64 else 1e-6
@@ -216,7 +216,7 @@ def replica_free_energy(
         visible_units: as in `solve_saddle`.
         hidden_units: as in `solve_saddle`.
     """
-    model = _Model(component_law, visible_units, hidden_units)
+    model = _model(component_law, visible_units, hidden_units)
     visible = Layer(order.m_visible, order.q_visible, order.second_moment_visible)
     hidden = Layer(order.m_hidden, order.q_hidden, order.second_moment_hidden)
     log_visible = _visible_from(model, control, hidden).log_partition
@@ -241,11 +241,16 @@ def almeida_thouless(
         visible_units: as in `solve_saddle`.
         hidden_units: as in `solve_saddle`.
     """
-    model = _Model(component_law, visible_units, hidden_units)
+    model = _model(component_law, visible_units, hidden_units)
     visible = Layer(order.m_visible, order.q_visible, order.second_moment_visible)
     hidden = Layer(order.m_hidden, order.q_hidden, order.second_moment_hidden)
     on_visible, on_hidden = _visible_from(model, control, hidden), _hidden_from(model, control, visible)
     return control.noise**4 * on_visible.squared_variance * on_hidden.squared_variance
+
+
+def _model(component_law: AbstractLaw, visible_units: AbstractUnits, hidden_units: AbstractUnits) -> _Model:
+    check_scalar_units("replica theory", visible_units, hidden_units)
+    return _Model(component_law, visible_units, hidden_units)
 
 
 def _start(model: _Model, control: Control, m_start, q_start) -> Layer:

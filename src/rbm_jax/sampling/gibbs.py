@@ -81,7 +81,8 @@ def sample_gibbs(
         v: where the chains start, shape (*batch, n_visible). Values are not checked.
         n_steps: sweeps; 0 returns the start.
         clamp_mask: True where a visible unit stays at its value in `v`, shape (n_visible,) or one that broadcasts to
-            that of `v`: the chains then sample the conditional distribution given the clamped units.
+            that of `v`: the chains then sample the conditional distribution given the clamped units. Potts units are
+            clamped whole.
         compute_dtype: dtype of the matrix products, the RBM's by default. With `jnp.bfloat16` the states of discrete
             units are exact and the weights are rounded once, so the chains sample exactly the RBM with rounded weights
             (relative rounding error up to 2^-9); faster where the hardware multiplies bfloat16 natively.
@@ -104,7 +105,7 @@ def sample_gibbs(
     check_single(rbm)
     n_steps = check_count("n_steps", n_steps, minimum=0)
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
-    clamp_mask = check_mask("clamp_mask", clamp_mask, v.shape)
+    clamp_mask = check_mask("clamp_mask", clamp_mask, v.shape, rbm.visible_units.group_size)
     compute_dtype = check_compute_dtype(rbm, compute_dtype)
     return _run_sweeps(key_words(key), rbm, v, clamp_mask, n_steps=n_steps, compute_dtype=compute_dtype)
 

@@ -1,0 +1,11 @@
+"""Unit types. A unit is its cumulant generating function; see `AbstractUnits`."""
+
+from rbm_jax.units.abstract import AbstractUnits, check_scalar_units
+from rbm_jax.units.continuous import Gaussian, ReLU
+from rbm_jax.units.discrete import Bernoulli, Spin
+from rbm_jax.units.potts import Potts
+
+__all__ = ["UNIT_TYPES", "AbstractUnits", "Bernoulli", "Gaussian", "Potts", "ReLU", "Spin", "check_scalar_units"]
+
+UNIT_TYPES = {units.__name__: units for units in (Bernoulli, Gaussian, Potts, ReLU, Spin)}
+"""Every unit type by its name, as files name them; its dataclass fields are the arguments that make it."""
