@@ -17,7 +17,7 @@ import pytest
 import rbm_jax.__main__
 from rbm_jax import exact_log_likelihood
 from rbm_jax.checkpoint import latest_checkpoint, load_rbm, load_trajectories, load_trajectory, saved_updates
-from rbm_jax.cli import _linear, _phase_diagram, _replica, run
+from rbm_jax.cli import _linear, _lossy, _phase_diagram, _replica, _symmetry, run
 from rbm_jax.cli._inpaint import Half, inpaint_halves
 from rbm_jax.data import binarize, load_digits
 from tests.helpers import reference_rbm
@@ -139,6 +139,12 @@ def quick_experiments(monkeypatch):
     }
     for name, experiment in shorter.items():
         monkeypatch.setattr(_replica, name, experiment)
+    lossy = functools.partial(_lossy.lossy_figure, recipe=_lossy.LossyRecipe(n_updates=3, n_chains=20))
+    updates = {"growth_updates": 10, "ring_updates": 5, "torus_updates": 3}
+    recipe = _symmetry.SymmetryRecipe(ring_sizes=(5, 10), torus_sizes=(20,), n_repeats=2, n_test=10, **updates)
+    monkeypatch.setattr("rbm_jax.cli._gallery.lossy_figure", lossy)
+    symmetry = functools.partial(_symmetry.symmetry_figure, recipe=recipe)
+    monkeypatch.setattr("rbm_jax.cli._gallery.symmetry_figure", symmetry)
 
 
 def test_spectrum_of_a_run_is_eight_pictures_and_a_table(trained, tmp_path, capsys, quick_experiments):
@@ -164,7 +170,7 @@ def test_figures_writes_the_gallery(tmp_path, capsys, quick_experiments):
     assert run(["figures", "--n-updates", "12", "--out", str(tmp_path)]) == 0
     pictures = {path.name for path in tmp_path.glob("*.png")}
     names = ["growth-rates", "step-convergence", "training-path", "phase-diagram"]
-    names += ["order-parameters", "mode-competition", "deterministic-trajectory"]
+    names += ["order-parameters", "mode-competition", "deterministic-trajectory", "lossy-data", "symmetry"]
     assert pictures == SPECTRUM_FIGURES | {f"{name}.png" for name in names}
     output = capsys.readouterr().out
     assert "64 of 64 modes grow or decay as the theory says" in output

@@ -90,9 +90,11 @@ LAYERS = [
         "plotting",
     ],
     [
+        "cli._datasets",
         "cli._common",
         "cli._compare",
         "cli._likelihood",
+        "cli._impute",
         "cli._inpaint",
         "cli._methods",
         "cli._fixed_points",

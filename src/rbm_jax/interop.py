@@ -20,7 +20,7 @@ from rbm_jax.mean_field import FixedPoints
 from rbm_jax.rbm import RBM, stack_rbms
 from rbm_jax.spectral import singular_values_along
 from rbm_jax.trajectory import Status, Trajectory
-from rbm_jax.units import AbstractUnits, Bernoulli
+from rbm_jax.units import AbstractUnits, Bernoulli, Potts
 
 __all__ = [
     "comparison_table",
@@ -35,7 +35,7 @@ __all__ = [
 Table = dict[str, Shaped[np.ndarray, " n_rows"]]
 
 # Names of their models, and ours of the two layers. A visible layer with vector states takes their number.
-_MODELS: dict[str, tuple[Any, Any]] = {"BBRBM": (Bernoulli, Bernoulli)}
+_MODELS: dict[str, tuple[Any, Any]] = {"BBRBM": (Bernoulli, Bernoulli), "PBRBM": (Potts, Bernoulli)}
 
 
 def load_rbms_archive(
@@ -47,7 +47,7 @@ def load_rbms_archive(
     https://github.com/DsysDML/rbms.
 
     Args:
-        path: the archive, of a Bernoulli-Bernoulli RBM (BBRBM).
+        path: the archive, of a Bernoulli-Bernoulli (BBRBM) or Potts-Bernoulli RBM (PBRBM).
         updates: the saved updates to read, increasing; None for all.
         time_step: time of one update. With the learning rate, time is the one of `rbm_jax.dynamics`, as long as their
             training did not clip the gradient.
@@ -94,7 +94,7 @@ def save_rbms_archive(
 
     Args:
         path: the file; an older one of this name is replaced once the new one is complete.
-        trajectory: of one Bernoulli-Bernoulli RBM.
+        trajectory: of one Bernoulli-Bernoulli or Potts-Bernoulli RBM.
         chains: visible states at the last time, shape (n_chains, n_visible).
         learning_rate: a hyperparameter that `rbms` wants to know.
         batch_size: likewise.

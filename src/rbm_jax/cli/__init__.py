@@ -8,6 +8,7 @@ import typer
 from rbm_jax.cli._compare import compare
 from rbm_jax.cli._fixed_points import fixed_points
 from rbm_jax.cli._gallery import figures
+from rbm_jax.cli._impute import impute_command
 from rbm_jax.cli._inpaint import inpaint
 from rbm_jax.cli._likelihood import likelihood
 from rbm_jax.cli._methods import compare_training
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for _command in (compare, compare_training, train, sample, inpaint, likelihood, spectrum, fixed_points, figures):
     app.command()(_command)
+app.command("impute")(impute_command)
 app.command("phase-diagram")(phase_diagram_command)
 
 

@@ -4,30 +4,26 @@ import contextlib
 import dataclasses
 import enum
 import functools
-import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 from jax.sharding import Mesh
 
 from rbm_jax.checkpoint import latest_checkpoint, load_config, load_rbm, load_trajectory
-from rbm_jax.data import binarize, intensities, load_array, load_digits, load_idx
+from rbm_jax.cli._datasets import Source
 from rbm_jax.estimators import cd, emf, exact, pcd, ptt
+from rbm_jax.missing import clamped_enumeration, clamped_gibbs, clamped_mean_field
 from rbm_jax.rbm import RBM
 from rbm_jax.sharding import device_mesh, virtual_devices
 from rbm_jax.trajectory import Trajectory
-from rbm_jax.units import AbstractUnits, Bernoulli, Spin
 
 __all__ = [
     "MODEL",
     "UPDATES",
     "BatchSize",
-    "Data",
-    "Dataset",
     "Devices",
     "LearningRate",
     "Method",
@@ -38,15 +34,10 @@ __all__ = [
     "Out",
     "Run",
     "Seed",
-    "Source",
-    "Threshold",
-    "UnitName",
-    "Units",
     "collect_warnings",
     "echo_warnings",
     "from_settings",
     "latest_update",
-    "load_dataset",
     "load_model",
     "load_source",
     "load_training",
@@ -59,15 +50,6 @@ __all__ = [
 MODEL, UPDATES = "rbm.h5", "updates"
 """Of a run: the trained RBM with its chains, and the folder with a checkpoint for each saved update."""
 
-_ARRAY_SUFFIXES = (".npy", ".npz", ".h5", ".hdf5", ".hdf")
-
-
-class UnitName(enum.StrEnum):
-    """Unit types that binary data can be given to."""
-
-    BERNOULLI = "bernoulli"
-    SPIN = "spin"
-
 
 class Method(enum.StrEnum):
     """Estimators of the gradient."""
@@ -79,13 +61,6 @@ class Method(enum.StrEnum):
     EXACT = "exact"
 
 
-_DATA_HELP = (
-    "'digits' (scikit-learn's 8x8 images), an IDX file or a folder with MNIST's train-images file, or a .npy, .npz or "
-    "HDF5 file of images in [0, 1] or uint8, one a row."
-)
-Data = Annotated[str, typer.Option(help=_DATA_HELP)]
-Threshold = Annotated[float, typer.Option(help="A pixel is on if its intensity in [0, 1] is at least this.")]
-Units = Annotated[UnitName, typer.Option(help="Units of both layers: 0/1 or -1/+1.")]
 NHidden = Annotated[int, typer.Option(min=1, help="Hidden units.")]
 NChains = Annotated[int, typer.Option(min=1, help="Persistent Markov chains.")]
 NSteps = Annotated[int, typer.Option(min=1, help="Sweeps, Gibbs or mean-field, in each update.")]
@@ -99,59 +74,6 @@ Devices = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write to; made if it is not there.")]
 Run = Annotated[Path, typer.Argument(help="Folder that rbm-jax train wrote.")]
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """Binary data in the values of its units, one sample a row."""
-
-    samples: np.ndarray
-    image_shape: tuple[int, int] | None
-    units: AbstractUnits
-
-    def batch_size(self, wanted: int | None) -> int | None:
-        """The minibatch asked for; by default all data where that is cheap."""
-        if wanted is None and len(self.samples) > 2000:
-            return 2000
-        return wanted
-
-
-def load_dataset(source: str, units: UnitName, threshold: float) -> Dataset:
-    """Read what `--data` names, and make it binary.
-
-    Raises:
-        ValueError, OSError: nothing there, or nothing that can be used.
-    """
-    images = load_digits() if source == "digits" else _load_path(Path(source))
-    shape = images.shape[1:] if images.ndim == 3 else _square(images[0].size)
-    binary = binarize(intensities(images), threshold=threshold)
-    if (binary == binary[0]).all():
-        raise ValueError("--data: no pixel varies over the samples; check the range of the values and --threshold")
-    if units == UnitName.SPIN:
-        return Dataset(2 * binary.astype(np.int8) - 1, shape, Spin())
-    return Dataset(binary, shape, Bernoulli())
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where a run's data came from, so that a later command can read them again."""
-
-    data: str
-    units: UnitName
-    threshold: float
-
-    def settings(self) -> dict[str, Any]:
-        """The fields, to be remembered; a path is made absolute."""
-        data = self.data if self.data == "digits" else str(Path(self.data).resolve())
-        return dataclasses.asdict(self) | {"data": data}
-
-    def load(self) -> Dataset:
-        """The data set.
-
-        Raises:
-            ValueError, OSError: as `load_dataset`.
-        """
-        return load_dataset(self.data, self.units, self.threshold)
 
 
 def from_settings(kind: type, settings: dict[str, Any]) -> Any:
@@ -262,15 +184,19 @@ def echo_warnings(messages: list[str]) -> None:
         typer.echo(f"rbm-jax: warning: {message}", err=True)
 
 
-def make_estimator(method: Method, n_steps: int, order: int) -> Callable:
-    """The estimator of a method, with the centered gradient."""
-    return {
-        Method.PCD: functools.partial(pcd, n_steps=n_steps, centered=True),
-        Method.PTT: functools.partial(ptt, n_steps=n_steps, centered=True),
-        Method.CD: functools.partial(cd, n_steps=n_steps, centered=True),
-        Method.EMF: functools.partial(emf, n_steps=n_steps, order=order, centered=True),
-        Method.EXACT: functools.partial(exact, centered=True),
+def make_estimator(method: Method, n_steps: int, order: int, *, is_lossy: bool = False) -> Callable:
+    """The estimator of a method, with the centered gradient; for data with missing entries with its own data term."""
+    estimator, term = {
+        Method.PCD: (functools.partial(pcd, n_steps=n_steps), clamped_gibbs),
+        Method.PTT: (functools.partial(ptt, n_steps=n_steps), clamped_gibbs),
+        Method.CD: (functools.partial(cd, n_steps=n_steps), clamped_gibbs),
+        Method.EMF: (
+            functools.partial(emf, n_steps=n_steps, order=order),
+            functools.partial(clamped_mean_field, order=order),
+        ),
+        Method.EXACT: (exact, clamped_enumeration),
     }[method]
+    return functools.partial(estimator, centered=True, data_term=term if is_lossy else None)
 
 
 def prepare_folder(path: Path) -> Path:
@@ -280,22 +206,3 @@ def prepare_folder(path: Path) -> Path:
     probe.touch()
     probe.unlink()
     return path
-
-
-def _load_path(path: Path) -> np.ndarray:
-    if path.is_dir():
-        found = sorted(path.glob("train-images*"))
-        if not found:
-            raise ValueError(f"--data: the folder {path} has no train-images file of MNIST's format")
-        path = found[0]
-    if not path.exists():
-        raise FileNotFoundError(f"--data: there is no file or folder {path}; 'digits' needs no file")
-    images = load_array(path) if path.suffix.lower() in _ARRAY_SUFFIXES else load_idx(path)
-    if images.ndim < 2 or images.size == 0:
-        raise ValueError(f"--data: {path} holds no images, its shape is {images.shape}")
-    return images
-
-
-def _square(n_pixels: int) -> tuple[int, int] | None:
-    side = math.isqrt(n_pixels)
-    return (side, side) if side**2 == n_pixels else None

@@ -15,22 +15,8 @@ import typer
 from rbm_jax._checks import check_positive
 from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write, save_trajectories
-from rbm_jax.cli._common import (
-    BatchSize,
-    Data,
-    Dataset,
-    LearningRate,
-    NChains,
-    NHidden,
-    NSteps,
-    Out,
-    Seed,
-    Threshold,
-    UnitName,
-    Units,
-    load_dataset,
-    prepare_folder,
-)
+from rbm_jax.cli._common import BatchSize, LearningRate, NChains, NHidden, NSteps, Out, Seed, prepare_folder
+from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
 from rbm_jax.dynamics import (
     Comparison,
     GrowthModes,
@@ -108,7 +94,7 @@ def compare(
     Example: rbm-jax compare --data digits --n-hidden 64 --out compare
     """
     check_positive("--learning-rate", learning_rate)
-    dataset = load_dataset(data, units, threshold)
+    dataset = Source(data, units, threshold).load_images()
     folder = prepare_folder(out)
     key_rbm, key_chains, key_run = jax.random.split(jax.random.key(seed), 3)
     rbm = init_rbm(

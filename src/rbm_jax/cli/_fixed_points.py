@@ -9,7 +9,8 @@ import typer
 
 from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write, saved_updates
-from rbm_jax.cli._common import UPDATES, Dataset, Order, Run, load_source, load_training
+from rbm_jax.cli._common import UPDATES, Order, Run, load_source, load_training
+from rbm_jax.cli._datasets import Dataset
 from rbm_jax.mean_field import FixedPoints, find_fixed_points, fixed_point_tree
 from rbm_jax.plotting import plot_fixed_points, plot_images, plot_quantity, plot_tree
 from rbm_jax.progress import progress_bar
@@ -45,8 +46,8 @@ def fixed_points(
     if dataset.samples.shape[1] != training.rbms.n_visible:
         raise ValueError(f"the data have {dataset.samples.shape[1]} pixels, the RBM of {run} {training.rbms.n_visible}")
     rows = np.linspace(0, len(dataset.samples) - 1, min(n_samples, len(dataset.samples))).astype(int)
-    data = dataset.samples[rows]
     rbms = [jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms) for time in range(len(chosen))]
+    data = dataset.completed(rbms[-1]).samples[rows]
     options = {"order": order, "damping": damping, "max_steps": max_steps}
     along = []
     with progress_bar(len(rbms), "fixed points") as progress:

@@ -11,21 +11,13 @@ import optax
 import typer
 
 from rbm_jax._optional import require
-from rbm_jax.cli._common import (
-    Data,
-    Dataset,
-    Out,
-    Seed,
-    Source,
-    Threshold,
-    UnitName,
-    Units,
-    load_training,
-    prepare_folder,
-)
+from rbm_jax.cli._common import Out, Seed, load_training, prepare_folder
+from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
 from rbm_jax.cli._linear import draw_convergence, step_convergence
+from rbm_jax.cli._lossy import lossy_figure
 from rbm_jax.cli._replica import path_figure, replica_figures
 from rbm_jax.cli._spectrum import spectrum_figures, spectrum_report, write_figures
+from rbm_jax.cli._symmetry import symmetry_figure
 from rbm_jax.cli._training import Recipe, train_run
 from rbm_jax.dynamics import growth_modes, growth_rates_along, growth_windows, linear_window
 from rbm_jax.estimators import pcd
@@ -53,7 +45,7 @@ def figures(
     Example: rbm-jax figures --out figures
     """
     source = Source(data, units, threshold)
-    dataset = source.load()
+    dataset = source.load_images()
     folder = prepare_folder(out)
     recipe = Recipe(n_updates=n_updates, seed=seed)
     train_run(folder, source, recipe)
@@ -72,6 +64,8 @@ def _all_figures(key, dataset: Dataset, training: Trajectory, spins: Trajectory)
     yield "step-convergence", _step_convergence(key)
     yield "training-path", path_figure(spins)
     yield from replica_figures(key)
+    yield "lossy-data", lossy_figure(key, dataset)
+    yield "symmetry", symmetry_figure(key, dataset)
 
 
 def _growth_rates(key, dataset: Dataset) -> Figure:

@@ -11,7 +11,8 @@ import typer
 
 from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write
-from rbm_jax.cli._common import Run, Seed, Threshold, UnitName, load_dataset, load_model, load_source
+from rbm_jax.cli._common import Run, Seed, load_model, load_source
+from rbm_jax.cli._datasets import Source, Threshold, UnitName
 from rbm_jax.cli._likelihood import some_rows
 from rbm_jax.plotting import plot_images
 from rbm_jax.rbm import RBM
@@ -58,10 +59,10 @@ def inpaint(
     """
     rbm, _ = load_model(run)
     units = UnitName.SPIN if rbm.visible_units == Spin() else UnitName.BERNOULLI
-    dataset = load_source(run).load() if data is None else load_dataset(data, units, threshold)
+    dataset = load_source(run).load() if data is None else Source(data, units, threshold).load_images()
     if dataset.image_shape is None or dataset.samples.shape[1] != rbm.n_visible:
         raise ValueError(f"--data: the images must have {rbm.n_visible} pixels in rows and columns")
-    images = some_rows(dataset.samples, n_images)
+    images = some_rows(dataset.completed(rbm).samples, n_images)
     missing = half.mask(dataset.image_shape)
     completions = inpaint_halves(jax.random.key(seed), rbm, images, missing, n_steps)
     path = run / "inpaint.png" if out is None else out

@@ -1,5 +1,6 @@
 """`rbm-jax likelihood`, and likelihoods along a training, by the best means that the RBM's size allows."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Annotated
@@ -9,16 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from rbm_jax.cli._common import (
-    Dataset,
-    Run,
-    Seed,
-    collect_warnings,
-    echo_warnings,
-    load_dataset,
-    load_model,
-    load_source,
-)
+from rbm_jax.cli._common import Run, Seed, collect_warnings, echo_warnings, load_model, load_source
+from rbm_jax.cli._datasets import Dataset
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.exact import exact_log_likelihood
 from rbm_jax.partition import LikelihoodEstimate, LogZEstimate, ais_log_z, log_likelihood, reverse_ais_log_z
@@ -52,15 +45,18 @@ def likelihood(
     """
     rbm, _ = load_model(run)
     source = load_source(run)
-    sets = {"training data": source.load().samples}
+    dataset = source.load()
+    sets = {} if dataset.is_lossy else {"training data": dataset.samples}
     if test is not None:
-        sets["test data"] = load_dataset(test, source.units, source.threshold).samples
+        sets["test data"] = dataclasses.replace(source, data=test).load().samples
+    if not sets or np.isnan(sets[list(sets)[-1]]).any():
+        raise ValueError("the likelihood is that of whole samples: give data without missing entries with --test")
     for name, samples in sets.items():
         if samples.shape[1] != rbm.n_visible:
             raise ValueError(f"{name} have {samples.shape[1]} pixels, and the RBM of {run} has {rbm.n_visible}")
     estimates, messages = {}, []
     if min(rbm.n_visible, rbm.n_hidden) > ENUMERABLE:
-        estimates, messages = _both_ways(rbm, sets["training data"], n_chains, n_temperatures, seed)
+        estimates, messages = _both_ways(rbm, next(iter(sets.values())), n_chains, n_temperatures, seed)
     found = {name: log_likelihood(rbm, samples, *estimates.values()) for name, samples in sets.items()}
     if as_json:
         typer.echo(json.dumps(_numbers(estimates) | {"log_likelihood": _numbers(found)} | {"warnings": messages}))

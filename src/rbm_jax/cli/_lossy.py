@@ -11,11 +11,12 @@ import optax
 import typer
 
 from rbm_jax._optional import require
-from rbm_jax.cli._common import Dataset
+from rbm_jax.cli._datasets import Dataset
+from rbm_jax.cli._impute import draw_imputation
 from rbm_jax.estimators import pcd
 from rbm_jax.exact import exact_log_likelihood
 from rbm_jax.missing import Imputation, clamped_gibbs, impute
-from rbm_jax.plotting import plot_against_fraction, plot_images
+from rbm_jax.plotting import plot_against_fraction
 from rbm_jax.rbm import RBM, init_rbm
 from rbm_jax.training import fit, init_train_state
 
@@ -25,7 +26,6 @@ FRACTIONS = (0.0, 0.25, 0.5, 0.75, 0.9)
 """Of the pixels of the training data that are missing."""
 HIDDEN_FRACTION = 0.5
 """Of the pixels of the test data, that are to be reconstructed."""
-N_EXAMPLES = 8
 FILLED = "filled in by means"
 OBSERVED = "what was observed"
 TERMS: dict[str, Callable | None] = {OBSERVED: functools.partial(clamped_gibbs, n_steps=10), FILLED: None}
@@ -150,12 +150,5 @@ def _draw(dataset: Dataset, split: _Split, likelihood, error, by_means: float, c
     reference = ("pixel means", by_means)
     plot_against_fraction(fractions, error, label="reconstruction error (r.m.s.)", reference=reference, ax=right)
     if dataset.image_shape is not None:
-        rows = np.linspace(0, len(split.test) - 1, N_EXAMPLES).astype(int)
-        low, high = split.test.min(), split.test.max()
-        shown = np.where(np.isnan(split.shown), (low + high) / 2, split.shown)
-        deviation = low + np.asarray(completed.std) * (high - low) / np.asarray(completed.std).max()
-        images = [each[rows] for each in (split.test, shown, np.asarray(completed.mean), deviation)]
-        labels = ["test image", "observed", "mean given it", "deviation"]
-        axes = figure.add_subplot(grid[1, :])
-        plot_images(np.concatenate(images), dataset.image_shape, n_columns=N_EXAMPLES, row_labels=labels, ax=axes)
+        draw_imputation(split.shown, completed, dataset.image_shape, figure.add_subplot(grid[1, :]))
     return figure

@@ -12,8 +12,6 @@ from rbm_jax._checks import check_positive
 from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write, save_trajectories
 from rbm_jax.cli._common import (
-    Data,
-    Dataset,
     LearningRate,
     Method,
     NChains,
@@ -21,13 +19,10 @@ from rbm_jax.cli._common import (
     NSteps,
     Out,
     Seed,
-    Threshold,
-    UnitName,
-    Units,
-    load_dataset,
     make_estimator,
     prepare_folder,
 )
+from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
 from rbm_jax.cli._likelihood import log_likelihood_along, one_by_one
 from rbm_jax.dynamics import Comparison, compare_trajectories
 from rbm_jax.plotting import plot_comparison, plot_quantity
@@ -66,7 +61,7 @@ def compare_training(
     Example: rbm-jax compare-training --data digits --n-hidden 12
     """
     check_positive("--learning-rate", learning_rate)
-    dataset = load_dataset(data, units, threshold)
+    dataset = Source(data, units, threshold).load_images()
     folder = prepare_folder(out)
     n_samples, n_visible = dataset.samples.shape
     key_rbm, key_chains, key_run, key_again = jax.random.split(jax.random.key(seed), 4)

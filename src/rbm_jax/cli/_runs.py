@@ -16,7 +16,6 @@ from rbm_jax.checkpoint import atomic_write, saved_updates
 from rbm_jax.cli._common import (
     MODEL,
     UPDATES,
-    Data,
     Devices,
     LearningRate,
     Method,
@@ -27,22 +26,22 @@ from rbm_jax.cli._common import (
     Out,
     Run,
     Seed,
-    Source,
-    Threshold,
-    UnitName,
-    Units,
     from_settings,
     load_model,
+    load_source,
     load_training,
     make_mesh,
     run_settings,
 )
+from rbm_jax.cli._datasets import Alphabet, Data, Identity, Missing, Source, Threshold, UnitName, Units
 from rbm_jax.cli._training import Recipe, train_run
+from rbm_jax.data import Alignment, states_of, write_fasta
 from rbm_jax.plotting import plot_images
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import init_chains, init_tempering, sample_gibbs, sample_tempering
 from rbm_jax.sharding import check_even, divide, replicate
 from rbm_jax.spectral import effective_temperature, svd_modes
+from rbm_jax.units import Potts
 
 __all__ = ["sample", "train"]
 
@@ -67,6 +66,9 @@ def train(
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of a minibatch.")] = Recipe.batch_size,
     units: Units = UnitName.BERNOULLI,
     threshold: Threshold = 0.5,
+    missing: Missing = Source.missing,
+    identity: Identity = Source.identity,
+    alphabet: Alphabet = Source.alphabet,
     l1: Annotated[float, typer.Option(min=0, help="Strength of the penalty l1 Σ|W|.")] = Recipe.l1,
     l2: Annotated[float, typer.Option(min=0, help="Strength of the penalty l2 ΣW²/2.")] = Recipe.l2,
     devices: Devices = None,
@@ -77,6 +79,9 @@ def train(
     ] = None,
 ) -> None:
     """Train an RBM by SGD and write it, its chains and its trajectory.
+
+    With --missing it learns from what was observed, and nothing is filled in. Aligned sequences train Potts units;
+    duplicates are left out, and similar ones share their weight.
 
     The same command on the same folder, or --resume, goes on with what an interruption left, to the same bits. A larger
     --n-updates goes on with a finished run.
@@ -108,9 +113,11 @@ def sample(
     devices: Devices = None,
     seed: Seed = 0,
     rows: Annotated[int | None, typer.Option(min=1, help="Rows of an image [default: it is a square].")] = None,
-    out: Annotated[Path | None, typer.Option(help="The picture to write [default: samples.png in the run].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write [default: samples.png or samples.fasta in the run].")
+    ] = None,
 ) -> None:
-    """Sample a trained RBM and write a grid of images.
+    """Sample a trained RBM and write a grid of images, or a FASTA file of sequences.
 
     The chains go on from those of the training, each several times if there are not enough. With --exchange they start
     fresh, and reach every cluster of the data through the RBMs that the training has passed.
@@ -126,6 +133,9 @@ def sample(
         samples = _sample_along_training(key, run, n_samples, n_steps)
     else:
         samples = _sample_on(mesh, key, rbm, chains, n_samples, n_steps)
+    if isinstance(rbm.visible_units, Potts):
+        _write_sequences(run / "samples.fasta" if out is None else out, run, samples)
+        return
     if rows is None:
         side = math.isqrt(rbm.n_visible)
         rows = side if side**2 == rbm.n_visible else 1
@@ -137,6 +147,15 @@ def sample(
     plot_images(samples, shape, ax=figure.add_subplot())
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=160, format="png")
+    typer.echo(f"wrote {path}")
+
+
+def _write_sequences(path: Path, run: Path, samples) -> None:
+    alphabet = load_source(run).alphabet
+    if alphabet is None:
+        raise ValueError(f"{run} does not say which letters its states are: it was not trained on sequences")
+    names = tuple(f"sample {number + 1}" for number in range(len(samples)))
+    write_fasta(path, Alignment(states_of(samples, len(alphabet)), names, alphabet))
     typer.echo(f"wrote {path}")
 
 

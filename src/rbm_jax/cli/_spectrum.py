@@ -13,17 +13,8 @@ import typer
 
 from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write
-from rbm_jax.cli._common import (
-    Dataset,
-    NHidden,
-    Seed,
-    Source,
-    Threshold,
-    UnitName,
-    Units,
-    load_source,
-    load_training,
-)
+from rbm_jax.cli._common import NHidden, Seed, load_source, load_training
+from rbm_jax.cli._datasets import Dataset, Source, Threshold, UnitName, Units
 from rbm_jax.cli._likelihood import log_likelihood_along
 from rbm_jax.cli._linear import draw_emergence, emergence
 from rbm_jax.cli._training import NAMED_EPOCHS, Recipe, train_run
@@ -75,7 +66,9 @@ def spectrum(
         train_run(run, Source(data, units, threshold), recipe)
         out = None
     assert run is not None
-    report = spectrum_report(load_training(run), load_source(run).load())
+    training = load_training(run)
+    dataset = load_source(run).load().completed(jax.tree.map(lambda leaf: leaf[-1], training.rbms))
+    report = spectrum_report(training, dataset)
     _print_table(report, modes)
     folder = run / "spectrum" if out is None else out
     figures = spectrum_figures(report, modes)

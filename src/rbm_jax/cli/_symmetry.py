@@ -1,5 +1,6 @@
 """What it is worth to tie the weights of an RBM whose data have a symmetry."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import optax
 import typer
 
 from rbm_jax._optional import require
-from rbm_jax.cli._common import Dataset
+from rbm_jax.cli._datasets import Dataset
 from rbm_jax.data import ising_chain
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.estimators import exact, pcd
@@ -32,15 +33,24 @@ from rbm_jax.symmetry import (
 from rbm_jax.training import TrainState, fit, init_train_state, log_spaced_updates
 from rbm_jax.units import Spin
 
-__all__ = ["symmetry_figure"]
+__all__ = ["SymmetryRecipe", "symmetry_figure"]
 
 TIED, UNTIED = "tied by translations", "untied"
 N_SPINS, COUPLING = 12, 0.6
-RING_SIZES = (25, 50, 100, 200, 400, 800, 1600)
-N_REPEATS = 4
-TORUS_SIZES = (50, 150, 500, 1500)
-N_TEST = 290
 N_CHANNELS, N_UNTIED = 2, 32
+
+
+@dataclasses.dataclass(frozen=True)
+class SymmetryRecipe:
+    """Numbers of samples to learn from, and of updates."""
+
+    ring_sizes: tuple[int, ...] = (25, 50, 100, 200, 400, 800, 1600)
+    torus_sizes: tuple[int, ...] = (50, 150, 500, 1500)
+    n_repeats: int = 4
+    n_test: int = 290
+    growth_updates: int = 1500
+    ring_updates: int = 2000
+    torus_updates: int = 3000
 
 
 class _Torus(NamedTuple):
@@ -51,26 +61,27 @@ class _Torus(NamedTuple):
     units: dict[str, Any]
 
 
-def symmetry_figure(key, dataset: Dataset) -> Any:
+def symmetry_figure(key, dataset: Dataset, recipe: SymmetryRecipe | None = None) -> Any:
     """Growth of Fourier modes against the linear theory, and what tied weights save in samples.
 
     What to see: each Fourier mode of the filters grows at the rate that the power spectrum of the data gives it. On the
     Ising ring, whose law both RBMs can represent exactly, and on digits that are shifted on the torus, the tied RBM is
     as good with far fewer samples, and has far fewer parameters.
     """
+    recipe = SymmetryRecipe() if recipe is None else recipe
     key_ring, key_torus, key_growth = jax.random.split(key, 3)
     figure = require("matplotlib.figure").Figure(figsize=(12, 3.8), layout="constrained")
     axes = figure.subplots(1, 3)
     torus = _on_torus(key_torus, dataset)
-    plot_growth_rates(*_fourier_growth(key_growth, torus, dataset.batch_size(None)), ax=axes[0])
+    plot_growth_rates(*_fourier_growth(key_growth, torus, dataset.batch_size(None), recipe.growth_updates), ax=axes[0])
     axes[0].set_title("Fourier modes of data on the torus")
-    ring, counts = _ring_divergence(key_ring)
-    _print_table("Ising ring: Kullback-Leibler divergence from the true law (nats)", RING_SIZES, ring, counts)
-    plot_learning_curves(np.array(RING_SIZES), ring, label="divergence from the true law (nats)", ax=axes[1])
+    ring, counts = _ring_divergence(key_ring, recipe)
+    _print_table("Ising ring: Kullback-Leibler divergence from the true law (nats)", recipe.ring_sizes, ring, counts)
+    plot_learning_curves(np.array(recipe.ring_sizes), ring, label="divergence from the true law (nats)", ax=axes[1])
     axes[1].set_yscale("log")
     axes[1].set_title(f"Ising ring of {N_SPINS} spins")
-    sizes = [size for size in TORUS_SIZES if size <= len(torus.images) - N_TEST]
-    likelihood, counts = _torus_likelihood(key_torus, torus, sizes)
+    sizes = [size for size in recipe.torus_sizes if size <= len(torus.images) - recipe.n_test]
+    likelihood, counts = _torus_likelihood(key_torus, torus, sizes, recipe)
     _print_table("Data on the torus: test log-likelihood (nats per sample)", sizes, likelihood, counts)
     plot_learning_curves(np.array(sizes), likelihood, label="test log-likelihood (nats per sample)", ax=axes[2])
     axes[2].set_title("data on the torus")
@@ -89,11 +100,11 @@ def _on_torus(key, dataset: Dataset) -> _Torus:
     return _Torus(np.stack(shifted).reshape(len(rows), -1), shape, units)
 
 
-def _fourier_growth(key, torus: _Torus, batch_size: int | None):
+def _fourier_growth(key, torus: _Torus, batch_size: int | None, n_updates: int):
     """Rates of all Fourier modes: those of the theory, and measured in early training."""
     images = torus.images
     rates = np.asarray(fourier_growth_rates(images, torus.shape, **torus.units)).ravel()
-    learning_rate, n_updates = 0.004 / rates.max(), 1500
+    learning_rate = 0.004 / rates.max()
     tied = init_tied_rbm(
         key, Translations(torus.shape), N_CHANNELS, scale=1e-4, visible_mean=images.mean(0), **torus.units
     )
@@ -108,7 +119,7 @@ def _fourier_growth(key, torus: _Torus, batch_size: int | None):
             optimizer=optimizer,
             n_updates=n_updates,
             batch_size=batch_size,
-            save_at=np.arange(0, n_updates + 1, n_updates // 50),
+            save_at=np.linspace(0, n_updates, min(50, n_updates) + 1).astype(int),
             observe=_fourier_modes,
             time_step=learning_rate,
             progress=progress,
@@ -123,13 +134,13 @@ def _fourier_modes(state: TrainState) -> jax.Array:
     return fourier_singular_values(state.rbm)
 
 
-def _ring_divergence(key):
+def _ring_divergence(key, recipe: SymmetryRecipe):
     """Least divergence along exact training from the law of the ring, mean over repeated samples of each size."""
     states = enumerate_states(Spin(), N_SPINS)
     log_law = jax.nn.log_softmax(COUPLING * jnp.asarray((states * np.roll(states, 1, axis=1)).sum(1)))
     tied = init_tied_rbm(key, Translations((N_SPINS,)), 1, scale=0.1, visible_units=Spin(), hidden_units=Spin())
     untied = init_rbm(key, N_SPINS, N_SPINS, scale=0.1, visible_units=Spin(), hidden_units=Spin())
-    optimizer, n_updates = optax.adam(0.01), 2000
+    optimizer, n_updates = optax.adam(0.01), recipe.ring_updates
     saves = log_spaced_updates(n_updates, 60)
 
     def divergence(state: TrainState):
@@ -144,17 +155,17 @@ def _ring_divergence(key):
 
     contenders = {TIED: (tied, tied_estimator(exact)), UNTIED: (untied, exact)}
     found = {name: [] for name in contenders}
-    for size in RING_SIZES:
+    for size in recipe.ring_sizes:
         samples = ising_chain(
-            jax.random.fold_in(key, size), N_REPEATS * size, N_SPINS, coupling=COUPLING, periodic=True
-        ).reshape(N_REPEATS, size, N_SPINS)
+            jax.random.fold_in(key, size), recipe.n_repeats * size, N_SPINS, coupling=COUPLING, periodic=True
+        ).reshape(recipe.n_repeats, size, N_SPINS)
         for name, (start, estimator) in contenders.items():
             run = jax.jit(jax.vmap(functools.partial(least, start, estimator)))
             found[name].append(float(run(samples).mean()))
     return found, {name: _n_parameters(start) for name, (start, _) in contenders.items()}
 
 
-def _torus_likelihood(key, torus: _Torus, sizes: list[int]):
+def _torus_likelihood(key, torus: _Torus, sizes: list[int], recipe: SymmetryRecipe):
     """Greatest test log-likelihood along training, log Z by annealing, for several numbers of training images."""
     images = torus.images
     options = torus.units | {"visible_mean": images.mean(0)}
@@ -163,20 +174,20 @@ def _torus_likelihood(key, torus: _Torus, sizes: list[int]):
         TIED: (tied, functools.partial(fourier_pcd, n_steps=5, centered=True)),
         UNTIED: (init_rbm(key, images.shape[1], N_UNTIED, **options), functools.partial(pcd, n_steps=5, centered=True)),
     }
-    optimizer, n_updates = optax.sgd(0.05), 4000
-    test, found = images[:N_TEST], {name: [] for name in contenders}
+    optimizer, n_updates = optax.sgd(0.05), recipe.torus_updates
+    test, found = images[: recipe.n_test], {name: [] for name in contenders}
     for size in sizes:
         for name, (start, estimator) in contenders.items():
             state = init_train_state(key, start, optimizer, n_chains=200)
             _, path = fit(
                 jax.random.fold_in(key, 1),
                 state,
-                images[N_TEST : N_TEST + size],
+                images[recipe.n_test : recipe.n_test + size],
                 estimator=estimator,
                 optimizer=optimizer,
                 n_updates=n_updates,
                 batch_size=min(100, size),
-                save_at=np.linspace(0, n_updates, 11).astype(int)[1:],
+                save_at=np.unique(np.linspace(0, n_updates, 7).astype(int)[1:]),
             )
             found[name].append(float(jax.lax.map(functools.partial(_likelihood, test=test), path.rbms).max()))
     return found, {name: _n_parameters(start) for name, (start, _) in contenders.items()}

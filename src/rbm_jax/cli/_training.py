@@ -22,15 +22,14 @@ from rbm_jax.checkpoint import load_checkpoint, load_config, save_checkpoint, sa
 from rbm_jax.cli._common import (
     MODEL,
     UPDATES,
-    Dataset,
     Method,
-    Source,
     collect_warnings,
     echo_warnings,
     latest_update,
     make_estimator,
     prepare_folder,
 )
+from rbm_jax.cli._datasets import Dataset, Source
 from rbm_jax.cli._likelihood import some_rows
 from rbm_jax.dynamics import mode_motion
 from rbm_jax.estimators import keeps_equilibrium
@@ -102,7 +101,11 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
         check_even("--n-chains", recipe.n_chains, mesh)
     dataset = source.load()
     settings = source.settings() | dataclasses.asdict(recipe)
-    settings |= {"devices": 1 if mesh is None else mesh.size, "samples": _digest(dataset.samples)}
+    settings |= {
+        "alphabet": dataset.alphabet,
+        "devices": 1 if mesh is None else mesh.size,
+        "samples": _digest(dataset.samples),
+    }
     updates = prepare_folder(folder / UPDATES)
     latest = latest_update(folder)
     if latest is None and saved_updates(updates):
@@ -120,7 +123,7 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     samples: Any = jnp.asarray(dataset.samples)
     if mesh is not None:
         state, samples = place_state(state, mesh), replicate(samples, mesh)
-    estimator = make_estimator(recipe.method, recipe.n_steps, recipe.order)
+    estimator = make_estimator(recipe.method, recipe.n_steps, recipe.order, is_lossy=dataset.is_lossy)
     batch_size = min(recipe.batch_size, len(samples))
     observe = jax.jit(functools.partial(_observe_step, estimator, jnp.asarray(some_rows(dataset.samples, 2000))))
 
@@ -134,6 +137,8 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
             optimizer=optimizer,
             n_updates=n_updates,
             batch_size=batch_size,
+            weights=dataset.weights,
+            allow_missing=dataset.is_lossy,
             save_at=(n_updates,),
         )[0]
 
@@ -194,9 +199,9 @@ def _say_how_it_goes_on(folder: Path, done: int, n_updates: int, was: dict[str, 
 def _start(dataset: Dataset, recipe: Recipe, optimizer, n_devices: int) -> tuple[Array, TrainState]:
     """The key of a run, and its state before the first update."""
     key_rbm, key_chains, key_run = jax.random.split(jax.random.key(recipe.seed), 3)
-    units = {"visible_units": dataset.units, "hidden_units": dataset.units}
-    n_visible, visible_mean = dataset.samples.shape[1], dataset.samples.mean(0)
-    rbm = init_rbm(key_rbm, n_visible, recipe.n_hidden, scale=recipe.scale, visible_mean=visible_mean, **units)
+    units = {"visible_units": dataset.units, "hidden_units": dataset.hidden_units}
+    n_visible = dataset.samples.shape[1]
+    rbm = init_rbm(key_rbm, n_visible, recipe.n_hidden, scale=recipe.scale, visible_mean=dataset.mean, **units)
     chains = _start_chains(key_chains, rbm, recipe, n_devices)
     return key_run, init_train_state(key_chains, rbm, optimizer, chains=chains)
 
@@ -213,7 +218,7 @@ def _save_points(recipe: Recipe, n_samples: int, batch_size: int) -> list[int]:
     """Updates after which the RBM is kept."""
     epochs = [round(epoch * n_samples / batch_size) for epoch in NAMED_EPOCHS]
     spaced = log_spaced_updates(recipe.n_updates, N_SAVES)
-    return np.union1d(spaced, [update for update in epochs if update <= recipe.n_updates]).tolist()
+    return sorted({*spaced.tolist(), *(update for update in epochs if update <= recipe.n_updates)})
 
 
 def _train(loop: _Loop, state: TrainState, save_points: list[int]) -> TrainState:

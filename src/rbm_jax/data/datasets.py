@@ -80,15 +80,18 @@ def load_idx(path: str | os.PathLike) -> Shaped[np.ndarray, "..."]:
     return array
 
 
-def load_array(path: str | os.PathLike, *, name: str | None = None) -> Shaped[np.ndarray, "n_samples ..."]:
+def load_array(
+    path: str | os.PathLike, *, name: str | None = None, allow_missing: bool = False
+) -> Shaped[np.ndarray, "n_samples ..."]:
     """Read a data set from a .npy, .npz or HDF5 file.
 
     Args:
         path: the file; its suffix says what it is.
         name: which array of an .npz or HDF5 file; may be left out if there is only one.
+        allow_missing: whether NaN may stand for entries that were not observed.
 
     Returns:
-        The array as stored; real numbers or booleans, at least one sample on the first axis, all finite.
+        The array as stored; real numbers or booleans, at least one sample on the first axis, all finite or missing.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -103,7 +106,10 @@ def load_array(path: str | os.PathLike, *, name: str | None = None) -> Shaped[np
         array = _read_hdf5(path, name)
     else:
         raise ValueError(f"{path} has suffix {suffix!r}, expected .npy, .npz or one of {', '.join(_HDF5_SUFFIXES)}")
-    return _check_data(str(path), array)
+    _check_kind(str(path), array)
+    is_missing = np.isnan(array) if allow_missing and array.dtype.kind == "f" else False
+    check_finite(str(path), np.where(is_missing, 0, array))
+    return array
 
 
 def open_array(path: str | os.PathLike, *, name: str | None = None) -> Any:

@@ -1,0 +1,81 @@
+"""`rbm-jax impute`: missing entries as the RBM sees them, with how sure it is."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import typer
+
+from rbm_jax._optional import require
+from rbm_jax.checkpoint import atomic_write
+from rbm_jax.cli._common import Run, Seed, load_model, load_source
+from rbm_jax.cli._datasets import Missing
+from rbm_jax.missing import Imputation, impute
+from rbm_jax.plotting import plot_images
+from rbm_jax.progress import progress_bar
+
+__all__ = ["draw_imputation", "impute_command"]
+
+CHUNK_ROWS = 500
+N_IMAGES = 10
+
+
+def impute_command(
+    run: Run,
+    data: Annotated[
+        str | None, typer.Option(help="Data to complete, as in rbm-jax train [default: the run's].")
+    ] = None,
+    missing: Missing = None,
+    n_steps: Annotated[int, typer.Option(min=1, help="Gibbs sweeps that are averaged over.")] = 100,
+    n_burn_in: Annotated[int, typer.Option(min=1, help="Gibbs sweeps before.")] = 50,
+    n_chains: Annotated[int, typer.Option(min=2, help="Chains for each sample.")] = 4,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="The .npz file to write [default: imputed.npz in the run].")] = None,
+) -> None:
+    """Complete data with missing entries by sampling the RBM given what was observed.
+
+    Writes the arrays mean, std, std_error and sample, of the data's shape in rows, in the values of the units; and, for
+    images, a picture of the first ones beside it. By default missing is what it was in the training.
+
+    Example: rbm-jax impute run --data lossy.npy --missing NaN --out imputed.npz
+    """
+    rbm, _ = load_model(run)
+    source = load_source(run)
+    changed = {name: value for name, value in {"data": data, "missing": missing}.items() if value is not None}
+    dataset = dataclasses.replace(source, **changed).load()
+    if not dataset.is_lossy:
+        raise ValueError("no entry of the data is missing: say what stands for such entries with --missing NaN|VALUE")
+    if dataset.samples.shape[1] != rbm.n_visible:
+        raise ValueError(f"the data have {dataset.samples.shape[1]} pixels, and the RBM of {run} has {rbm.n_visible}")
+    key, parts = jax.random.key(seed), []
+    with progress_bar(len(dataset.samples), "imputation") as progress:
+        for start in range(0, len(dataset.samples), CHUNK_ROWS):
+            rows = dataset.samples[start : start + CHUNK_ROWS]
+            options = {"n_steps": n_steps, "n_burn_in": n_burn_in, "n_chains": n_chains}
+            parts.append(impute(jax.random.fold_in(key, start), rbm, rows, **options))
+            progress(len(rows))
+    found = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    path = run / "imputed.npz" if out is None else out
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **found._asdict())
+    typer.echo(f"wrote {path}")
+    if dataset.image_shape is not None:
+        picture = path.with_suffix(".png")
+        figure = require("matplotlib.figure").Figure(figsize=(8.5, 3.5), layout="constrained")
+        draw_imputation(dataset.samples, found, dataset.image_shape, figure.add_subplot())
+        with atomic_write(picture) as temporary:
+            figure.savefig(temporary, dpi=160, format="png", bbox_inches="tight")
+        typer.echo(f"wrote {picture}")
+
+
+def draw_imputation(observed: np.ndarray, found: Imputation, shape: tuple[int, int], ax: Any) -> None:
+    """The first images: what was observed (missing pixels in gray), mean, deviation and a sample."""
+    low, high = np.nanmin(observed), np.nanmax(observed)
+    deviation = low + 2 * np.asarray(found.std)  # at most half the distance of two states
+    known = np.where(np.isnan(observed), (low + high) / 2, observed)
+    rows = {"observed": known, "mean given it": found.mean, "deviation": deviation, "a sample": found.sample}
+    n_images = min(N_IMAGES, len(observed))
+    images = np.concatenate([np.asarray(each)[:n_images] for each in rows.values()])
+    plot_images(images, shape, n_columns=n_images, row_labels=list(rows), ax=ax)
