@@ -139,6 +139,7 @@ def quick_experiments(monkeypatch):
     }
     for name, experiment in shorter.items():
         monkeypatch.setattr(_replica, name, experiment)
+    monkeypatch.setattr(_lossy, "FRACTIONS", (0.0, 0.5))
     lossy = functools.partial(_lossy.lossy_figure, recipe=_lossy.LossyRecipe(n_updates=3, n_chains=20))
     updates = {"growth_updates": 10, "ring_updates": 5, "torus_updates": 3}
     recipe = _symmetry.SymmetryRecipe(ring_sizes=(5, 10), torus_sizes=(20,), n_repeats=2, n_test=10, **updates)

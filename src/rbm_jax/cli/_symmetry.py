@@ -104,7 +104,7 @@ def _fourier_growth(key, torus: _Torus, batch_size: int | None, n_updates: int):
     """Rates of all Fourier modes: those of the theory, and measured in early training."""
     images = torus.images
     rates = np.asarray(fourier_growth_rates(images, torus.shape, **torus.units)).ravel()
-    learning_rate = 0.004 / rates.max()
+    learning_rate = 0.004 / float(rates.max())
     tied = init_tied_rbm(
         key, Translations(torus.shape), N_CHANNELS, scale=1e-4, visible_mean=images.mean(0), **torus.units
     )
