@@ -144,7 +144,7 @@ def all_cases():
         text_scale=({"scale": "a"}, "scale must be"),
         nan_mean=({"visible_mean": np.full(4, NAN)}, "visible_mean holds 4 values that are NaN"),
         mean_shape=({"visible_mean": np.full(5, 0.5)}, "visible_mean must have 4 units"),
-        mean_outside=({"visible_mean": np.full(4, 1.5)}, r"visible_mean must lie in \[0, 1\]"),
+        mean_outside=({"visible_mean": np.full(4, 1.5)}, r"visible_mean must be in \[0, 1\]"),
         mean_text=({"visible_mean": "abcd"}, "visible_mean must be an array"),
         integers=({"dtype": int}, "dtype must be a floating dtype"),
         units_by_name=({"visible_units": "spin", "visible_mean": np.full(4, 0.5)}, "visible_units must be a unit type"),
@@ -638,14 +638,14 @@ def command_lines(folder):
         yield ["train", "--data", str(folder / name)], message
     yield ["likelihood", str(folder / "no-run")], "no run folder"
     yield ["inpaint", str(folder / "no-run")], "no run folder"
-    for command, model in (("sample", "rbm.h5"), ("likelihood", "rbm.h5"), ("inpaint", "rbm.h5"),
-                           ("spectrum", "trajectory.h5"), ("phase-diagram", "trajectory.h5")):  # fmt: skip
+    for command, message in (("sample", "rbm.h5"), ("likelihood", "rbm.h5"), ("inpaint", "rbm.h5"),
+                             ("spectrum", "no saved updates"), ("phase-diagram", "no saved updates")):  # fmt: skip
         for kind, content in {"empty": b"", "foreign": (folder / "empty.h5").read_bytes(), "text": b"hello"}.items():
             run_folder = folder / f"{command}-{kind}"
             run_folder.mkdir()
-            (run_folder / model).write_bytes(content)
+            (run_folder / "rbm.h5").write_bytes(content)
             arguments = [str(run_folder)] if command != "phase-diagram" else ["--trajectory", str(run_folder)]
-            yield [command, *arguments], model
+            yield [command, *arguments], message
     options = {
         "--n-chains 0": "n-chains", "--batch-size 0": "batch-size", "--order 0": "order", "--method sgd": "method",
         "--learning-rate inf": "learning-rate", "--learning-rate 0": "learning-rate", "--threshold nan": "threshold",

@@ -100,7 +100,6 @@ DAMAGE = st.one_of(
 )
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of NumPy, of old headers and of numbers that single precision does not hold
 @given(kind=st.sampled_from([*KINDS, "rbm"]), damage=DAMAGE)
 @settings(max_examples=N_FILES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -132,10 +132,9 @@ def test_killed_training_goes_on_to_the_same_bits(data, finished, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("RBM_JAX_SLOW" not in os.environ, reason="minutes: set RBM_JAX_SLOW=1 to run it")
 @pytest.mark.parametrize("method", ["pcd", "ptt"])
 def test_training_survives_25_kills_at_any_moment(data, tmp_path, method):
-    """RBM_JAX_SLOW=1 python -m pytest tests/test_resume.py -k 25_kills -s."""
+    """Some minutes: python -m pytest tests/test_resume.py -m slow -s."""
     start = functools.partial(start_training, data, method=method, cache=tmp_path / "cache")
     assert start(tmp_path / "first").wait() == 0
     began = time.monotonic()
@@ -280,7 +279,7 @@ def test_full_disk_is_one_line_and_leaves_the_run_as_it_was(finished, tmp_path, 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     message = capsys.readouterr().err
-    assert "could not be written: File too large" in message
+    assert "File too large" in message
     assert "Traceback" not in message
     assert before == {path: path.read_bytes() for path in folder.rglob("*.h5")}
 
