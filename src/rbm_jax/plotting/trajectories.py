@@ -158,6 +158,7 @@ def plot_learning_curves(
     curves: Mapping[str, Sequence[float]],
     *,
     label: str,
+    theory: tuple[str, Mapping[str, Sequence[float]]] | None = None,
     ax: Axes = None,
 ) -> Axes:
     """A quality of several kinds of RBM against the number of training samples, as points on a logarithmic axis.
@@ -166,9 +167,15 @@ def plot_learning_curves(
         sizes: numbers of samples, shape (n_sizes,).
         curves: names and values, one for each size.
         label: what the values are, with their unit.
+        theory: what to call it, and what it expects of each of the curves, drawn as lines of their colors.
         ax: where to draw; a new figure by default.
     """
     ax = _marked_curves(sizes, curves, label, ax)
+    if theory is not None:
+        name, expected = theory
+        for values, color in zip(expected.values(), mode_colors(len(curves)), strict=True):
+            ax.plot(sizes, values, "-", color=color, linewidth=1, label=name)
+            name = None
     ax.set_xscale("log")
     ax.set_xlabel("training samples")
     ax.legend(frameon=False)
@@ -196,7 +203,7 @@ def plot_against_fraction(
     if reference is not None:
         ax.axhline(reference[1], color="0.3", linewidth=1, label=reference[0])
     ax.set_xlabel("fraction of entries missing in training")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return ax
 
 
