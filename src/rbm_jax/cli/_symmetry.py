@@ -67,8 +67,8 @@ def symmetry_figure(key, dataset: Dataset, recipe: SymmetryRecipe | None = None)
     What to see: each Fourier mode of the filters grows at the rate that the power spectrum of the data gives it. On the
     Ising ring, whose law both RBMs can represent exactly, and on digits that are shifted on the torus, the tied RBM is
     as good with far fewer samples, and has far fewer parameters. The lines are what a model is expected to lose that
-    holds the truth, and whose parameters can all be told from data. Not all of an RBM's can, and its training is stopped
-    at the best time, so points lie below.
+    holds the truth, and whose parameters can all be told from data. Not all of an RBM's can, and its training stops at
+    the best time, so points lie below.
     """
     recipe = SymmetryRecipe() if recipe is None else recipe
     key_ring, key_torus, key_growth = jax.random.split(key, 3)
