@@ -27,8 +27,8 @@ from rbm_jax import (
     pcd,
     visible_free_energy,
 )
-from rbm_jax.data import bars_and_stripes
-from rbm_jax.dynamics import gaussian_force, missing_gaussian_force
+from rbm_jax.data import bars_and_stripes, ising_chain
+from rbm_jax.dynamics import gaussian_force, growth_modes, missing_gaussian_force
 from rbm_jax.estimators import exact
 from rbm_jax.missing import (
     append_labels,
@@ -234,6 +234,24 @@ def test_linear_theory_with_nothing_missing_is_the_gaussian_force(x64):
         assert_close(missing_gaussian_force(data, centered=centered)(0.0, rbm), expected, atol=1e-12)
     with pytest.raises(ValueError, match="has none of unit 2"):
         missing_gaussian_force(np.array([[1.0, 1.0, np.nan]]))
+
+
+def test_modes_grow_by_the_share_of_pairs_seen_and_not_at_all_on_filled_in_means(x64):
+    """Rates of ±1 units: (1 - f)² r, with r of the complete data, or (1 - f)² r - f if means are filled in."""
+    fraction, n = 0.5, 20_000
+    data = np.asarray(ising_chain(KEY, n, 6, coupling=0.5))
+    lossy = np.where(np.random.default_rng(0).random(data.shape) < fraction, np.nan, data)
+    growth = growth_modes(data, visible_units=Spin(), hidden_units=Spin())
+    rate, mode = growth.rates[0], growth.vectors[:, 0]
+    rbm = reference_rbm(6, 1, 1e-4, Spin())
+    rbm = dataclasses.replace(rbm, weights=1e-4 * mode[:, None], visible_bias=jnp.zeros(6), hidden_bias=jnp.zeros(1))
+    velocity = missing_gaussian_force(lossy, centered=True)(0.0, rbm).weights[:, 0]
+    error = 5 * 3 / n**0.5  # of a sum of some dozen correlations, each off by n^(-1/2)
+    np.testing.assert_allclose(mode @ velocity / 1e-4, (1 - fraction) ** 2 * rate, atol=error)
+    filled = np.where(np.isnan(lossy), np.nanmean(lossy, axis=0), lossy)
+    rates = growth_modes(filled, visible_units=Spin(), hidden_units=Spin()).rates
+    np.testing.assert_allclose(rates[0], (1 - fraction) ** 2 * rate - fraction, atol=error)
+    assert rates[0] < 0 < (1 - fraction) ** 2 * rate
 
 
 def lossy_stripes(fraction=0.4):
