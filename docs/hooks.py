@@ -5,10 +5,11 @@ import re
 
 import griffe
 from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-NAME = re.compile(r"(?<!<pre>)<code>(?:rbm_jax\.)?([A-Za-z_][\w.]*)</code>(?!</a>|</autoref>)")
 HEADING = re.compile(r'id="(rbm_jax\.(?:[a-z_]\w*\.)+(\w+))"')
+NAME = re.compile(r"(<td>\s*)?<code>((?:\w+\.)*)(\w+)</code>(?!</a>|</autoref>)")
 
 
 class ExampleSections(griffe.Extension):
@@ -21,18 +22,30 @@ class ExampleSections(griffe.Extension):
 
 
 def on_page_content(page_html: str, **_) -> str:
-    """Write formulas as MathML, and link `name` to its entry, on the same page or on another one."""
-    here = {name: anchor for anchor, name in HEADING.findall(page_html)}
-    page_html = NAME.sub(lambda match: _link(match[0], match[1], here), page_html)
+    """Write formulas as MathML."""
     return FORMULA.sub(_to_mathml, page_html)
 
 
-def _link(code: str, name: str, here: dict[str, str]) -> str:
-    """The name as a reference that the plugin autorefs resolves, or leaves as it is if there is no such entry."""
-    return f'<autoref identifier="{here.get(name, "rbm_jax." + name)}" optional>{code}</autoref>'
+def on_env(env, *, files, **_) -> None:
+    """Link `name` in text to its entry in the API, once all pages are there; the plugin autorefs makes the links."""
+    pages = [file.page for file in files.documentation_pages()]
+    entries = {name: anchor for page in pages for anchor, name in HEADING.findall(page.content)}
+    for page in pages:
+        page.content = NAME.sub(lambda match: _link(match, entries), page.content)
+
+
+def _link(match: re.Match, entries: dict[str, str]) -> str:
+    """A reference to the entry of the name, if there is one that its prefix fits; names of parameters stay."""
+    cell, prefix, name = match.groups()
+    anchor = entries.get(name)
+    if cell or anchor is None or not set(prefix.split(".")) <= {*anchor.split("."), ""}:
+        return match[0]
+    return f'<autoref identifier="{anchor}">{match[0]}</autoref>'
 
 
 def _to_mathml(match: re.Match) -> str:
     inline = match[1] == "span"
     formula = convert(html.unescape(match[2]).strip(), display="inline" if inline else "block")
+    if "\\" in formula:
+        raise PluginError(f"a command in this formula is not known to latex2mathml: {match[2].strip()}")
     return formula if inline else f'<div style="overflow-x: auto">{formula}</div>'

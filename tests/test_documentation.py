@@ -60,15 +60,16 @@ def test_every_public_name_is_documented(name):
 
 
 def documented_names():
-    """Public names on the API pages, as (name, value); pages have `::: module`, some with a list of members."""
+    """Public names on the API pages, as (name, id): of `::: module`, its listed members, or `::: module.Class`."""
+    directive = re.compile(
+        r"^::: ([\w.]+?)(?:\.([A-Z]\w*))?$(?:\n    options:\n      members: \[(.*?)\])?", re.MULTILINE
+    )
     for page in (DOCS / "api").glob("*.md"):
-        for module, members in re.findall(
-            r"^::: ([\w.]+)$(?:\n    options:\n      members: \[(.*?)\])?", page.read_text(), flags=re.MULTILINE
-        ):
-            value = importlib.import_module(module)
-            names = members.split(", ") if members else value.__all__
-            assert set(names) <= set(value.__all__), f"{page.name}: {module}"
-            yield from ((name, id(getattr(value, name))) for name in names)
+        for path, single, members in directive.findall(page.read_text()):
+            module = importlib.import_module(path)
+            names = [single] if single else members.split(", ") if members else module.__all__
+            assert set(names) <= set(module.__all__), f"{page.name}: {path}"
+            yield from ((name, id(getattr(module, name))) for name in names)
 
 
 @pytest.mark.parametrize("name", PUBLIC_MODULES)

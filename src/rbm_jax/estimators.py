@@ -216,7 +216,7 @@ def keeps_equilibrium(
 ) -> Bool[Array, ""]:
     """Whether the chains' states, reweighted, still stand for the RBM after an update: for `accept` of `fit`.
 
-    The effective number of the states, (Σw)²/Σw² with w = P*_after / P*_before, must be at least this share of them.
+    The effective number of the states, (Σw)²/Σw² with w = `P*_after / P*_before`, must be at least this share of them.
     False as well where the RBM after the update is not finite.
 
     Args:
