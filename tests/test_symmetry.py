@@ -23,7 +23,7 @@ from rbm_jax import (
     visible_free_energy,
 )
 from rbm_jax.data import ising_chain
-from rbm_jax.dynamics import growth_modes
+from rbm_jax.dynamics import gaussian_force, growth_modes, integrate, linear_solution
 from rbm_jax.estimators import exact
 from rbm_jax.symmetry import (
     PermutationGroup,
@@ -230,6 +230,23 @@ def test_fourier_modes_grow_at_their_rates(x64):
     np.testing.assert_allclose(growth, rates, atol=1e-6)
     np.testing.assert_allclose(rates[1:], rates[:0:-1])
     assert rates[1] > 0.3 > -0.3 > rates[4]
+
+
+def test_linear_dynamics_are_driven_by_the_power_spectrum(x64):
+    """With Gaussian units each Fourier mode follows the closed solution for its own variance c_q, on to its plateau."""
+    units = {"visible_units": Gaussian(0.5), "hidden_units": Gaussian(1.0)}
+    half = np.asarray(ising_chain(jax.random.key(8), 30, 6, coupling=0.5))
+    data = np.concatenate([half, -half])  # of zero mean, as the biases are: else mode 0 follows these for a while
+    spectrum = power_spectrum(data, (6,))
+    tied = init_tied_rbm(jax.random.key(9), Translations((6,)), 1, scale=0.05, **units)
+    shifted = augmented(data, generate_group(translation((6,))).elements)
+    ts = jnp.array([0.0, 1.0, 4.0, 16.0])
+    path = integrate(gaussian_force(shifted, centered=True), expand(tied), ts)
+    modes = jax.vmap(lambda rbm: fourier_singular_values(tie(rbm, tied.tying)))(path.rbms)
+    variances = {"visible_variance": 0.5, "hidden_variance": 1.0}
+    theory = linear_solution(ts, modes[0], spectrum, **variances)
+    np.testing.assert_allclose(modes, theory, rtol=1e-4, atol=1e-8)
+    assert modes[-1, 0] > 10 * modes[0, 0]
 
 
 def test_training_a_tied_rbm(unchecked):

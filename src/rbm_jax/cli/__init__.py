@@ -20,15 +20,24 @@ __all__ = ["run"]
 
 app = typer.Typer(
     name="rbm-jax",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Restricted Boltzmann Machines and the physics of how they learn.",
 )
-for _command in (compare, compare_training, train, sample, inpaint, likelihood, spectrum, fixed_points, figures):
-    app.command()(_command)
-app.command("impute")(impute_command)
-app.command("phase-diagram")(phase_diagram_command)
+for _name, _command, _summary in (
+    ("train", train, "Train an RBM on your data, or go on with a run."),
+    ("sample", sample, "Draw samples of a run."),
+    ("inpaint", inpaint, "Complete halves of images."),
+    ("impute", impute_command, "Complete data with missing entries."),
+    ("likelihood", likelihood, "Bound the log-likelihood of a run from both sides."),
+    ("spectrum", spectrum, "Singular modes along a training, in pictures."),
+    ("fixed-points", fixed_points, "Clusters of the data, and how they split."),
+    ("compare", compare, "A training beside the continuous-time theory."),
+    ("compare-training", compare_training, "Training by PCD and by extended mean field."),
+    ("phase-diagram", phase_diagram_command, "Phases of RBMs of planted modes and noise."),
+    ("figures", figures, "Every figure of the theory beside simulation."),
+):
+    app.command(_name, short_help=_summary)(_command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
