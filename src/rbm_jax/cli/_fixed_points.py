@@ -43,8 +43,7 @@ def fixed_points(
     updates = list(saved_updates(run / UPDATES))
     chosen = np.unique(np.linspace(0, len(updates) - 1, min(n_times, len(updates))).astype(int))
     training = load_training(run, [updates[each] for each in chosen])
-    if dataset.samples.shape[1] != training.rbms.n_visible:
-        raise ValueError(f"the data have {dataset.samples.shape[1]} pixels, the RBM of {run} {training.rbms.n_visible}")
+    dataset.check_fits(training.rbms)
     rows = np.linspace(0, len(dataset.samples) - 1, min(n_samples, len(dataset.samples))).astype(int)
     rbms = [jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms) for time in range(len(chosen))]
     data = dataset.completed(rbms[-1]).samples[rows]

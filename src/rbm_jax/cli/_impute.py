@@ -47,8 +47,7 @@ def impute_command(
     dataset = dataclasses.replace(source, **changed).load()
     if not dataset.is_lossy:
         raise ValueError("no entry of the data is missing: say what stands for such entries with --missing NaN|VALUE")
-    if dataset.samples.shape[1] != rbm.n_visible:
-        raise ValueError(f"the data have {dataset.samples.shape[1]} pixels, and the RBM of {run} has {rbm.n_visible}")
+    dataset.check_fits(rbm)
     key, parts = jax.random.key(seed), []
     with progress_bar(len(dataset.samples), "imputation") as progress:
         for start in range(0, len(dataset.samples), CHUNK_ROWS):
@@ -72,7 +71,8 @@ def impute_command(
 
 def draw_imputation(observed: np.ndarray, found: Imputation, shape: tuple[int, int], ax: Any) -> None:
     """The first images: what was observed (missing pixels in gray), mean, deviation and a sample."""
-    low, high = np.nanmin(observed), np.nanmax(observed)
+    values = np.concatenate([observed, found.sample])
+    low, high = np.nanmin(values), np.nanmax(values)
     deviation = low + 2 * np.asarray(found.std)  # at most half the distance of two states
     known = np.where(np.isnan(observed), (low + high) / 2, observed)
     rows = {"observed": known, "mean given it": found.mean, "deviation": deviation, "a sample": found.sample}
