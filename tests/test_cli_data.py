@@ -79,17 +79,8 @@ def test_missing_entries_are_learned_from_and_imputed(lossy, capsys):
     assert np.isin(arrays["sample"], [0, 1]).all()
     assert ((arrays["mean"][~observed] > 0) & (arrays["mean"][~observed] < 1)).all()
     np.save(lossy / "one.npy", np.where(np.arange(64) < 32, -1, data[:1]))
-    arguments = [
-        "--data",
-        str(lossy / "one.npy"),
-        "--n-steps",
-        "3",
-        "--n-burn-in",
-        "2",
-        "--out",
-        str(lossy / "one.npz"),
-    ]
-    assert run(["impute", str(lossy / "run"), *arguments]) == 0  # a pixel that is in no sample, too
+    arguments = ["--data", str(lossy / "one.npy"), "--n-steps", "3", "--n-burn-in", "2"]  # has pixels in no sample
+    assert run(["impute", str(lossy / "run"), *arguments, "--out", str(lossy / "one.npz")]) == 0
     capsys.readouterr()
     assert run(["likelihood", str(lossy / "run")]) == 2
     assert "--test" in capsys.readouterr().err
@@ -115,6 +106,8 @@ def test_every_method_takes_missing_entries(lossy, tmp_path, method):
         (["train", "--data", "none.fasta"], "there is no file none.fasta"),
         (["compare", "--data", "family.fasta"], "must be complete binary data"),
         (["train", "--data", "never.npy"], "train with --missing NaN"),
+        (["impute", "run", "--out", "imputed.png"], "--out must be a .npz file"),
+        (["fixed-points", "run", "--out", "points.npz"], "--out is the picture"),
         (["impute", "run"], "no entry of the data is missing"),
         (["inpaint", "run", "--data", "wide.npy"], "--data: the samples are of Bernoulli() units, the RBM has Potts"),
         (["inpaint", "run", "--data", "never.npy"], "--data: never.npy holds 2 NaN"),

@@ -59,9 +59,6 @@ def test_sites_of_potts_units_are_summed_over(x64):
     naive, tap = (clamped_mean_field(None, rbm, SEQUENCES, order=n, n_steps=50) for n in (1, 2))
     errors = [max(float(jnp.abs(a - b).max()) for a, b in zip(each, mean, strict=True)) for each in (naive, tap)]
     assert errors[1] < min(0.01, errors[0] / 3)
-    n_chains = 5000
-    sampled = clamped_gibbs(KEY, rbm, np.tile(SEQUENCES, (n_chains, 1)), n_steps=20)
-    assert_close(sampled.visible, mean.visible, atol=5 * 0.5 / (3 * n_chains) ** 0.5)
 
 
 def test_sites_are_imputed_whole():
@@ -83,7 +80,6 @@ def test_relu_units_are_integrated_over(x64):
     mean = np.trapezoid(density * grid, grid) / sums
     variance = np.trapezoid(density * grid**2, grid) / sums - mean**2
     np.testing.assert_allclose(clamped_enumeration(None, rbm, rows).visible[1], mean.mean(), atol=1e-6)
-    np.testing.assert_allclose(clamped_mean_field(None, rbm, rows, n_steps=50).visible[1], mean.mean(), atol=1e-3)
     found = impute(KEY, rbm, np.tile(rows, (100, 1)), n_steps=200)
     for row in range(2):
         np.testing.assert_allclose(found.mean[row::2, 1].mean(), mean[row], atol=0.01)
@@ -112,7 +108,10 @@ def test_half_a_site_cannot_be_missing(use, unchecked):
             use(rbm, np.array([SEQUENCES[0], row]))
 
 
-def train(function, key, state, data, estimator=functools.partial(pcd, data_term=clamped_gibbs), **options):
+LOSSY_PCD = functools.partial(pcd, data_term=clamped_gibbs)
+
+
+def train(function, key, state, data, estimator=LOSSY_PCD, **options):
     options |= {"optimizer": optax.sgd(0.1), "n_updates": 1, "allow_missing": True}
     return function(key, state, data, estimator=estimator, **options)
 

@@ -1,6 +1,7 @@
 """Tied RBMs in what trains and keeps RBMs: ensembles, trajectory tempering, checkpoints."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,6 +97,14 @@ def test_a_group_given_as_a_table_is_that_of_translations():
     np.testing.assert_array_equal(again.visible_bias, dense.visible_bias)
 
 
+FOUR: Any = (4,)
+HALF: Any = 4.5
+
+
+def untied(tied) -> Any:
+    return expand(tied)
+
+
 def leaves_of(tied, **changes):
     return TiedRBM(**vars(tied) | changes)
 
@@ -103,15 +112,15 @@ def leaves_of(tied, **changes):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda tied: init_tied_rbm(jax.random.key(0), (4,), 2), "tying must be one such as Translations"),
-        (lambda tied: tie(expand(tied), (4,)), "tying must be one such as Translations"),
-        (lambda tied: expand(expand(tied)), "tied must be a TiedRBM, got RBM"),
+        (lambda tied: init_tied_rbm(jax.random.key(0), FOUR, 2), "tying must be one such as Translations"),
+        (lambda tied: tie(expand(tied), FOUR), "tying must be one such as Translations"),
+        (lambda tied: expand(untied(tied)), "tied must be a TiedRBM, got RBM"),
         (lambda tied: expand(jax.tree.map(lambda leaf: leaf[None], tied)), "use jax.vmap"),
         (lambda tied: expand(leaves_of(tied, hidden_bias=jnp.zeros(3))), r"hidden_bias must have shapes"),
         (lambda tied: leaves_of(tied, hidden_units="spin"), "hidden_units must be a unit type"),
         (lambda tied: leaves_of(tied, visible_units=Potts(2)), "units of one component"),
-        (lambda tied: Translations(4.0), "shape must be a Python integer"),
-        (lambda tied: fourier_pcd(jax.random.key(0), expand(tied), DATA, DATA), "tying must be Translations"),
+        (lambda tied: Translations(HALF), "shape must be a Python integer"),
+        (lambda tied: fourier_pcd(jax.random.key(0), untied(tied), DATA, DATA), "tying must be Translations"),
         (lambda tied: power_spectrum(np.full((2, 4), np.nan), (4,)), "data holds 8 values that are NaN"),
         (
             lambda tied: fourier_growth_rates(DATA, (4,), visible_units=Potts(2), hidden_units=Bernoulli()),

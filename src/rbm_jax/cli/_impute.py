@@ -41,6 +41,9 @@ def impute_command(
 
     Example: rbm-jax impute run --data lossy.npy --missing NaN --out imputed.npz
     """
+    path = run / "imputed.npz" if out is None else out
+    if path.suffix != ".npz":
+        raise ValueError(f"--out must be a .npz file, which a picture may be written beside, got {path}")
     rbm, _ = load_model(run)
     source = load_source(run)
     changed = {name: value for name, value in {"data": data, "missing": missing}.items() if value is not None}
@@ -56,7 +59,6 @@ def impute_command(
             parts.append(impute(jax.random.fold_in(key, start), rbm, rows, **options))
             progress(len(rows))
     found = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    path = run / "imputed.npz" if out is None else out
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **found._asdict())
     typer.echo(f"wrote {path}")
