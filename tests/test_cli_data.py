@@ -42,6 +42,7 @@ def test_sequences_train_potts_units_and_are_sampled_as_sequences(family, capsys
     rbm, chains = load_rbm(family / "run" / "rbm.h5")
     assert (rbm.visible_units, rbm.hidden_units) == (Potts(21), Bernoulli())
     assert rbm.n_visible == 10 * 21
+    assert chains is not None
     np.testing.assert_array_equal(chains.reshape(50, 10, 21).sum(-1), 1)
     assert run(["sample", str(family / "run"), "--n-samples", "7", "--n-steps", "3"]) == 0
     samples = load_fasta(family / "run" / "samples.fasta")
