@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,8 @@ __all__ = [
     "check_data",
     "check_saves",
     "check_support",
+    "check_takes_missing",
+    "plain",
     "run_on_host",
     "run_traced",
     "times_at",
@@ -104,7 +107,7 @@ def run_on_host(
     kept = []
     for interval in intervals:
         state = go(state, int(interval))
-        kept.append((_plain(state.rbm), observe(state) if observe else None))
+        kept.append((plain(state.rbm), observe(state) if observe else None))
     return go(state, n_after), jax.tree.map(lambda *leaves: jnp.stack(leaves), *kept)
 
 
@@ -117,15 +120,17 @@ def run_traced(
 
     def to_next_save(state, interval):
         state = advance(state, interval)
-        return state, (_plain(state.rbm), None if observe is None else observe(state))
+        return state, (plain(state.rbm), None if observe is None else observe(state))
 
     state, kept = lax.scan(to_next_save, state, jnp.asarray(intervals))
     return advance(state, n_after), kept
 
 
-def _plain(rbm: RBM | TiedRBM) -> RBM:
-    """What trajectories are made of."""
-    return expand(rbm) if isinstance(rbm, TiedRBM) else rbm
+def plain(rbm: RBM | TiedRBM) -> RBM:
+    """What trajectories are made of, one RBM or several."""
+    if not isinstance(rbm, TiedRBM):
+        return rbm
+    return expand(rbm) if rbm.filters.ndim == 2 else jax.vmap(plain)(rbm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +179,23 @@ def check_data(
     return jnp.asarray(data), weights
 
 
+def check_takes_missing(estimator: Callable) -> None:
+    """Raise if this is an estimator of `rbm_jax` whose data term would make NaN of missing entries."""
+    function = estimator
+    if isinstance(estimator, functools.partial):
+        function = estimator.func
+        for inner in filter(callable, estimator.args):  # as in `tied_estimator`
+            check_takes_missing(inner)
+    if not str(getattr(function, "__module__", "")).startswith("rbm_jax."):
+        return
+    term = inspect.signature(estimator).parameters.get("data_term")
+    if term is not None and term.default is None:
+        raise ValueError(
+            "estimator must have a data_term for data with missing entries: functools.partial(pcd, "
+            "data_term=clamped_gibbs), or another one of rbm_jax.missing"
+        )
+
+
 def check_batch_size(batch_size: int | None, n_samples: int) -> None:
     """Raise unless the batch size is None or a count of at most n_samples."""
     if batch_size is not None and check_count("batch_size", batch_size) > n_samples:
@@ -194,23 +216,28 @@ def check_support(
         values: shape (n_rows, n_units).
         units: the unit type.
         rows: what to call the rows in the message; None for 0, 1, ...
-        allow_missing: whether NaN may stand for what was not observed.
+        allow_missing: whether NaN may stand for what was not observed; in all components of a unit or in none.
     """
+    size = units.group_size
     with jax.ensure_compile_time_eval():  # the values may be known while the key is traced
         values = known_values(values)
         allowed = units.contains(values)
         if allow_missing:
-            allowed = allowed | (values != values)
+            allowed = allowed | (values != values).reshape(len(values), -1, size).all(-1).repeat(size, axis=1)
         if allowed.all():
             return
         row, column = divmod(int(allowed.argmin()), values.shape[1])
-        unit = values[row, column : column + units.group_size]
+        unit = values[row, column : column + size]
         place = f"row {row if rows is None else rows[row]}, column {column}"
-        if not np.isfinite(unit).all():
+        if allow_missing and np.isnan(unit).any():
             raise ValueError(
-                f"{name} holds {unit[~np.isfinite(unit)][0]} at {place}; remove such values, or train with "
-                "allow_missing=True if NaN stands for what was not observed"
+                f"{name} must miss all {size} components of a unit of {units} or none, got {unit} at {place}"
             )
+        if not np.isfinite(unit).all():
+            advice = (
+                "" if allow_missing else ", or train with allow_missing=True if NaN stands for what was not observed"
+            )
+            raise ValueError(f"{name} holds {unit[~np.isfinite(unit)][0]} at {place}; remove such values{advice}")
         value, advice = unit[0], "; see rbm_jax.data.binarize, which makes 0/1"
         if units.states is None:
             advice = ""

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from rbm_jax._checks import check_count, check_positive, is_concrete
-from rbm_jax._fitting import as_static, check_data, check_saves, run_on_host
+from rbm_jax._fitting import as_static, check_data, check_saves, check_takes_missing, run_on_host
 from rbm_jax._typing import Array, Float, Int, Key, PRNGKey, Sample, UInt32, Weighting
 from rbm_jax.rbm import RBM
 from rbm_jax.training import TrainState, advance_on_data, check_loop
@@ -108,6 +108,8 @@ def fit_ensemble(
     check_loop(states, optimizer, observe, progress)
     n_rbms, step = _check_states(keys, states)
     data, weights = check_data(_take(states, 0).rbm, data, weights, batch_size, allow_missing)
+    if allow_missing:
+        check_takes_missing(estimator)
     n_updates = check_count("n_updates", n_updates, minimum=0)
     saves, time_step = check_saves(save_at, n_updates), _check_time_step(time_step, n_rbms)
     size = _choose_group(states, len(data) if batch_size is None else batch_size)
@@ -280,8 +282,8 @@ def _report(progress: Callable[[int], Any], n_rbms: int, n_updates: int) -> None
 
 def _choose_group(states: TrainState, n_rows: int) -> int:
     """RBMs that are trained at once: on CPU, as many as keep the units of batch and chains within the cache."""
-    n_rbms, n_visible, _ = states.rbm.weights.shape
-    if {device.platform for device in states.rbm.weights.devices()} != {"cpu"}:
+    n_rbms, n_visible = len(states.step), states.rbm.n_visible
+    if {device.platform for device in states.rbm.hidden_bias.devices()} != {"cpu"}:
         return n_rbms
     n_chains = sum(leaf.size for leaf in jax.tree.leaves(states.chains)) // (n_rbms * n_visible)
     n_bytes = max(n_rows, n_chains) * (n_visible + states.rbm.n_hidden) * states.rbm.dtype.itemsize

@@ -7,6 +7,7 @@ fix options, pass `functools.partial(pcd, n_steps=10)`.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import TrajectoryChains, live_rungs, sample_gibbs, trajectory_step
 
-DataTerm = Callable[[PRNGKey | None, RBM, Sample, Weighting], Moments]
+DataTerm = Callable[[Any, RBM, Sample, Weighting], Moments]
 
 __all__ = ["DataTerm", "cd", "emf", "exact", "keeps_equilibrium", "pcd", "ptt"]
 

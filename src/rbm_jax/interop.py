@@ -1,6 +1,7 @@
 """RBMs of other packages, `rbms` and scikit-learn, to and from ours; and results as tables, for pandas and the like."""
 
 import contextlib
+import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,17 +126,20 @@ def save_rbms_archive(
         "L1": 0.0,
         "L2": 0.0,
     }
-    with atomic_write(path) as temporary, require("h5py").File(temporary, "w") as file:
-        file["model_type"] = name
-        file["parallel_chains"] = visible
-        for key, value in hyperparameters.items():
-            file[f"hyperparameters/{key}"] = value
-        for index, update in enumerate(updates):
-            group = file.create_group(f"update_{update}")
-            group["time"] = seconds[index]
-            group["flags/checkpoint"] = True
-            for key, array in _their_parameters(jax.tree.map(lambda leaf, at=index: leaf[at], rbms)).items():
-                group[f"params/{key}"] = array
+    h5py, buffer = require("h5py"), io.BytesIO()
+    with atomic_write(path) as temporary:
+        with h5py.File(buffer, "w") as file:  # in memory first: on a full disk HDF5 complains in ways not to be caught
+            file["model_type"] = name
+            file["parallel_chains"] = visible
+            for key, value in hyperparameters.items():
+                file[f"hyperparameters/{key}"] = value
+            for index, update in enumerate(updates):
+                group = file.create_group(f"update_{update}")
+                group["time"] = seconds[index]
+                group["flags/checkpoint"] = True
+                for key, array in _their_parameters(jax.tree.map(lambda leaf, at=index: leaf[at], rbms)).items():
+                    group[f"params/{key}"] = array
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def from_bernoulli_rbm(model: Any) -> RBM:

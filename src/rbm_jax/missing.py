@@ -334,8 +334,13 @@ def _two_states(units: AbstractUnits) -> tuple[float, float]:
 
 
 def _observed(rbm: RBM, v) -> tuple[Array, Array]:
-    v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
-    return v, ~jnp.isnan(v)
+    v, size = as_configurations("v", v, rbm.n_visible, rbm.dtype), rbm.visible_units.group_size
+    observed = ~jnp.isnan(v)
+    if size > 1 and is_concrete(observed):
+        groups = observed.reshape(*v.shape[:-1], -1, size)
+        if (groups.any(-1) != groups.all(-1)).any():
+            raise ValueError(f"v must miss all {size} components of a unit of {rbm.visible_units} or none")
+    return v, observed
 
 
 def _for_each(function, v: Array, observed: Array):

@@ -23,6 +23,7 @@ from rbm_jax._fitting import (
     check_batch_size,
     check_saves,
     check_support,
+    check_takes_missing,
     run_on_host,
     times_at,
 )
@@ -156,6 +157,8 @@ def fit_streamed(
         n_batches=check_count("chunk_updates", chunk_updates),
     )
     chunk_updates = min(chunk_updates, 1 << max(0, n_updates - 1).bit_length())  # few shapes, and not far too many rows
+    if allow_missing:
+        check_takes_missing(estimator)
     chunks = _read_ahead(source, state, rows_at, n_updates, chunk_updates, allow_missing)
     update = functools.partial(
         _advance_on_chunk,

@@ -24,6 +24,8 @@ from rbm_jax._fitting import (
     batch_words,
     check_data,
     check_saves,
+    check_takes_missing,
+    plain,
     run_on_host,
     run_traced,
     times_at,
@@ -134,7 +136,8 @@ def train_step(
         estimator: such as `pcd`; see `rbm_jax.estimators` for the signature.
         optimizer: the one that `state` was made with.
         weights: non-negative sample weights, shape (n_samples,).
-        accept: a function of the RBM before the update, the one after it and the chains, such as `keeps_equilibrium`.
+        accept: a function of the RBM before the update, the one after it (of a `TiedRBM` the expanded ones) and the
+            chains, such as `keeps_equilibrium`.
             Where it is False, the RBM and the optimizer stay as they were, and only the chains and the step go on.
 
     Returns:
@@ -154,7 +157,7 @@ def train_step(
     rbm: Any = optax.apply_updates(parameters, updates)
     accepted = jnp.asarray(True)
     if accept is not None:
-        accepted = accept(state.rbm, rbm, chains)
+        accepted = accept(plain(state.rbm), plain(rbm), chains)
         before = state.rbm, state.opt_state
         rbm, opt_state = jax.tree.map(lambda new, old: jnp.where(accepted, new, old), (rbm, opt_state), before)
     return TrainState(rbm, chains, opt_state, state.step + 1), TrainInfo(gradient, accepted)
@@ -232,6 +235,8 @@ def fit(
     """
     check_loop(state, optimizer, observe, progress)
     data, weights = check_data(state.rbm, data, weights, batch_size, allow_missing)
+    if allow_missing:
+        check_takes_missing(estimator)
     n_updates = check_count("n_updates", n_updates, minimum=0)
     saves = check_saves(save_at, n_updates)
     ts = times_at(time_step, state.step, saves, state.rbm.dtype)

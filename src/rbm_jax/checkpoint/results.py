@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from rbm_jax._typing import Array, Float
 from rbm_jax.checkpoint.files import create_file, open_file, read_array, write_array
 from rbm_jax.rbm import RBM
+from rbm_jax.symmetry import AbstractTying, PermutationGroup, TiedRBM, Translations, expand
 from rbm_jax.trajectory import Trajectory
 from rbm_jax.units import UNIT_TYPES, AbstractUnits
 
@@ -19,10 +20,12 @@ __all__ = [
     "load_trajectories",
     "read_observations",
     "read_rbm",
+    "read_tying",
     "read_units",
     "save_rbm",
     "save_trajectories",
     "write_observations",
+    "write_tying",
     "write_units",
 ]
 
@@ -34,13 +37,17 @@ def save_rbm(path: str | os.PathLike, rbm: RBM, *, chains: Float[Array, "n_chain
 
     Args:
         path: the file; an older one of this name is replaced once the new one is complete.
-        rbm: any unit types.
+        rbm: any unit types; of a `TiedRBM` give the expanded one.
         chains: visible states, shape (n_chains, n_visible).
 
     Raises:
         ImportError: h5py is not installed.
         OSError: the folder does not exist or cannot be written.
+        TypeError: something that is not an RBM.
     """
+    if not isinstance(rbm, RBM):
+        advice = "; save rbm_jax.symmetry.expand of it" if isinstance(rbm, TiedRBM) else ""
+        raise TypeError(f"rbm must be an RBM, got {type(rbm).__name__}{advice}")
     with create_file(path) as file:
         _write_rbm(file.create_group("rbm"), rbm)
         if chains is not None:
@@ -50,7 +57,7 @@ def save_rbm(path: str | os.PathLike, rbm: RBM, *, chains: Float[Array, "n_chain
 def load_rbm(path: str | os.PathLike) -> tuple[RBM, Array | None]:
     """Read the RBM of a file of `save_rbm` or `save_checkpoint`, and its chains (None if there are none).
 
-    Of the chains on the ladder of `ptt`, those that sample this RBM.
+    Of the chains on the ladder of `ptt`, those that sample this RBM; of a `TiedRBM` the expanded one.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -106,19 +113,46 @@ def _write_rbm(group, rbm: RBM) -> None:
     write_units(group, rbm)
 
 
-def write_units(group, rbm: RBM) -> None:
+def write_units(group, rbm: RBM | TiedRBM) -> None:
     """Write the unit types beside the leaves."""
     for name in ("visible_units", "hidden_units"):
         units = getattr(rbm, name)
         group.attrs[name] = json.dumps([type(units).__name__, *dataclasses.astuple(units)])
 
 
+def write_tying(group, tied: TiedRBM) -> None:
+    """Write the tying beside the leaves.
+
+    Raises:
+        TypeError: one that files do not know.
+    """
+    tying = tied.tying
+    if type(tying) is Translations:
+        group.attrs["tying"] = json.dumps([tying.shape, tying.extent, tying.periodic])
+    elif type(tying) is PermutationGroup:
+        write_array(group, "elements", tying.elements)
+    else:
+        raise TypeError(f"files can hold Translations and PermutationGroup, not the tying {tying!r}")
+
+
+def read_tying(group) -> AbstractTying | None:
+    """The tying that `write_tying` wrote, or None for an RBM without."""
+    if "elements" in group:
+        return PermutationGroup(read_array(group["elements"], as_jax=False))
+    if "tying" not in group.attrs:
+        return None
+    shape, window, periodic = json.loads(group.attrs["tying"])
+    return Translations(tuple(shape), tuple(window), periodic=periodic)
+
+
 def read_rbm(group) -> RBM:
-    """Read an RBM, or several along a leading axis."""
-    weights, visible_bias, hidden_bias = (read_array(group[name]) for name in _LEAVES)
-    return RBM(
-        weights, visible_bias, hidden_bias, read_units(group, "visible_units"), read_units(group, "hidden_units")
-    )
+    """Read an RBM, or several along a leading axis; a tied one is expanded."""
+    tying, units = read_tying(group), (read_units(group, "visible_units"), read_units(group, "hidden_units"))
+    if tying is None:
+        weights, visible_bias, hidden_bias = (read_array(group[name]) for name in _LEAVES)
+        return RBM(weights, visible_bias, hidden_bias, *units)
+    filters, visible_bias, hidden_bias = (read_array(group[name]) for name in ("filters", *_LEAVES[1:]))
+    return expand(TiedRBM(filters, visible_bias, hidden_bias, tying, *units))
 
 
 def read_units(group, name: str) -> AbstractUnits:

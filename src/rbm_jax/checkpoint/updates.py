@@ -17,7 +17,16 @@ import numpy as np
 from rbm_jax._typing import ArrayLike, Float, PRNGKey
 from rbm_jax._version import __version__
 from rbm_jax.checkpoint.files import create_file, is_key, open_file, read_array, write_array
-from rbm_jax.checkpoint.results import read_observations, read_rbm, read_units, write_observations, write_units
+from rbm_jax.checkpoint.results import (
+    read_observations,
+    read_rbm,
+    read_tying,
+    read_units,
+    write_observations,
+    write_tying,
+    write_units,
+)
+from rbm_jax.symmetry import TiedRBM
 from rbm_jax.training import TrainState
 from rbm_jax.trajectory import Trajectory, finite_status
 
@@ -66,7 +75,7 @@ def save_checkpoint(
     Raises:
         ImportError: h5py is not installed.
         OSError: the folder does not exist or cannot be written.
-        TypeError: a config that JSON cannot hold, or a state with leaves that are no numbers.
+        TypeError: a config that JSON cannot hold, a state with leaves that are no numbers, or a tying of one's own.
 
     Example:
         >>> import jax, optax, tempfile
@@ -94,6 +103,8 @@ def save_checkpoint(
         for name, leaf in leaves.items():
             write_array(file, name, leaf)
         write_units(file["rbm"], state.rbm)
+        if isinstance(state.rbm, TiedRBM):
+            write_tying(file["rbm"], state.rbm)
         write_array(file, "key", key)
         write_array(file, "time", jnp.asarray(n_updates if time is None else time, state.rbm.dtype))
         write_observations(file, observations)
@@ -145,6 +156,9 @@ def load_checkpoint(path: str | os.PathLike, like: TrainState) -> Checkpoint:
             units = read_units(file["rbm"], name)
             if units != getattr(like.rbm, name):
                 raise ValueError(f"{path} has {name} {units}, and like has {getattr(like.rbm, name)}")
+        tying, wanted = read_tying(file["rbm"]), getattr(like.rbm, "tying", None)
+        if tying != wanted:
+            raise ValueError(f"{path} has the tying {tying}, and like has {wanted}")
         leaves = [_read_like(path, file[name], name, leaf) for name, leaf in expected.items()]
         state = jax.tree.unflatten(jax.tree.structure(like), leaves)
         key, config, versions = read_array(file["key"]), *(json.loads(file.attrs[n]) for n in ("config", "versions"))
@@ -186,7 +200,7 @@ def saved_updates(folder: str | os.PathLike) -> dict[int, Path]:
 
 
 def load_trajectory(folder: str | os.PathLike, *, updates: Sequence[int] | None = None) -> Trajectory:
-    """Read the RBMs of a run folder's checkpoints as a trajectory.
+    """Read the RBMs of a run folder's checkpoints as a trajectory, tied ones expanded.
 
     Where not all fit in memory, `load_rbm` reads the RBM of one of `saved_updates` at a time.
 

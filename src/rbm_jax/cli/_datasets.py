@@ -88,6 +88,35 @@ class Dataset:
             return np.average(self.samples, axis=0, weights=self.weights)
         return np.nanmean(self.samples, axis=0)
 
+    def check_trainable(self) -> None:
+        """Raise unless there is something to learn in every pixel or site.
+
+        Raises:
+            ValueError: nothing varies, or a pixel is missing in all samples.
+        """
+        never = np.isnan(self.samples).all(axis=0)
+        if never.any():
+            raise ValueError(
+                f"--missing: {never.sum()} of {never.size} pixels, such as {never.argmax()}, are in no sample"
+            )
+        if (np.nanmin(self.samples, axis=0) == np.nanmax(self.samples, axis=0)).all():
+            if self.alphabet is not None:
+                raise ValueError("--data: no site varies over the sequences")
+            raise ValueError("--data: no pixel varies over the samples; check the range of the values and --threshold")
+
+    def check_fits(self, rbm: RBM, option: str = "--data") -> None:
+        """Raise unless these are configurations of the RBM's visible units.
+
+        Raises:
+            ValueError: data of another width or for other units, with the option that gave them.
+        """
+        if self.samples.shape[1] != rbm.n_visible:
+            raise ValueError(
+                f"{option}: the samples have {self.samples.shape[1]} values, the RBM {rbm.n_visible} visible units"
+            )
+        if self.units != rbm.visible_units:
+            raise ValueError(f"{option}: the samples are of {self.units} units, the RBM has {rbm.visible_units} ones")
+
     def completed(self, rbm: RBM) -> "Dataset":
         """These data, with missing entries drawn from the RBM given what was observed."""
         if not self.is_lossy:
@@ -132,14 +161,15 @@ class Source:
         return self._load_images(path)
 
     def load_images(self) -> Dataset:
-        """Complete binary data, for commands that need these.
+        """Complete binary data, for commands that train on these.
 
         Raises:
-            ValueError, OSError: as `load`, or data of another kind.
+            ValueError, OSError: as `load`, data of another kind, or in which nothing varies.
         """
         dataset = self.load()
         if dataset.alphabet is not None or dataset.is_lossy:
             raise ValueError(f"--data: {self.data} must be complete binary data here, images or .npy of 0 and 1")
+        dataset.check_trainable()
         return dataset
 
     def _load_sequences(self, path: Path) -> Dataset:
@@ -150,8 +180,6 @@ class Source:
         alignment, _ = remove_duplicates(load_fasta(path, alphabet=self.alphabet))
         n_states = len(alignment.alphabet)
         samples = one_hot(alignment.states, n_states)
-        if (samples == samples[0]).all():
-            raise ValueError(f"--data: no site varies over the sequences of {path}")
         weights = sequence_weights(alignment.states, identity=self.identity) if self.identity > 0 else None
         return Dataset(samples, None, Potts(n_states), self._binary_units(), weights, alignment.alphabet)
 
@@ -159,16 +187,18 @@ class Source:
         images = load_digits() if self.data == "digits" else _load_path(path, allow_missing=self.missing is not None)
         shape = images.shape[1:] if images.ndim == 3 else _square(images[0].size)
         missing = _where_missing(images, self.missing)
-        binary = binarize(intensities(np.where(missing, 0, images).astype(images.dtype)), threshold=self.threshold)
+        try:
+            known = intensities(np.where(missing, 0, images).astype(images.dtype))
+        except ValueError as error:
+            raise ValueError(
+                f"--data: {self.data}: {error}; if a value stands for missing entries, train with --missing"
+            ) from error
+        binary = binarize(known, threshold=self.threshold)
         units = self._binary_units()
         samples = 2 * binary.astype(np.int8) - 1 if units == Spin() else binary
         missing = missing.reshape(samples.shape)
         if missing.any():
-            _check_observed(missing)
             samples = np.where(missing, np.nan, samples).astype(np.float32)
-        low, high = np.nanmin(samples, axis=0), np.nanmax(samples, axis=0)
-        if (low == high).all():
-            raise ValueError("--data: no pixel varies over the samples; check the range of the values and --threshold")
         return Dataset(samples, shape, units, units)
 
     def _binary_units(self) -> AbstractUnits:
@@ -184,7 +214,12 @@ def _load_path(path: Path, allow_missing: bool) -> np.ndarray:
     if not path.exists():
         raise FileNotFoundError(f"--data: there is no file or folder {path}; 'digits' needs no file")
     if path.suffix.lower() in _ARRAY_SUFFIXES:
-        images = load_array(path, allow_missing=allow_missing)
+        images = load_array(path, allow_missing=True)
+        if not allow_missing and images.dtype.kind == "f" and np.isnan(images).any():
+            raise ValueError(
+                f"--data: {path} holds {np.isnan(images).sum()} NaN: remove them, or train with --missing NaN if they "
+                "stand for missing entries"
+            )
     else:
         images = load_idx(path)
     if images.ndim < 2 or images.size == 0:
@@ -204,12 +239,6 @@ def _where_missing(images: np.ndarray, missing: str | None) -> np.ndarray:
     if unknown.any() and not math.isnan(value):
         raise ValueError(f"--missing is {missing}, but the data hold NaN too: use --missing NaN, or remove them")
     return unknown if math.isnan(value) else images == value
-
-
-def _check_observed(missing: np.ndarray) -> None:
-    never = missing.all(axis=0)
-    if never.any():
-        raise ValueError(f"--missing: {never.sum()} of {never.size} pixels, such as {never.argmax()}, are in no sample")
 
 
 def _square(n_pixels: int) -> tuple[int, int] | None:

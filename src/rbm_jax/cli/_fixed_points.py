@@ -39,12 +39,14 @@ def fixed_points(
 
     Example: rbm-jax fixed-points run
     """
+    path = run / "fixed-points.png" if out is None else out
+    if path.suffix == ".npz":
+        raise ValueError(f"--out is the picture, and its .npz file goes beside it: give another suffix than {path} has")
     dataset = load_source(run).load()
     updates = list(saved_updates(run / UPDATES))
     chosen = np.unique(np.linspace(0, len(updates) - 1, min(n_times, len(updates))).astype(int))
     training = load_training(run, [updates[each] for each in chosen])
-    if dataset.samples.shape[1] != training.rbms.n_visible:
-        raise ValueError(f"the data have {dataset.samples.shape[1]} pixels, the RBM of {run} {training.rbms.n_visible}")
+    dataset.check_fits(training.rbms)
     rows = np.linspace(0, len(dataset.samples) - 1, min(n_samples, len(dataset.samples))).astype(int)
     rbms = [jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms) for time in range(len(chosen))]
     data = dataset.completed(rbms[-1]).samples[rows]
@@ -57,7 +59,6 @@ def fixed_points(
     tree = fixed_point_tree(rbms, data, **options)
     ts = np.asarray(training.ts)
     _print_table(ts, rbms, along, tree)
-    path = run / "fixed-points.png" if out is None else out
     with atomic_write(path) as temporary:
         _draw(temporary, dataset, data, ts, rbms[-1], along, tree)
     with atomic_write(path.with_suffix(".npz")) as temporary:

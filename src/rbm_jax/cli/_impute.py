@@ -41,14 +41,16 @@ def impute_command(
 
     Example: rbm-jax impute run --data lossy.npy --missing NaN --out imputed.npz
     """
+    path = run / "imputed.npz" if out is None else out
+    if path.suffix != ".npz":
+        raise ValueError(f"--out must be a .npz file, which a picture may be written beside, got {path}")
     rbm, _ = load_model(run)
     source = load_source(run)
     changed = {name: value for name, value in {"data": data, "missing": missing}.items() if value is not None}
     dataset = dataclasses.replace(source, **changed).load()
     if not dataset.is_lossy:
         raise ValueError("no entry of the data is missing: say what stands for such entries with --missing NaN|VALUE")
-    if dataset.samples.shape[1] != rbm.n_visible:
-        raise ValueError(f"the data have {dataset.samples.shape[1]} pixels, and the RBM of {run} has {rbm.n_visible}")
+    dataset.check_fits(rbm)
     key, parts = jax.random.key(seed), []
     with progress_bar(len(dataset.samples), "imputation") as progress:
         for start in range(0, len(dataset.samples), CHUNK_ROWS):
@@ -57,7 +59,6 @@ def impute_command(
             parts.append(impute(jax.random.fold_in(key, start), rbm, rows, **options))
             progress(len(rows))
     found = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    path = run / "imputed.npz" if out is None else out
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **found._asdict())
     typer.echo(f"wrote {path}")
@@ -72,7 +73,8 @@ def impute_command(
 
 def draw_imputation(observed: np.ndarray, found: Imputation, shape: tuple[int, int], ax: Any) -> None:
     """The first images: what was observed (missing pixels in gray), mean, deviation and a sample."""
-    low, high = np.nanmin(observed), np.nanmax(observed)
+    values = np.concatenate([observed, found.sample])
+    low, high = np.nanmin(values), np.nanmax(values)
     deviation = low + 2 * np.asarray(found.std)  # at most half the distance of two states
     known = np.where(np.isnan(observed), (low + high) / 2, observed)
     rows = {"observed": known, "mean given it": found.mean, "deviation": deviation, "a sample": found.sample}

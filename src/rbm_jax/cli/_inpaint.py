@@ -59,9 +59,10 @@ def inpaint(
     """
     rbm, _ = load_model(run)
     units = UnitName.SPIN if rbm.visible_units == Spin() else UnitName.BERNOULLI
-    dataset = load_source(run).load() if data is None else Source(data, units, threshold).load_images()
-    if dataset.image_shape is None or dataset.samples.shape[1] != rbm.n_visible:
-        raise ValueError(f"--data: the images must have {rbm.n_visible} pixels in rows and columns")
+    dataset = load_source(run).load() if data is None else Source(data, units, threshold).load()
+    dataset.check_fits(rbm)
+    if dataset.image_shape is None:
+        raise ValueError("--data: the samples must be images, with pixels in rows and columns")
     images = some_rows(dataset.completed(rbm).samples, n_images)
     missing = half.mask(dataset.image_shape)
     completions = inpaint_halves(jax.random.key(seed), rbm, images, missing, n_steps)

@@ -39,25 +39,28 @@ def likelihood(
     """Bound the log-likelihood of a run's data from both sides.
 
     Log Z is annealed from independent units with the means of the data, which tends to err downward, and back from
-    states of replica exchange, which tends to err upward. Small RBMs are enumerated.
+    states of replica exchange, which tends to err upward. Small RBMs are enumerated. Sequences count with their
+    weights, as in training.
 
     Example: rbm-jax likelihood run --test test-images.npy
     """
     rbm, _ = load_model(run)
     source = load_source(run)
     dataset = source.load()
-    sets = {} if dataset.is_lossy else {"training data": dataset.samples}
+    dataset.check_fits(rbm)
+    sets = {} if dataset.is_lossy else {"training data": dataset}
     if test is not None:
-        sets["test data"] = dataclasses.replace(source, data=test).load().samples
-    if not sets or np.isnan(sets[list(sets)[-1]]).any():
+        sets["test data"] = dataclasses.replace(source, data=test).load()
+        sets["test data"].check_fits(rbm, "--test")
+    if not sets or sets[list(sets)[-1]].is_lossy:
         raise ValueError("the likelihood is that of whole samples: give data without missing entries with --test")
-    for name, samples in sets.items():
-        if samples.shape[1] != rbm.n_visible:
-            raise ValueError(f"{name} have {samples.shape[1]} pixels, and the RBM of {run} has {rbm.n_visible}")
     estimates, messages = {}, []
     if min(rbm.n_visible, rbm.n_hidden) > ENUMERABLE:
-        estimates, messages = _both_ways(rbm, next(iter(sets.values())), n_chains, n_temperatures, seed)
-    found = {name: log_likelihood(rbm, samples, *estimates.values()) for name, samples in sets.items()}
+        estimates, messages = _both_ways(rbm, next(iter(sets.values())).samples, n_chains, n_temperatures, seed)
+    found = {
+        name: log_likelihood(rbm, each.samples, *estimates.values(), weights=each.weights)
+        for name, each in sets.items()
+    }
     if as_json:
         typer.echo(json.dumps(_numbers(estimates) | {"log_likelihood": _numbers(found)} | {"warnings": messages}))
         return
@@ -78,9 +81,10 @@ def log_likelihood_along(path: Trajectory, dataset: Dataset) -> tuple[np.ndarray
 
 
 def one_by_one(function: Callable, path: Trajectory, dataset: Dataset) -> np.ndarray:
-    """A function of RBM and data at each time."""
+    """A function of RBM, data and their weights at each time."""
     data = jnp.asarray(some_rows(dataset.samples, MAX_SAMPLES))
-    return np.asarray(jax.lax.map(lambda rbm: function(rbm, data), path.rbms))
+    weights = None if dataset.weights is None else jnp.asarray(some_rows(dataset.weights, MAX_SAMPLES))
+    return np.asarray(jax.lax.map(lambda rbm: function(rbm, data, weights), path.rbms))
 
 
 def some_rows(samples: np.ndarray, most: int) -> np.ndarray:
@@ -88,9 +92,10 @@ def some_rows(samples: np.ndarray, most: int) -> np.ndarray:
     return samples[np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int)]
 
 
-def _annealed_log_likelihood(rbm: RBM, data) -> jax.Array:
+def _annealed_log_likelihood(rbm: RBM, data, weights) -> jax.Array:
     options = {"data": data, "n_chains": N_CHAINS, "n_temperatures": N_TEMPERATURES}
-    return -visible_free_energy(rbm, data).mean() - ais_log_z(jax.random.key(0), rbm, **options).value
+    log_z = ais_log_z(jax.random.key(0), rbm, **options).value
+    return -jnp.average(visible_free_energy(rbm, data), weights=weights) - log_z
 
 
 def _both_ways(rbm: RBM, samples, n_chains: int, n_temperatures: int, seed: int):

@@ -125,7 +125,7 @@ def spectrum_report(training: Trajectory, dataset: Dataset) -> SpectrumReport:
     n_visible, n_hidden = training.rbms.weights.shape[1:]
     if dataset.samples.shape[1] != n_visible:
         raise ValueError(f"the data have {dataset.samples.shape[1]} pixels, the RBM of the run {n_visible}")
-    covariance = np.asarray(data_statistics(dataset.samples).covariance)
+    covariance = np.asarray(data_statistics(dataset.samples, dataset.weights).covariance)
     likelihood, label = log_likelihood_along(training, dataset)
     start = training.rbms.weights[0]
     return SpectrumReport(

@@ -100,6 +100,7 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     if mesh is not None:
         check_even("--n-chains", recipe.n_chains, mesh)
     dataset = source.load()
+    dataset.check_trainable()
     settings = source.settings() | dataclasses.asdict(recipe)
     settings |= {
         "alphabet": dataset.alphabet,

@@ -112,7 +112,8 @@ def fourier_pcd(
     Args:
         key: a JAX key.
         rbm: with periodic `Translations`, any pair of unit types.
-        batch: data, shape (n_samples, n_visible). Values are not checked.
+        batch: complete data, shape (n_samples, n_visible); for missing entries there is `tied_estimator`. Values are
+            not checked.
         chains: visible states of the persistent chains, shape (n_chains, n_visible).
         n_steps: Gibbs sweeps before the average is taken.
         weights: non-negative sample weights of the batch, shape (n_samples,).

@@ -6,12 +6,12 @@ f̂(q) = Σ_r f(r) e^{-2πi q·r/L}; wave numbers q run as in `numpy.fft.fftn`.
 
 import jax.numpy as jnp
 
-from rbm_jax._checks import as_configurations, check_sample_weights
+from rbm_jax._checks import as_configurations, check_finite, check_sample_weights
 from rbm_jax._math import normalized_weights
 from rbm_jax._typing import Array, Float, Sample, Weighting
 from rbm_jax.symmetry.tied import TiedRBM
 from rbm_jax.symmetry.tyings import Translations
-from rbm_jax.units import AbstractUnits
+from rbm_jax.units import AbstractUnits, check_scalar_units
 
 __all__ = [
     "filters_on_lattice",
@@ -56,10 +56,11 @@ def power_spectrum(data: Sample, shape: tuple[int, ...], weights: Weighting = No
         Shape that of the lattice.
 
     Raises:
-        ValueError: data of another size, or bad weights.
+        ValueError: data of another size or with NaN, or bad weights.
     """
     tying = Translations(shape)
     data = as_configurations("data", data, tying.n_visible, jnp.zeros(()).dtype, ndim=2)
+    check_finite("data", data)
     check_sample_weights(weights, len(data))
     share = normalized_weights(weights, len(data), data.dtype)
     lattice = (data - (share @ data).mean()).reshape(-1, *tying.shape)
@@ -89,7 +90,11 @@ def fourier_growth_rates(
 
     Returns:
         Shape that of the lattice.
+
+    Raises:
+        ValueError: as `power_spectrum`, or Potts units.
     """
+    check_scalar_units("fourier_growth_rates", visible_units, hidden_units)
     spectrum = power_spectrum(data, shape, weights)
     share = normalized_weights(weights, len(data), spectrum.dtype)
     mean = visible_units.interior_mean((share @ jnp.asarray(data, spectrum.dtype)).mean()[None], 1e-3)
@@ -116,7 +121,7 @@ def periodic_translations(tied: TiedRBM) -> Translations:
     Raises:
         TypeError: another tying.
     """
-    tying = tied.tying
+    tying = getattr(tied, "tying", None)
     if not (isinstance(tying, Translations) and tying.periodic):
-        raise TypeError(f"tying must be Translations of a periodic lattice, got {tying}")
+        raise TypeError(f"tying must be Translations of a periodic lattice, got {tied if tying is None else tying}")
     return tying

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -40,11 +41,13 @@ class TiedRBM(eqx.Module):
     hidden_units: AbstractUnits = eqx.field(static=True)
 
     def __check_init__(self):
-        if not isinstance(self.tying, AbstractTying):
-            raise TypeError(f"tying must be one such as Translations((28, 28)), got {self.tying!r}")
+        _check_tying(self.tying)
         for name in ("visible_units", "hidden_units"):
-            if getattr(self, name).group_size != 1:
-                raise ValueError(f"{name} must be units of one component for tied weights, got {getattr(self, name)}")
+            units = getattr(self, name)
+            if not isinstance(units, AbstractUnits):
+                raise TypeError(f"{name} must be a unit type such as Bernoulli() or Spin(), got {units!r}")
+            if units.group_size != 1:
+                raise ValueError(f"{name} must be units of one component for tied weights, got {units}")
 
     @property
     def n_visible(self) -> int:
@@ -91,7 +94,8 @@ def init_tied_rbm(
         dtype: floating dtype; None for JAX's default.
 
     Raises:
-        ValueError: a count below 1, a negative scale, means of the wrong shape or outside the support.
+        TypeError: a tying or unit types that are none.
+        ValueError: a count below 1, a negative scale, means of the wrong shape or outside the support, Potts units.
 
     Example:
         >>> import jax
@@ -101,6 +105,7 @@ def init_tied_rbm(
         ((2, 64), (64, 128))
     """
     n_channels = check_count("n_channels", n_channels)
+    _check_tying(tying)
     if visible_mean is not None and np.shape(visible_mean) == (tying.n_visible,):
         visible_mean = _orbit_means(jnp.asarray(visible_mean), tying)[tying.orbits]
     options = {"visible_units": visible_units, "hidden_units": hidden_units, "visible_mean": visible_mean}
@@ -127,12 +132,21 @@ def expand(tied: TiedRBM) -> RBM:
 
     Returns:
         An RBM of n_channels × n_placements hidden units.
+
+    Raises:
+        TypeError: something that is not a `TiedRBM`.
+        ValueError: leaves of other shapes than the tying has, or of several RBMs.
     """
+    if not isinstance(tied, TiedRBM):
+        raise TypeError(f"tied must be a TiedRBM, got {type(tied).__name__}")
     tying = tied.tying
-    if tied.filters.shape[-1] != tying.n_entries or len(tied.visible_bias) != tying.orbits.max() + 1:
+    n_channels, n_orbits = tied.n_channels, int(tying.orbits.max()) + 1
+    expected = (n_channels, tying.n_entries), (n_orbits,), (n_channels,)
+    shapes = tuple(leaf.shape for leaf in (tied.filters, tied.visible_bias, tied.hidden_bias))
+    if shapes != expected:
         raise ValueError(
-            f"filters must have {tying.n_entries} entries and visible_bias {tying.orbits.max() + 1} for {tying}, got "
-            f"shapes {tied.filters.shape} and {tied.visible_bias.shape}; use jax.vmap for several RBMs"
+            f"filters, visible_bias and hidden_bias must have shapes {expected} for {tying}, got {shapes}; use "
+            "jax.vmap for several RBMs"
         )
     table = _table(tying)
     filters = jnp.pad(tied.filters, ((0, 0), (0, 1))) if (table < 0).any() else tied.filters  # entry -1 is zero
@@ -152,8 +166,10 @@ def tie(rbm: RBM, tying: AbstractTying) -> TiedRBM:
         tying: such as `Translations((28, 28))`.
 
     Raises:
+        TypeError: a tying that is none.
         ValueError: an RBM of other sizes.
     """
+    _check_tying(tying)
     if rbm.n_visible != tying.n_visible or rbm.n_hidden % tying.n_placements:
         raise ValueError(
             f"rbm must have {tying.n_visible} visible and a multiple of {tying.n_placements} hidden units for {tying}, "
@@ -171,6 +187,11 @@ def tie(rbm: RBM, tying: AbstractTying) -> TiedRBM:
         visible_bias=sums.visible_bias / copies.astype(rbm.dtype),
         hidden_bias=sums.hidden_bias / tying.n_placements,
     )
+
+
+def _check_tying(tying: Any) -> None:
+    if not isinstance(tying, AbstractTying):
+        raise TypeError(f"tying must be one such as Translations((28, 28)), got {tying!r}")
 
 
 @functools.lru_cache(maxsize=16)

@@ -250,7 +250,7 @@ def reflection(shape: tuple[int, ...], *, axis: int = -1) -> Int[np.ndarray, " n
 
 
 def _lengths(name: str, lengths) -> tuple[int, ...]:
-    lengths = (lengths,) if isinstance(lengths, int) else tuple(lengths)
+    lengths = (lengths,) if np.ndim(lengths) == 0 else tuple(lengths)
     if not lengths:
         raise ValueError(f"{name} must have at least one axis, got ()")
     return tuple(check_count(name, length) for length in lengths)
