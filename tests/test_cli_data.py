@@ -95,6 +95,11 @@ def test_every_method_takes_missing_entries(lossy, tmp_path, method):
     assert run([*options, "--n-updates", "2", "--batch-size", "50", "--out", str(tmp_path)]) == 0
 
 
+def test_nothing_missing_where_something_was_expected_is_said(tmp_path, capsys):
+    assert run(["train", "--missing", "7", *FAST, "--n-updates", "1", "--out", str(tmp_path)]) == 0
+    assert "no entry of the data is 7" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

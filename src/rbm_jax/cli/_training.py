@@ -100,6 +100,8 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     if mesh is not None:
         check_even("--n-chains", recipe.n_chains, mesh)
     dataset = source.load()
+    if source.missing is not None and not dataset.is_lossy:
+        echo_warnings([f"--missing: no entry of the data is {source.missing}, they count as complete"])
     dataset.check_trainable()
     settings = source.settings() | dataclasses.asdict(recipe)
     settings |= {
