@@ -134,7 +134,7 @@ def quick_experiments(monkeypatch):
         "measure_phases": functools.partial(_replica.measure_phases, n_units=20, n_instances=2),
         "_phases": functools.partial(_replica._phases, n_points=3),
         "_order_parameters": functools.partial(_replica._order_parameters, n_instances=2, n_points=2),
-        "_mode_competition": functools.partial(_replica._mode_competition, n_units=40, n_instances=2, n_points=2),
+        "_mode_competition": functools.partial(_replica._mode_competition, n_units=40, n_instances=2, n_points=1),
         "_deterministic_trajectory": functools.partial(_replica._deterministic_trajectory, n_visible=30, n_runs=2),
     }
     # The theory is integrated as far as the runs go.
