@@ -2,11 +2,14 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from rbm_jax import RBM, AbstractUnits, Bernoulli, Gaussian, Spin
 
 UNITS = (Bernoulli(), Spin(), Gaussian(0.7))
 PAIRS = [(visible, hidden) for visible in UNITS for hidden in UNITS]
+# every kind of units once in each layer, for what is long in all pairs
+COVERING_PAIRS = [PAIRS[1], PAIRS[5], PAIRS[6]]
 DISCRETE_PAIRS = [pair for pair in PAIRS if all(units.states is not None for units in pair)]
 
 
@@ -31,6 +34,19 @@ def reference_rbm(
         visible_units,
         visible_units if hidden_units is None else hidden_units,
     )
+
+
+def slow_but(quick: list, cases: list) -> list:
+    """The cases as parameters, those that are not among the quick ones marked slow."""
+    return [pytest.param(*case, marks=() if case in quick else pytest.mark.slow) for case in cases]
+
+
+# ("float32" or "float64", visible units, hidden units), for a test with `indirect=["dtype"]`: all pairs in float64,
+# and in float32 those that cover the units
+PRECISE_PAIRS = slow_but(
+    [("float64", *pair) for pair in PAIRS] + [("float32", *pair) for pair in COVERING_PAIRS],
+    [(name, *pair) for name in ("float64", "float32") for pair in PAIRS],
+)
 
 
 def tolerance(dtype) -> float:

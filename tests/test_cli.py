@@ -134,9 +134,11 @@ def quick_experiments(monkeypatch):
         "measure_phases": functools.partial(_replica.measure_phases, n_units=20, n_instances=2),
         "_phases": functools.partial(_replica._phases, n_points=3),
         "_order_parameters": functools.partial(_replica._order_parameters, n_instances=2, n_points=2),
-        "_mode_competition": functools.partial(_replica._mode_competition, n_units=40, n_instances=2, n_points=2),
+        "_mode_competition": functools.partial(_replica._mode_competition, n_units=40, n_instances=2, n_points=1),
         "_deterministic_trajectory": functools.partial(_replica._deterministic_trajectory, n_visible=30, n_runs=2),
     }
+    # The theory is integrated as far as the runs go.
+    shorter["projected_training"] = functools.partial(_replica.projected_training, duration=1.0)
     for name, experiment in shorter.items():
         monkeypatch.setattr(_replica, name, experiment)
     monkeypatch.setattr(_lossy, "FRACTIONS", (0.0, 0.5))
@@ -177,7 +179,7 @@ def test_figures_writes_the_gallery(tmp_path, capsys, quick_experiments):
     assert "64 of 64 modes grow or decay as the theory says" in output
 
 
-@pytest.mark.parametrize("law", ["gaussian", "bernoulli", "laplace"])
+@pytest.mark.parametrize("law", ["gaussian", "bernoulli", pytest.param("laplace", marks=pytest.mark.slow)])
 def test_phase_diagram_of_each_law_is_drawn(tmp_path, law):
     picture = tmp_path / "phases.png"
     assert run(["phase-diagram", "--law", law, "--kappa", "0.5", "--points", "10", "--out", str(picture)]) == 0

@@ -36,7 +36,7 @@ from rbm_jax.dynamics import (
     mean_field_force,
 )
 from rbm_jax.estimators import exact
-from tests.helpers import PAIRS, UNITS, reference_rbm, tolerance
+from tests.helpers import PRECISE_PAIRS, UNITS, reference_rbm, slow_but, tolerance
 
 BARS = bars_and_stripes(3)
 SIGNS = jnp.stack([jnp.ones(4), -jnp.ones(4), -jnp.ones(4)])
@@ -68,7 +68,7 @@ def assert_rbms_close(first, second, tolerance):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("visible", "hidden"), PAIRS, ids=str)
+@pytest.mark.parametrize(("dtype", "visible", "hidden"), PRECISE_PAIRS, ids=str, indirect=["dtype"])
 def test_exact_force_is_the_gradient_of_the_log_likelihood(dtype, visible, hidden):
     rbm, data = reference_rbm(4, 3, 0.3, visible, hidden), data_for(visible)
     force = exact_force(data)(0.0, rbm)
@@ -76,8 +76,17 @@ def test_exact_force_is_the_gradient_of_the_log_likelihood(dtype, visible, hidde
     assert force.dtype == dtype
 
 
-@pytest.mark.parametrize(("n_visible", "n_hidden"), [(4, 3), (3, 4), (3, 3)])
-@pytest.mark.parametrize("centered", [False, True])
+SIZES = [(4, 3, False), (3, 4, False), (3, 3, False), (4, 3, True), (3, 4, True), (3, 3, True)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "n_visible", "n_hidden", "centered"),
+    slow_but(
+        [("float64", *size) for size in SIZES] + [("float32", 4, 3, True)],
+        [(name, *size) for name in ("float64", "float32") for size in SIZES],
+    ),
+    indirect=["dtype"],
+)
 def test_all_forces_agree_where_nothing_is_approximated(dtype, n_visible, n_hidden, centered):
     rbm, data = gaussian_rbm(n_visible, n_hidden), data_for(Gaussian(), n_visible)
     expected = exact_force(data, centered=centered)(0.0, rbm)

@@ -214,7 +214,7 @@ def test_linear_weights_are_the_matrix_exponential(x64):
     np.testing.assert_allclose(linear_weights(jnp.array([0.0, 3.0]), weights, growth)[1], expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(("centered", "bound"), [(True, 0.01), (False, 0.02)])
+@pytest.mark.parametrize(("centered", "bound"), [(True, 0.01), pytest.param(False, 0.02, marks=pytest.mark.slow)])
 def test_pcd_on_digits_grows_at_the_rates_of_the_linear_theory(centered, bound):
     data, optimizer = digits(), optax.sgd(0.02)
     rbm = init_rbm(jax.random.key(0), 64, 64, scale=1e-3, visible_mean=data.mean(0))
