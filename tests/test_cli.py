@@ -266,7 +266,8 @@ def test_fixed_points_of_a_run_are_drawn_and_kept(trained, tmp_path, capsys):
     options = ["--n-samples", "40", "--n-times", "3", "--out", str(picture)]
     assert run(["fixed-points", str(trained), *options]) == 0
     assert is_png(picture)
-    results = np.load(tmp_path / "points.npz")
+    with np.load(tmp_path / "points.npz") as file:
+        results = dict(file)
     # an RBM that has hardly learned has one fixed point, to which all data flow
     assert results["n_points"].tolist() == [1, 1, 1]
     assert results["sizes"].tolist() == [40]

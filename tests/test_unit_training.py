@@ -42,7 +42,7 @@ def test_data_that_are_not_one_hot_are_refused(column, value):
     rbm = reference_rbm(9, 2, 0.1, *PAIR)
     state = rbm_jax.init_train_state(jax.random.key(1), rbm, optax.sgd(0.1), n_chains=4)
     with pytest.raises(
-        ValueError, match=r"one-hot in each group of 3 columns .* at row 5, column 3; see jax.nn.one_hot"
+        ValueError, match=r"one-hot in each group of 3 columns .* at row 5, column 3; see rbm_jax.data.one_hot"
     ):
         rbm_jax.fit(jax.random.key(2), state, bad, estimator=rbm_jax.pcd, optimizer=optax.sgd(0.1), n_updates=1)
 
