@@ -179,6 +179,7 @@ def _torus_likelihood(key, torus: _Torus, sizes: list[int], recipe: SymmetryReci
     """Greatest test log-likelihood along training, log Z by annealing, for several numbers of training images."""
     images = torus.images
     options = torus.units | {"visible_mean": images.mean(0)}
+    key, key_chains, key_run = jax.random.split(key, 3)
     tied = init_tied_rbm(key, Translations(torus.shape), N_CHANNELS, **options)
     contenders = {
         TIED: (tied, functools.partial(fourier_pcd, n_steps=5, centered=True)),
@@ -188,9 +189,9 @@ def _torus_likelihood(key, torus: _Torus, sizes: list[int], recipe: SymmetryReci
     test, found = images[: recipe.n_test], {name: [] for name in contenders}
     for size in sizes:
         for name, (start, estimator) in contenders.items():
-            state = init_train_state(key, start, optimizer, n_chains=200)
+            state = init_train_state(key_chains, start, optimizer, n_chains=200)
             _, path = fit(
-                jax.random.fold_in(key, 1),
+                key_run,
                 state,
                 images[recipe.n_test : recipe.n_test + size],
                 estimator=estimator,

@@ -78,12 +78,11 @@ class Recipe:
 
 
 class _Loop(NamedTuple):
-    """A training between its start and its end."""
+    """How a training goes on: by so many updates, and into a file."""
 
     folder: Path
     advance: Callable
     save: Callable
-    progress: Callable
 
 
 def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = None) -> TrainState:
@@ -104,11 +103,34 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
         echo_warnings([f"--missing: no entry of the data is {source.missing}, they count as complete"])
     dataset.check_trainable()
     settings = source.settings() | dataclasses.asdict(recipe)
-    settings |= {
-        "alphabet": dataset.alphabet,
-        "devices": 1 if mesh is None else mesh.size,
-        "samples": _digest(dataset.samples),
-    }
+    settings |= {"alphabet": dataset.alphabet, "samples": _digest(dataset.samples)}
+    settings |= {"devices": 1 if mesh is None else mesh.size}
+    latest, stored = _open_run(folder, settings)
+    optimizer = optax.chain(penalize_weights(l1=recipe.l1, l2=recipe.l2), optax.sgd(recipe.learning_rate))
+    key, state = _start(dataset, recipe, optimizer, stored["devices"])
+    if latest is not None:
+        state, key, _, versions = load_checkpoint(latest, state)
+        was, now = ({"devices": each["devices"]} for each in (stored, settings))
+        _say_how_it_goes_on(folder, int(state.step), recipe.n_updates, versions | was, software_versions() | now)
+    if mesh is not None:
+        state = place_state(state, mesh)
+    loop = _make_loop(folder, key, dataset, recipe, optimizer, settings, mesh)
+    if latest is None or stored != settings:
+        loop.save(state, keep=latest is None or latest in saved_updates(folder / UPDATES).values())
+    with progress_bar(recipe.n_updates, recipe.method.value.upper()) as progress:
+        progress(int(state.step))
+        state = _train(loop, state, _save_points(recipe, len(dataset.samples)), progress)
+    key_health = jax.random.split(jax.random.key(recipe.seed), 3)[1]
+    save_rbm(folder / MODEL, state.rbm, chains=_check_chains(key_health, state.chains))
+    return state
+
+
+def _open_run(folder: Path, settings: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+    """The latest checkpoint in the folder, if there is one, and the settings that the run has.
+
+    Raises:
+        ValueError, OSError: a folder that cannot be written, or that holds another run or damaged files alone.
+    """
     updates = prepare_folder(folder / UPDATES)
     latest = latest_update(folder)
     if latest is None and saved_updates(updates):
@@ -117,17 +139,16 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     _check_same_run(folder, stored, settings)
     for path in [*updates.glob(".*.h5"), *folder.glob(f".{Path(MODEL).stem}-*.h5")]:
         path.unlink(missing_ok=True)  # of writes that were cut short
-    optimizer = optax.chain(penalize_weights(l1=recipe.l1, l2=recipe.l2), optax.sgd(recipe.learning_rate))
-    key, state = _start(dataset, recipe, optimizer, stored["devices"])
-    if latest is not None:
-        state, key, _, versions = load_checkpoint(latest, state)
-        was, now = ({"devices": each["devices"]} for each in (stored, settings))
-        _say_how_it_goes_on(folder, int(state.step), recipe.n_updates, versions | was, software_versions() | now)
+    return latest, stored
+
+
+def _make_loop(
+    folder: Path, key: Array, dataset: Dataset, recipe: Recipe, optimizer, settings: dict[str, Any], mesh: Mesh | None
+) -> _Loop:
     samples: Any = jnp.asarray(dataset.samples)
-    if mesh is not None:
-        state, samples = place_state(state, mesh), replicate(samples, mesh)
-    estimator = make_estimator(recipe.method, recipe.n_steps, recipe.order, is_lossy=dataset.is_lossy)
+    samples = samples if mesh is None else replicate(samples, mesh)
     batch_size = min(recipe.batch_size, len(samples))
+    estimator = make_estimator(recipe.method, recipe.n_steps, recipe.order, is_lossy=dataset.is_lossy)
     observe = jax.jit(functools.partial(_observe_step, estimator, jnp.asarray(some_rows(dataset.samples, 2000))))
 
     def advance(state: TrainState, n_updates: int) -> TrainState:
@@ -149,17 +170,9 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
         now = times_at(recipe.learning_rate, state.step, np.zeros(1, int), state.rbm.dtype)[0]
         observations = {"epochs": int(state.step) * batch_size / len(samples), **observe(state)}
         options = {"time": now, "observations": observations, "config": settings, "keep": keep}
-        return save_checkpoint(updates, state, key=key, **options)
+        return save_checkpoint(folder / UPDATES, state, key=key, **options)
 
-    if latest is None or stored != settings:
-        save(state, keep=latest is None or latest in saved_updates(updates).values())
-    with progress_bar(recipe.n_updates, recipe.method.value.upper()) as progress:
-        progress(int(state.step))
-        loop = _Loop(folder, advance, save, progress)
-        state = _train(loop, state, _save_points(recipe, len(samples), batch_size))
-    key_health = jax.random.split(jax.random.key(recipe.seed), 3)[1]
-    save_rbm(folder / MODEL, state.rbm, chains=_check_chains(key_health, state.chains))
-    return state
+    return _Loop(folder, advance, save)
 
 
 def _digest(samples: np.ndarray) -> str:
@@ -217,14 +230,15 @@ def _start_chains(key, rbm: RBM, recipe: Recipe, n_devices: int) -> Array | Traj
     return init_trajectory_chains(key, rbm, per_device * n_devices, n_rungs=recipe.n_rungs)
 
 
-def _save_points(recipe: Recipe, n_samples: int, batch_size: int) -> list[int]:
+def _save_points(recipe: Recipe, n_samples: int) -> list[int]:
     """Updates after which the RBM is kept."""
+    batch_size = min(recipe.batch_size, n_samples)
     epochs = [round(epoch * n_samples / batch_size) for epoch in NAMED_EPOCHS]
     spaced = log_spaced_updates(recipe.n_updates, N_SAVES)
     return sorted({*spaced.tolist(), *(update for update in epochs if update <= recipe.n_updates)})
 
 
-def _train(loop: _Loop, state: TrainState, save_points: list[int]) -> TrainState:
+def _train(loop: _Loop, state: TrainState, save_points: list[int], progress: Callable) -> TrainState:
     """Train from save point to save point, with looks at the weights in between.
 
     Raises:
@@ -244,7 +258,7 @@ def _train(loop: _Loop, state: TrainState, save_points: list[int]) -> TrainState
                     "another --out"
                 )
             state, step = advanced, step + n_updates
-            loop.progress(n_updates)
+            progress(n_updates)
             now = time.monotonic()
             n_chunk = max(1, min(2 * n_chunk, int(SECONDS_OF_A_CHUNK * n_updates / (now - began))))
             if step < stop and now - saved_when > SECONDS_AT_RISK:
