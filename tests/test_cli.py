@@ -1,6 +1,5 @@
 """The command line on real arguments: what it writes, and how it says no."""
 
-import functools
 import gzip
 import json
 import os
@@ -17,8 +16,9 @@ import pytest
 import rbm_jax.__main__
 from rbm_jax import exact_log_likelihood
 from rbm_jax.checkpoint import latest_checkpoint, load_rbm, load_trajectories, load_trajectory, saved_updates
-from rbm_jax.cli import _linear, _lossy, _phase_diagram, _replica, _symmetry, run
+from rbm_jax.cli import _phase_diagram, run
 from rbm_jax.cli._inpaint import Half, inpaint_halves
+from rbm_jax.cli._spectrum import SPECTRUM_FIGURES
 from rbm_jax.data import binarize, load_digits
 from tests.helpers import reference_rbm
 
@@ -111,48 +111,12 @@ def test_known_half_stays_and_the_other_follows_it():
     assert (completions[:, :, missing] != images[:, missing]).any()
 
 
-SPECTRUM_FIGURES = {
-    f"{name}.png"
-    for name in (
-        "singular-values", "histograms", "modes", "overlaps", "motion", "temperature",
-        "linear-theory", "mode-statistics",
-    )
-}  # fmt: skip
+PICTURES = {f"{name}.png" for name in SPECTRUM_FIGURES}
 
 
-@pytest.fixture
-def quick_experiments(monkeypatch):
-    """The experiments on Gaussian RBMs, which have tests of their own, made as short as possible."""
-    short = functools.partial(_linear.emergence, n_chains=10, n_updates=45, n_runs=2)
-    monkeypatch.setattr("rbm_jax.cli._spectrum.emergence", short)
-    quick = functools.partial(
-        _linear.step_convergence, learning_rates=(0.1, 0.05), n_chains=(5,), duration=0.2, n_runs=2
-    )
-    monkeypatch.setattr("rbm_jax.cli._gallery.step_convergence", quick)
-    shorter = {
-        "map_phases": functools.partial(_phase_diagram.map_phases, n_points=10),
-        "measure_phases": functools.partial(_replica.measure_phases, n_units=20, n_instances=2),
-        "_phases": functools.partial(_replica._phases, n_points=3),
-        "_order_parameters": functools.partial(_replica._order_parameters, n_instances=2, n_points=2),
-        "_mode_competition": functools.partial(_replica._mode_competition, n_units=40, n_instances=2, n_points=1),
-        "_deterministic_trajectory": functools.partial(_replica._deterministic_trajectory, n_visible=30, n_runs=2),
-    }
-    # The theory is integrated as far as the runs go.
-    shorter["projected_training"] = functools.partial(_replica.projected_training, duration=1.0)
-    for name, experiment in shorter.items():
-        monkeypatch.setattr(_replica, name, experiment)
-    monkeypatch.setattr(_lossy, "FRACTIONS", (0.0, 0.5))
-    lossy = functools.partial(_lossy.lossy_figure, recipe=_lossy.LossyRecipe(n_updates=3, n_chains=20))
-    updates = {"growth_updates": 10, "ring_updates": 5, "torus_updates": 3}
-    recipe = _symmetry.SymmetryRecipe(ring_sizes=(5, 10), torus_sizes=(20,), n_repeats=2, n_test=10, **updates)
-    monkeypatch.setattr("rbm_jax.cli._gallery.lossy_figure", lossy)
-    symmetry = functools.partial(_symmetry.symmetry_figure, recipe=recipe)
-    monkeypatch.setattr("rbm_jax.cli._gallery.symmetry_figure", symmetry)
-
-
-def test_spectrum_of_a_run_is_eight_pictures_and_a_table(trained, tmp_path, capsys, quick_experiments):
+def test_spectrum_of_a_run_is_seven_pictures_and_a_table(trained, tmp_path, capsys):
     assert run(["spectrum", str(trained), "--modes", "2", "--out", str(tmp_path)]) == 0
-    assert {path.name for path in tmp_path.iterdir()} == SPECTRUM_FIGURES
+    assert {path.name for path in tmp_path.iterdir()} == PICTURES
     assert all(is_png(path) for path in tmp_path.iterdir())
     output = capsys.readouterr().out
     assert "T_eff" in output
@@ -162,21 +126,11 @@ def test_spectrum_of_a_run_is_eight_pictures_and_a_table(trained, tmp_path, caps
     np.testing.assert_allclose(shares, 1, rtol=1e-4)
 
 
-def test_spectrum_trains_on_data_if_asked(tmp_path, quick_experiments):
+def test_spectrum_trains_on_data_if_asked(tmp_path):
     options = ["--data", "digits", "--n-hidden", "4", "--n-updates", "12", "--out", str(tmp_path)]
     assert run(["spectrum", *options]) == 0
-    assert {path.name for path in (tmp_path / "spectrum").iterdir()} == SPECTRUM_FIGURES
+    assert {path.name for path in (tmp_path / "spectrum").iterdir()} == PICTURES
     assert (tmp_path / "rbm.h5").is_file()
-
-
-def test_figures_writes_the_gallery(tmp_path, capsys, quick_experiments):
-    assert run(["figures", "--n-updates", "12", "--out", str(tmp_path)]) == 0
-    pictures = {path.name for path in tmp_path.glob("*.png")}
-    names = ["growth-rates", "step-convergence", "training-path", "phase-diagram"]
-    names += ["order-parameters", "mode-competition", "deterministic-trajectory", "lossy-data", "symmetry"]
-    assert pictures == SPECTRUM_FIGURES | {f"{name}.png" for name in names}
-    output = capsys.readouterr().out
-    assert "64 of 64 modes grow or decay as the theory says" in output
 
 
 @pytest.mark.parametrize("law", ["gaussian", "bernoulli", pytest.param("laplace", marks=pytest.mark.slow)])

@@ -4,13 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from rbm_jax.cli._linear import emergence, step_convergence
+from rbm_jax.cli._linear import emergence, likelihood_gain, step_convergence
 from rbm_jax.dynamics import linear_fixed_points
 
 
 @pytest.fixture(scope="module")
 def trained():
-    return emergence(jax.random.key(0), n_chains=100, learning_rate=0.002, n_updates=3000, n_runs=16)
+    modes = {"variances": (4.0, 2.0, 0.6, 0.3), "start": 0.1}
+    return emergence(jax.random.key(0), n_chains=100, learning_rate=0.002, n_updates=3000, n_runs=16, **modes)
 
 
 def test_singular_values_follow_the_linear_theory_within_the_spread_of_the_seeds(trained):
@@ -28,6 +29,15 @@ def test_modes_above_threshold_end_on_their_plateaus_and_the_others_decay(traine
     error = end.std(0, ddof=1) / np.sqrt(len(end))
     assert (abs(end.mean(0) - plateaus)[:2] < 5 * error[:2]).all()
     assert (end.mean(0)[2:] < 0.1 * np.exp(-0.3 * trained.ts[-1])).all()
+
+
+def test_likelihood_climbs_a_step_with_each_mode(trained):
+    # Closed form of each mode's gain, against the likelihood of the RBM itself.
+    gains = likelihood_gain(trained.runs, trained.variances)
+    assert (abs(gains - trained.gains) < 0.02).all()  # what the chains' noise puts into other directions
+    steps = [(c - 1 - np.log(c)) / 2 for c in (4, 2)]
+    np.testing.assert_allclose(likelihood_gain(trained.theory[1][-1], trained.variances), sum(steps), rtol=0.02)
+    assert abs(trained.gains[:, -1].mean() - sum(steps)) < 0.03
 
 
 def test_training_tends_to_the_equation_as_steps_become_short():

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from jax.sharding import Mesh
 
-from rbm_jax.checkpoint import latest_checkpoint, load_config, load_rbm, load_trajectory
+from rbm_jax.checkpoint import atomic_write, latest_checkpoint, load_config, load_rbm, load_trajectory
 from rbm_jax.cli._datasets import Source
 from rbm_jax.estimators import cd, emf, exact, pcd, ptt
 from rbm_jax.missing import clamped_enumeration, clamped_gibbs, clamped_mean_field
@@ -45,6 +45,7 @@ __all__ = [
     "make_mesh",
     "prepare_folder",
     "run_settings",
+    "write_figure",
 ]
 
 MODEL, UPDATES = "rbm.h5", "updates"
@@ -197,6 +198,12 @@ def make_estimator(method: Method, n_steps: int, order: int, *, is_lossy: bool =
         Method.EXACT: (exact, clamped_enumeration),
     }[method]
     return functools.partial(estimator, centered=True, data_term=term if is_lossy else None)
+
+
+def write_figure(path: Path, figure: Any) -> None:
+    """Write a matplotlib figure as a PNG file, whatever the file's name says."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=200, format="png")
 
 
 def prepare_folder(path: Path) -> Path:

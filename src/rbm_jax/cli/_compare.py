@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,18 @@ import optax
 import typer
 
 from rbm_jax._checks import check_positive
-from rbm_jax._optional import require
-from rbm_jax.checkpoint import atomic_write, save_trajectories
-from rbm_jax.cli._common import BatchSize, LearningRate, NChains, NHidden, NSteps, Out, Seed, prepare_folder
+from rbm_jax.checkpoint import save_trajectories
+from rbm_jax.cli._common import (
+    BatchSize,
+    LearningRate,
+    NChains,
+    NHidden,
+    NSteps,
+    Out,
+    Seed,
+    prepare_folder,
+    write_figure,
+)
 from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
 from rbm_jax.dynamics import (
     Comparison,
@@ -36,16 +45,27 @@ from rbm_jax.dynamics import (
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.estimators import pcd
 from rbm_jax.exact import exact_log_likelihood
-from rbm_jax.plotting import plot_comparison, plot_images, plot_quantity
+from rbm_jax.plotting import figure_style, new_figure, plot_comparison, plot_images, plot_quantity
 from rbm_jax.progress import progress_bar
 from rbm_jax.rbm import RBM, init_rbm
 from rbm_jax.spectral import svd_modes
 from rbm_jax.training import TrainState, fit, init_train_state
 from rbm_jax.trajectory import Status, Trajectory, finite_status
 
-__all__ = ["compare"]
+__all__ = [
+    "ComparisonRecipe",
+    "SideBySide",
+    "compare",
+    "comparison_error_figure",
+    "comparison_figure",
+    "train_and_integrate",
+]
+
+Figure = Any
 
 N_SAVES = 80
+N_JUDGED = 3
+"""Leading modes of which the figure of errors takes the largest."""
 MAX_DEFAULT_UPDATES = 20_000
 ENUMERABLE = 12
 """Largest smaller layer for which the exact equations are integrated."""
@@ -69,18 +89,45 @@ Centered = Annotated[
 ]
 
 
+@dataclasses.dataclass(frozen=True)
+class ComparisonRecipe:
+    """How to train, which modes to look at, and whether to integrate the TAP closure (None: where it is quick)."""
+
+    n_hidden: int = 64
+    n_updates: int | None = None
+    learning_rate: float = 0.02
+    n_chains: int = 4000
+    n_steps: int = 1
+    batch_size: int | None = None
+    n_modes: int = 10
+    centered: bool = True
+    tap: bool | None = None
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class SideBySide:
+    """A training by PCD, and the theories of it, by name, each also as it compares with the training."""
+
+    dataset: Dataset
+    growth: GrowthModes
+    training: Trajectory
+    theories: dict[str, Trajectory]
+    comparisons: dict[str, Comparison]
+
+
 def compare(
     data: Data = "digits",
-    n_hidden: NHidden = 64,
-    n_updates: NUpdates = None,
-    learning_rate: LearningRate = 0.02,
-    n_chains: NChains = 4000,
-    n_steps: NSteps = 1,
-    batch_size: BatchSize = None,
-    modes: Modes = 10,
+    n_hidden: NHidden = ComparisonRecipe.n_hidden,
+    n_updates: NUpdates = ComparisonRecipe.n_updates,
+    learning_rate: LearningRate = ComparisonRecipe.learning_rate,
+    n_chains: NChains = ComparisonRecipe.n_chains,
+    n_steps: NSteps = ComparisonRecipe.n_steps,
+    batch_size: BatchSize = ComparisonRecipe.batch_size,
+    modes: Modes = ComparisonRecipe.n_modes,
     units: Units = UnitName.BERNOULLI,
-    centered: Centered = True,
-    tap: Tap = None,
+    centered: Centered = ComparisonRecipe.centered,
+    tap: Tap = ComparisonRecipe.tap,
     threshold: Threshold = 0.5,
     seed: Seed = 0,
     out: Out = Path("compare"),
@@ -96,11 +143,27 @@ def compare(
     check_positive("--learning-rate", learning_rate)
     dataset = Source(data, units, threshold).load_images()
     folder = prepare_folder(out)
-    key_rbm, key_chains, key_run = jax.random.split(jax.random.key(seed), 3)
+    recipe = ComparisonRecipe(
+        n_hidden, n_updates, learning_rate, n_chains, n_steps, batch_size, modes, centered, tap, seed
+    )
+    result = train_and_integrate(dataset, recipe)
+    save_trajectories(folder / "compare.h5", {"training": result.training, **result.theories})
+    _print_table(result.training, result.growth, result.comparisons, learning_rate)
+    write_figure(folder / "compare.png", comparison_figure(result))
+    typer.echo(f"wrote {folder / 'compare.png'} and {folder / 'compare.h5'}")
+
+
+def train_and_integrate(dataset: Dataset, recipe: ComparisonRecipe) -> SideBySide:
+    """Train by PCD, integrate the theories from the same start, and put their modes side by side.
+
+    Raises:
+        ValueError: training that diverged.
+    """
+    key_rbm, key_chains, key_run = jax.random.split(jax.random.key(recipe.seed), 3)
     rbm = init_rbm(
         key_rbm,
         dataset.samples.shape[1],
-        n_hidden,
+        recipe.n_hidden,
         visible_units=dataset.units,
         hidden_units=dataset.units,
         scale=1e-3,
@@ -108,32 +171,30 @@ def compare(
     )
     statistics = data_statistics(dataset.samples)
     growth = growth_modes(statistics, visible_units=dataset.units, hidden_units=dataset.units)
-    n_updates = n_updates or _default_updates(rbm, growth, learning_rate)
-    optimizer = optax.sgd(learning_rate)
-    state = init_train_state(key_chains, rbm, optimizer, n_chains=n_chains)
+    n_updates = recipe.n_updates or _default_updates(rbm, growth, recipe.learning_rate)
+    optimizer = optax.sgd(recipe.learning_rate)
+    state = init_train_state(key_chains, rbm, optimizer, n_chains=recipe.n_chains)
     with progress_bar(n_updates, "PCD") as progress:
         _, training = fit(
             key_run,
             state,
             dataset.samples,
-            estimator=functools.partial(pcd, n_steps=n_steps, centered=centered),
+            estimator=functools.partial(pcd, n_steps=recipe.n_steps, centered=recipe.centered),
             optimizer=optimizer,
             n_updates=n_updates,
-            batch_size=dataset.batch_size(batch_size),
+            batch_size=dataset.batch_size(recipe.batch_size),
             save_at=np.unique(np.linspace(0, n_updates, N_SAVES + 1).astype(int)),
             observe=functools.partial(_free_energy_gap, jnp.asarray(dataset.samples[:2000])),
-            time_step=learning_rate,
+            time_step=recipe.learning_rate,
             progress=progress,
         )
     if training.status != Status.SUCCESS:
         raise ValueError("training diverged (the weights are no longer finite): try a smaller --learning-rate")
-    theories = _integrate_theories(rbm, dataset, statistics, growth, training.ts, centered, tap)
-    save_trajectories(folder / "compare.h5", {"training": training, **theories})
-    comparisons = {name: compare_trajectories(training, theory, n_modes=modes) for name, theory in theories.items()}
-    _print_table(training, growth, comparisons, learning_rate)
-    with atomic_write(folder / "compare.png") as path:
-        _draw(path, dataset, growth, training, theories, comparisons)
-    typer.echo(f"wrote {folder / 'compare.png'} and {folder / 'compare.h5'}")
+    theories = _integrate_theories(rbm, dataset, statistics, growth, training.ts, recipe)
+    comparisons = {
+        name: compare_trajectories(training, theory, n_modes=recipe.n_modes) for name, theory in theories.items()
+    }
+    return SideBySide(dataset, growth, training, theories, comparisons)
 
 
 def _default_updates(rbm: RBM, growth: GrowthModes, learning_rate: float) -> int:
@@ -163,8 +224,10 @@ def _free_energy_gap(data, state: TrainState):
     return visible_free_energy(state.rbm, state.chains).mean() - visible_free_energy(state.rbm, data).mean()
 
 
-def _integrate_theories(rbm, dataset: Dataset, statistics, growth, ts, centered, tap) -> dict[str, Trajectory]:
-    samples = dataset.samples
+def _integrate_theories(
+    rbm, dataset: Dataset, statistics, growth, ts, recipe: ComparisonRecipe
+) -> dict[str, Trajectory]:
+    samples, centered, tap = dataset.samples, recipe.centered, recipe.tap
     theories = {"linear theory": _linear_theory(rbm, growth, ts)}
     forces: dict[str, tuple[LearningForce, dict]] = {
         "Gaussian closure": (gaussian_force(statistics, centered=centered), {})
@@ -240,22 +303,58 @@ def _time(comparison: Comparison, mode: int) -> str:
     return f"{departure:.3g}" if math.isfinite(departure) else f"> {float(comparison.ts[-1]):.3g}"
 
 
-def _draw(path: Path, dataset: Dataset, growth: GrowthModes, training, theories, comparisons) -> None:
-    figure = require("matplotlib.figure").Figure(figsize=(10, 6.5), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=(1.5, 1), height_ratios=(1.7, 1))
-    best = list(comparisons.values())[-1]
+@figure_style()
+def comparison_figure(result: SideBySide) -> Figure:
+    """Training by PCD on the lines of the learning equations, integrated from the same weights.
+
+    What to see: straight growth on the logarithmic axis, each mode at the rate that its variance sets, until units
+    saturate. The linear theory ends first, then the Gaussian closure; the TAP closure goes on, and the exact equations,
+    where the RBM is small enough for them, have no end. Below, modes of the data turn into modes of the weights.
+
+    Source: Decelle, Fissore and Furtlehner (2017), whose learning equations these are.
+    """
+    figure = new_figure(7, 4.6)
+    grid = figure.add_gridspec(2, 2, width_ratios=(1.4, 1), height_ratios=(1.9, 1))
+    best = list(result.comparisons.values())[-1]
     n_modes = best.departure.shape[0]
     plot_comparison(
         best.ts,
         best.discrete_values,
-        {name: (theory.ts, theory.continuous_values) for name, theory in reversed(comparisons.items())},
+        {name: (theory.ts, theory.continuous_values) for name, theory in reversed(result.comparisons.items())},
         identified=best.left_overlap * best.right_overlap > 0.5,
         n_modes=n_modes,
         ax=figure.add_subplot(grid[0, 0]),
     )
-    _draw_quality(figure.add_subplot(grid[0, 1]), dataset, training, theories)
-    _draw_modes(figure.add_subplot(grid[1, :]), dataset, growth, training, n_modes)
-    figure.savefig(path, dpi=160, format="png")
+    _draw_quality(figure.add_subplot(grid[0, 1]), result.dataset, result.training, result.theories)
+    _draw_modes(figure.add_subplot(grid[1, :]), result.dataset, result.growth, result.training, n_modes)
+    return figure
+
+
+@figure_style()
+def comparison_error_figure(result: SideBySide) -> Figure:
+    """How far PCD is from each of the learning equations as time goes on.
+
+    What to see: each theory holds to a few per cent until its assumption ends, and is far off soon after. What is left
+    of the exact equations are the finite steps of PCD and the noise of its chains and minibatches.
+
+    Source: ours; the equations are those of Decelle, Fissore and Furtlehner (2017).
+    """
+    figure = new_figure(7, 2.6)
+    left, right = figure.subplots(1, 2)
+    later, weights = slice(1, None), result.training.rbms.weights  # all start from the same weights
+    values, distances = {}, {}
+    for name, comparison in result.comparisons.items():
+        n_times = len(comparison.ts)
+        apart = jnp.linalg.norm(weights[:n_times] - result.theories[name].rbms.weights[:n_times], axis=(1, 2))
+        values[name] = (comparison.ts[later], jnp.abs(comparison.deviation[:, :N_JUDGED]).max(1)[later])
+        distances[name] = (comparison.ts[later], (apart / jnp.linalg.norm(weights[:n_times], axis=(1, 2)))[later])
+    n_judged = min(N_JUDGED, len(result.comparisons["linear theory"].departure))
+    plot_quantity(values, label=rf"largest $|\Delta\sigma_\alpha|/\sigma_\alpha$ of {n_judged} modes", ax=left)
+    plot_quantity(distances, label=r"$|W_\mathrm{PCD}-W_\mathrm{theory}|\,/\,|W_\mathrm{PCD}|$", ax=right)
+    for ax in (left, right):
+        ax.set_yscale("log")
+        ax.set_ylim(top=3)
+    return figure
 
 
 def _draw_quality(ax, dataset: Dataset, training: Trajectory, theories: dict[str, Trajectory]) -> None:

@@ -1,5 +1,6 @@
 """`rbm-jax fixed-points`: the fixed points of a trained RBM as clusters of its data, and how they came about."""
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,17 +8,19 @@ import jax
 import numpy as np
 import typer
 
-from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write, saved_updates
-from rbm_jax.cli._common import UPDATES, Order, Run, load_source, load_training
+from rbm_jax.cli._common import UPDATES, Order, Run, load_source, load_training, write_figure
 from rbm_jax.cli._datasets import Dataset
 from rbm_jax.mean_field import FixedPoints, find_fixed_points, fixed_point_tree
-from rbm_jax.plotting import plot_fixed_points, plot_images, plot_quantity, plot_tree
+from rbm_jax.plotting import figure_style, new_figure, plot_fixed_points, plot_images, plot_quantity, plot_tree
 from rbm_jax.progress import progress_bar
 from rbm_jax.rbm import RBM
 from rbm_jax.spectral import project, svd_modes
+from rbm_jax.trajectory import Trajectory
 
-__all__ = ["fixed_points"]
+__all__ = ["PointsAlong", "fixed_points", "fixed_points_figure", "points_along"]
+
+Figure = Any
 
 N_IMAGES = 48
 
@@ -47,64 +50,99 @@ def fixed_points(
     chosen = np.unique(np.linspace(0, len(updates) - 1, min(n_times, len(updates))).astype(int))
     training = load_training(run, [updates[each] for each in chosen])
     dataset.check_fits(training.rbms)
-    rows = np.linspace(0, len(dataset.samples) - 1, min(n_samples, len(dataset.samples))).astype(int)
-    rbms = [jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms) for time in range(len(chosen))]
-    data = dataset.completed(rbms[-1]).samples[rows]
-    options = {"order": order, "damping": damping, "max_steps": max_steps}
-    along = []
-    with progress_bar(len(rbms), "fixed points") as progress:
-        for rbm in rbms:
-            along.append(find_fixed_points(rbm, data, **options))
-            progress(1)
-    tree = fixed_point_tree(rbms, data, **options)
-    ts = np.asarray(training.ts)
-    _print_table(ts, rbms, along, tree)
-    with atomic_write(path) as temporary:
-        _draw(temporary, dataset, data, ts, rbms[-1], along, tree)
+    found = points_along(training, dataset, n_samples, order=order, damping=damping, max_steps=max_steps)
+    _print_table(found)
+    write_figure(path, fixed_points_figure(found))
     with atomic_write(path.with_suffix(".npz")) as temporary:
-        np.savez(temporary, **_results(ts, along, tree), rows=rows)
+        np.savez(temporary, **_results(found))
     typer.echo(f"wrote {path} and {path.with_suffix('.npz')}")
 
 
-def _print_table(ts, rbms: list[RBM], along: list[FixedPoints], tree: list[FixedPoints]) -> None:
+@dataclasses.dataclass(frozen=True)
+class PointsAlong:
+    """Fixed points of the mean field along a training.
+
+    Attributes:
+        dataset: the data.
+        rows: of the data, that were started from.
+        starts: these data, shape (n_starts, n_visible).
+        ts: times.
+        rbms: the RBM at each.
+        along: fixed points at each, from the starts.
+        tree: fixed points at each, from those that follow.
+    """
+
+    dataset: Dataset
+    rows: np.ndarray
+    starts: np.ndarray
+    ts: np.ndarray
+    rbms: list[RBM]
+    along: list[FixedPoints]
+    tree: list[FixedPoints]
+
+
+def points_along(training: Trajectory, dataset: Dataset, n_samples: int, **options) -> PointsAlong:
+    """Fixed points from data at all times of a training; options are those of `find_fixed_points`."""
+    rows = np.linspace(0, len(dataset.samples) - 1, min(n_samples, len(dataset.samples))).astype(int)
+    rbms = [jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms) for time in range(len(training.ts))]
+    starts = dataset.completed(rbms[-1]).samples[rows]
+    along = []
+    with progress_bar(len(rbms), "fixed points") as progress:
+        for rbm in rbms:
+            along.append(find_fixed_points(rbm, starts, **options))
+            progress(1)
+    tree = fixed_point_tree(rbms, starts, **options)
+    return PointsAlong(dataset, rows, starts, np.asarray(training.ts), rbms, along, tree)
+
+
+def _print_table(found: PointsAlong) -> None:
     typer.echo("\n       t  leading singular value  fixed points  in the tree  largest basin  starts not converged")
-    for time, rbm, points, nodes in zip(ts, rbms, along, tree, strict=True):
+    for time, rbm, points, nodes in zip(found.ts, found.rbms, found.along, found.tree, strict=True):
         value = float(svd_modes(rbm.weights).values[0])
         largest = float(points.sizes.max(initial=0)) / len(points.labels)
         n_lost = int((~points.converged).sum())
         typer.echo(
             f"{time:8.3g} {value:23.3f} {len(points.sizes):13d} {len(nodes.sizes):12d} {largest:13.0%} {n_lost:20d}"
         )
-    typer.echo(f"\nEnd points closer than {along[-1].tolerance:g} in root mean square count as one.")
+    typer.echo(f"\nEnd points closer than {found.along[-1].tolerance:g} in root mean square count as one.")
 
 
-def _results(ts, along: list[FixedPoints], tree: list[FixedPoints]) -> dict[str, Any]:
-    last = along[-1]
+def _results(found: PointsAlong) -> dict[str, Any]:
+    last = found.along[-1]
     return {
-        "ts": ts,
-        "n_points": np.array([len(points.sizes) for points in along]),
+        "ts": found.ts,
+        "rows": found.rows,
+        "n_points": np.array([len(points.sizes) for points in found.along]),
         "visible": np.asarray(last.visible),
         "hidden": np.asarray(last.hidden),
         "free_energy": np.asarray(last.free_energy),
         "sizes": np.asarray(last.sizes),
         "labels": np.asarray(last.labels),
-        "tree_labels": np.stack([points.labels for points in tree]),
+        "tree_labels": np.stack([points.labels for points in found.tree]),
     }
 
 
-def _draw(path: Path, dataset: Dataset, data, ts, rbm: RBM, along: list[FixedPoints], tree: list[FixedPoints]) -> None:
-    figure = require("matplotlib.figure").Figure(figsize=(10, 8.5), layout="constrained")
+@figure_style()
+def fixed_points_figure(found: PointsAlong) -> Figure:
+    """Fixed points of the TAP equations as centers of clusters of the data.
+
+    What to see: in the plane of the two leading modes, data (gray) lie around the fixed points that they flow to (red).
+    As training goes on their number grows, each splitting in turn, as the tree shows; the centroids are what the RBM
+    takes for typical images.
+
+    Source: the clustering of Decelle, Fissore and Furtlehner (2018); equations of Gabrié, Tramel and Krzakala (2015).
+    """
+    figure = new_figure(7, 6)
     axes = figure.subplots(2, 2)
-    modes, last = svd_modes(rbm.weights), along[-1]
+    ts, along, tree = found.ts, found.along, found.tree
+    modes, last = svd_modes(found.rbms[-1].weights), along[-1]
     plane = plot_fixed_points(
-        project(data, modes)[:, :2], project(last.visible, modes)[:, :2], last.sizes, ax=axes[0, 0]
+        project(found.starts, modes)[:, :2], project(last.visible, modes)[:, :2], last.sizes, ax=axes[0, 0]
     )
-    plane.set_title(
-        f"{len(last.sizes)} fixed points at t = {ts[-1]:.3g}, in the plane of the leading modes", fontsize="medium"
-    )
+    plane.set_title(f"{len(last.sizes)} fixed points at $t={ts[-1]:.3g}$")
     shown = last.visible[:N_IMAGES]
-    plot_images(shown, dataset.image_shape or (1, shown.shape[1]), ax=axes[0, 1])
-    axes[0, 1].set_title("centroids, the largest basins first", fontsize="medium")
+    plot_images(shown, found.dataset.image_shape or (1, shown.shape[1]), ax=axes[0, 1])
+    axes[0, 1].set_title("centroids, the largest basins first")
     later = ts > 0  # the start has no place on a logarithmic axis
     counts = np.array([len(points.sizes) for points in along])
     nodes = np.array([len(points.sizes) for points in tree])
@@ -119,5 +157,5 @@ def _draw(path: Path, dataset: Dataset, data, ts, rbm: RBM, along: list[FixedPoi
     number.yaxis.set_major_formatter("{x:g}")
     labels = np.stack([points.labels for points in tree])
     plot_tree(ts[later], labels[later], ax=axes[1, 1]).set_xscale("log")
-    axes[1, 1].set_title("how the clusters split as training goes on", fontsize="medium")
-    figure.savefig(path, dpi=160, format="png")
+    axes[1, 1].set_title("how the clusters split as training goes on")
+    return figure

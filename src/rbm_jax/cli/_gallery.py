@@ -1,39 +1,96 @@
 """`rbm-jax figures`: every figure of the theory, from trainings done on the spot."""
 
-import functools
-from collections.abc import Iterator
+import html
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 import jax
 import numpy as np
-import optax
 import typer
 
-from rbm_jax._optional import require
-from rbm_jax.cli._common import Out, Seed, load_training, prepare_folder
+from rbm_jax.checkpoint import atomic_write, saved_updates
+from rbm_jax.cli._common import UPDATES, Out, Seed, load_training, prepare_folder, write_figure
+from rbm_jax.cli._compare import (
+    ComparisonRecipe,
+    SideBySide,
+    comparison_error_figure,
+    comparison_figure,
+    train_and_integrate,
+)
 from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
-from rbm_jax.cli._linear import draw_convergence, step_convergence
-from rbm_jax.cli._lossy import lossy_figure
-from rbm_jax.cli._replica import path_figure, replica_figures
-from rbm_jax.cli._spectrum import spectrum_figures, spectrum_report, write_figures
+from rbm_jax.cli._fixed_points import PointsAlong, fixed_points_figure, points_along
+from rbm_jax.cli._growth import growth_rates_figure
+from rbm_jax.cli._linear import (
+    Emergence,
+    StepConvergence,
+    emergence,
+    linear_theory_figure,
+    step_convergence,
+    step_convergence_figure,
+)
+from rbm_jax.cli._lossy import lossy_data_figure
+from rbm_jax.cli._methods import MethodsRecipe, TrainingMethods, train_by_all, training_methods_figure
+from rbm_jax.cli._replica import (
+    deterministic_trajectory_figure,
+    mode_competition_figure,
+    order_parameters_figure,
+    phase_diagram_figure,
+    training_path_figure,
+)
+from rbm_jax.cli._spectrum import SPECTRUM_FIGURES, SpectrumReport, spectrum_report
 from rbm_jax.cli._symmetry import symmetry_figure
 from rbm_jax.cli._training import Recipe, train_run
-from rbm_jax.dynamics import growth_modes, growth_rates_along, growth_windows, linear_window
-from rbm_jax.estimators import pcd
-from rbm_jax.plotting import plot_growth_rates
 from rbm_jax.progress import progress_bar
-from rbm_jax.rbm import init_rbm
-from rbm_jax.training import fit, init_train_state
 from rbm_jax.trajectory import Trajectory
 
-__all__ = ["figures"]
+__all__ = ["FIGURES", "Experiments", "caption", "figures"]
+
+N_HIDDEN_EXACT = 10
+"""Hidden units where the exact equations are integrated, too."""
+N_TIMES, N_STARTS = 16, 500
+"""Of the figure of fixed points: times along the training, and data to start from."""
 
 Figure = Any
+
+FIGURES: dict[str, tuple[Callable[..., Figure], tuple[str, ...]]] = {
+    "linear-theory": (linear_theory_figure, ("emergence",)),
+    "step-convergence": (step_convergence_figure, ("convergence",)),
+    "growth-rates": (growth_rates_figure, ("key", "dataset")),
+    "comparison": (comparison_figure, ("side_by_side",)),
+    "comparison-error": (comparison_error_figure, ("side_by_side",)),
+    **{name: (draw, ("report",)) for name, draw in SPECTRUM_FIGURES.items()},
+    "training-methods": (training_methods_figure, ("methods",)),
+    "fixed-points": (fixed_points_figure, ("fixed_points",)),
+    "phase-diagram": (phase_diagram_figure, ("key",)),
+    "training-path": (training_path_figure, ("spins",)),
+    "order-parameters": (order_parameters_figure, ("key",)),
+    "mode-competition": (mode_competition_figure, ("key",)),
+    "deterministic-trajectory": (deterministic_trajectory_figure, ("key",)),
+    "lossy-data": (lossy_data_figure, ("key", "dataset")),
+    "symmetry": (symmetry_figure, ("key", "dataset")),
+}
+"""Each figure by its name: the function that draws it, and the attributes of `Experiments` that it takes."""
+
+
+def _complete_name(incomplete: str) -> Iterable[str]:
+    return (name for name in FIGURES if name.startswith(incomplete))
+
+
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", autocompletion=_complete_name, help="Make this figure alone; can be given several times."
+    ),
+]
 
 
 def figures(
     data: Data = "digits",
+    only: Only = None,
     n_updates: Annotated[int, typer.Option(min=1, help="Updates of the training.")] = Recipe.n_updates,
     units: Units = UnitName.BERNOULLI,
     threshold: Threshold = 0.5,
@@ -42,80 +99,135 @@ def figures(
 ) -> None:
     """Every figure of the theory beside simulation, as PNG files in a folder; some minutes.
 
+    A page in the folder, index.html, shows them and says what to see in each. Trainings stay in the folder, too, and
+    are not done again.
+
     Example: rbm-jax figures --out figures
     """
-    source = Source(data, units, threshold)
-    dataset = source.load_images()
-    folder = prepare_folder(out)
-    recipe = Recipe(n_updates=n_updates, seed=seed)
-    train_run(folder, source, recipe)
-    training = load_training(folder)
-    spins = training
-    if units != UnitName.SPIN:
-        train_run(folder / "spins", Source(data, UnitName.SPIN, threshold), recipe)
-        spins = load_training(folder / "spins")
-    for path in write_figures(folder, _all_figures(jax.random.key(seed), dataset, training, spins)):
-        typer.echo(f"wrote {path}")
+    unknown = [name for name in only or () if name not in FIGURES]
+    if unknown:
+        raise ValueError(f"--only: there is no figure {unknown[0]}; there are {', '.join(FIGURES)}")
+    experiments = Experiments(prepare_folder(out), Source(data, units, threshold), n_updates, seed)
+    names = only or list(FIGURES)
+    with progress_bar(len(names), "figures") as progress:
+        for name in names:
+            draw, needs = FIGURES[name]
+            write_figure(out / f"{name}.png", draw(*(getattr(experiments, each) for each in needs)))
+            typer.echo(f"wrote {out / f'{name}.png'}")
+            _write_page(out)
+            progress(1)
+    typer.echo(f"wrote {out / 'index.html'}")
 
 
-def _all_figures(key, dataset: Dataset, training: Trajectory, spins: Trajectory) -> Iterator[tuple[str, Figure]]:
-    yield from spectrum_figures(spectrum_report(training, dataset), n_modes=10)
-    yield "growth-rates", _growth_rates(key, dataset)
-    yield "step-convergence", _step_convergence(key)
-    yield "training-path", path_figure(spins)
-    yield from replica_figures(key)
-    yield "lossy-data", lossy_figure(key, dataset)
-    yield "symmetry", symmetry_figure(key, dataset)
+class Experiments:
+    """What the figures show, each of it done when a figure first asks for it.
+
+    Attributes:
+        key: for all random numbers.
+        dataset: the data.
+        side_by_side: PCD and the learning equations, the exact ones too.
+        methods: trainings by PCD and extended mean field.
+        emergence, convergence: PCD of Gaussian RBMs, and how it tends to the equations.
+    """
+
+    def __init__(self, folder: Path, source: Source, n_updates: int, seed: int):
+        self.key = jax.random.key(seed)
+        self.dataset: Dataset = source.load_images()
+        self._folder, self._source = folder, source
+        self._recipe = Recipe(n_updates=n_updates, seed=seed)
+
+    @cached_property
+    def training(self) -> Trajectory:
+        """Of the data, by PCD."""
+        train_run(self._folder, self._source, self._recipe)
+        return load_training(self._folder)
+
+    @cached_property
+    def spins(self) -> Trajectory:
+        """The same with ±1 units."""
+        if self._source.units == UnitName.SPIN:
+            return self.training
+        folder = self._folder / "spins"
+        train_run(folder, Source(self._source.data, UnitName.SPIN, self._source.threshold), self._recipe)
+        return load_training(folder)
+
+    @cached_property
+    def report(self) -> SpectrumReport:
+        """The training on the singular value decomposition."""
+        return spectrum_report(self.training, self.dataset)
+
+    @cached_property
+    def fixed_points(self) -> PointsAlong:
+        """Of the mean field, along the training."""
+        updates = list(saved_updates(self._folder / UPDATES)) if self.training else []
+        chosen = np.unique(np.linspace(0, len(updates) - 1, min(N_TIMES, len(updates))).astype(int))
+        training = load_training(self._folder, [updates[each] for each in chosen])
+        return points_along(training, self.dataset, N_STARTS, max_steps=2000)
+
+    @cached_property
+    def side_by_side(self) -> SideBySide:
+        """PCD and the learning equations, the exact ones too."""
+        return train_and_integrate(self.dataset, ComparisonRecipe(n_hidden=N_HIDDEN_EXACT, seed=self._recipe.seed))
+
+    @cached_property
+    def methods(self) -> TrainingMethods:
+        """Trainings by PCD and by extended mean field."""
+        return train_by_all(self.dataset, MethodsRecipe(seed=self._recipe.seed))
+
+    @cached_property
+    def emergence(self) -> Emergence:
+        """PCD of Gaussian RBMs."""
+        return emergence(self.key)
+
+    @cached_property
+    def convergence(self) -> StepConvergence:
+        """How PCD tends to the learning equation as steps become short."""
+        return step_convergence(self.key)
 
 
-def _growth_rates(key, dataset: Dataset) -> Figure:
-    """Early growth of every mode of the data, against the linear theory; prints the table."""
-    samples = dataset.samples
-    units = {"visible_units": dataset.units, "hidden_units": dataset.units}
-    growth = growth_modes(samples, visible_units=dataset.units, hidden_units=dataset.units)
-    leading = float(growth.rates[0])
-    # Seven growth times of the leading mode, in steps small enough that log(1 + rate step) is rate step to 0.2 %.
-    learning_rate, n_updates = 0.004 / leading, 1800
-    rbm = init_rbm(key, samples.shape[1], 64, scale=1e-3, visible_mean=samples.mean(0), **units)
-    optimizer = optax.sgd(learning_rate)
-    state = init_train_state(jax.random.fold_in(key, 1), rbm, optimizer, n_chains=2000)
-    with progress_bar(n_updates, "early PCD") as progress:
-        _, training = fit(
-            jax.random.fold_in(key, 2),
-            state,
-            samples,
-            estimator=functools.partial(pcd, centered=True),
-            optimizer=optimizer,
-            n_updates=n_updates,
-            batch_size=dataset.batch_size(None),
-            save_at=np.arange(0, n_updates + 1, n_updates // 50),
-            time_step=learning_rate,
-            progress=progress,
-        )
-    measured = growth_rates_along(training, growth, linear_window(training, growth))
-    early = float(training.ts[5])
-    windows = [growth_windows(training, growth, tolerance=each, from_time=early) for each in (0.02, 0.1)]
-    _print_growth(growth.rates, measured, windows, float(training.ts[-1]))
-    figure = require("matplotlib.figure").Figure(figsize=(5, 4.2), layout="constrained")
-    plot_growth_rates(growth.rates, measured, ax=figure.add_subplot())
-    return figure
+def caption(name: str) -> tuple[str, list[str]]:
+    """The title of a figure, and paragraphs on what to see and its source: the docstring of its function."""
+    title, *paragraphs = (inspect.getdoc(FIGURES[name][0]) or "").split("\n\n")
+    return title, [" ".join(each.split()) for each in paragraphs]
 
 
-def _print_growth(rates, measured, windows, end: float) -> None:
-    typer.echo("\nEarly growth rates of the modes of the data, and until when growth is within 2 % and 10 % of theory")
-    typer.echo("  mode  measured    theory    diff.   within 2 %   within 10 %")
-    n_modes = len(rates)
-    for mode in [*range(min(10, n_modes)), *range(10, n_modes, max(1, n_modes // 8))]:
-        times = [f"{float(each[mode]):.3g}" if each[mode] < end else f"> {end:.3g}" for each in windows]
-        typer.echo(
-            f"{mode + 1:6d} {float(measured[mode]):9.5f} {float(rates[mode]):9.5f} "
-            f"{float(measured[mode] / rates[mode] - 1):+8.1%} {times[0]:>12} {times[1]:>13}"
-        )
-    agree = np.sign(measured) == np.sign(rates)
-    typer.echo(f"{int(agree.sum())} of {n_modes} modes grow or decay as the theory says.\n")
+def _write_page(folder: Path) -> None:
+    """Write index.html: the figures of the folder with their captions."""
+    shown = [name for name in FIGURES if (folder / f"{name}.png").is_file()]
+    with atomic_write(folder / "index.html") as path:
+        path.write_text(_PAGE.format("\n".join(_section(name) for name in shown)), encoding="utf-8")
 
 
-def _step_convergence(key) -> Figure:
-    figure = require("matplotlib.figure").Figure(figsize=(5.5, 4), layout="constrained")
-    draw_convergence(step_convergence(key), figure.add_subplot())
-    return figure
+def _section(name: str) -> str:
+    title, paragraphs = caption(name)
+    text = "".join(f"<p>{_marked_up(each)}</p>" for each in paragraphs)
+    return (
+        f'<section id="{name}"><h2>{_marked_up(title)}</h2>\n'
+        f'<figure><img src="{name}.png" alt="{html.escape(title)}"><figcaption>{text}</figcaption></figure></section>'
+    )
+
+
+def _marked_up(text: str) -> str:
+    return re.sub(r"`(.*?)`", r"<code>\1</code>", html.escape(text))
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>rbm_jax: figures</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
+h2 {{ font-size: 1.1rem; margin: 3rem 0 0.5rem }}
+figure {{ margin: 0 }}
+img {{ max-width: 100%; background: white }}
+</style>
+</head>
+<body>
+<h1>Restricted Boltzmann Machines: theory beside simulation</h1>
+<p>Theory is drawn as lines, data and training as points.</p>
+{}
+</body>
+</html>
+"""

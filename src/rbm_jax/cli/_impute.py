@@ -8,12 +8,11 @@ import jax
 import numpy as np
 import typer
 
-from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write
-from rbm_jax.cli._common import Run, Seed, load_model, load_source
+from rbm_jax.cli._common import Run, Seed, load_model, load_source, write_figure
 from rbm_jax.cli._datasets import Missing
 from rbm_jax.missing import Imputation, impute
-from rbm_jax.plotting import plot_images
+from rbm_jax.plotting import figure_style, new_figure, plot_images
 from rbm_jax.progress import progress_bar
 
 __all__ = ["draw_imputation", "impute_command"]
@@ -64,10 +63,10 @@ def impute_command(
     typer.echo(f"wrote {path}")
     if dataset.image_shape is not None:
         picture = path.with_suffix(".png")
-        figure = require("matplotlib.figure").Figure(figsize=(8.5, 3.5), layout="constrained")
-        draw_imputation(dataset.samples, found, dataset.image_shape, figure.add_subplot())
-        with atomic_write(picture) as temporary:
-            figure.savefig(temporary, dpi=160, format="png", bbox_inches="tight")
+        with figure_style():
+            figure = new_figure(7, 2.9)
+            draw_imputation(dataset.samples, found, dataset.image_shape, figure.add_subplot())
+        write_figure(picture, figure)
         typer.echo(f"wrote {picture}")
 
 

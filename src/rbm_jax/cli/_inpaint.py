@@ -9,12 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from rbm_jax._optional import require
-from rbm_jax.checkpoint import atomic_write
-from rbm_jax.cli._common import Run, Seed, load_model, load_source
+from rbm_jax.cli._common import Run, Seed, load_model, load_source, write_figure
 from rbm_jax.cli._datasets import Source, Threshold, UnitName
 from rbm_jax.cli._likelihood import some_rows
-from rbm_jax.plotting import plot_images
+from rbm_jax.plotting import figure_style, new_figure, plot_images
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import sample_gibbs
 from rbm_jax.units import Spin
@@ -67,13 +65,13 @@ def inpaint(
     missing = half.mask(dataset.image_shape)
     completions = inpaint_halves(jax.random.key(seed), rbm, images, missing, n_steps)
     path = run / "inpaint.png" if out is None else out
-    figure = require("matplotlib.figure").Figure(figsize=(0.7 * len(images) + 1.5, 4.5), layout="constrained")
     known = np.where(missing, (images.min() + images.max()) / 2, images)
     labels = ["image", "known half", *[f"completion {number + 1}" for number in range(N_COMPLETIONS)]]
     grid = np.concatenate([images, known, *completions])
-    plot_images(grid, dataset.image_shape, n_columns=len(images), row_labels=labels, ax=figure.add_subplot())
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=160, format="png", bbox_inches="tight")
+    with figure_style():
+        figure = new_figure(0.6 * len(images) + 1.3, 3.8)
+        plot_images(grid, dataset.image_shape, n_columns=len(images), row_labels=labels, ax=figure.add_subplot())
+    write_figure(path, figure)
     typer.echo(f"wrote {path}")
 
 

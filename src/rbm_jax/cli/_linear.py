@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,23 @@ import optax
 from rbm_jax.data import gaussian_data
 from rbm_jax.dynamics import DataStatistics, gaussian_force, integrate, linear_fixed_points, linear_solution
 from rbm_jax.estimators import exact, pcd
-from rbm_jax.plotting import plot_convergence, plot_linear_theory
+from rbm_jax.exact import exact_log_likelihood
+from rbm_jax.plotting import figure_style, new_figure, plot_convergence, plot_linear_theory, plot_quantity
 from rbm_jax.rbm import RBM
 from rbm_jax.training import fit, init_train_state
 from rbm_jax.units import Gaussian
 
-__all__ = ["Emergence", "StepConvergence", "draw_convergence", "draw_emergence", "emergence", "step_convergence"]
+__all__ = [
+    "Emergence",
+    "StepConvergence",
+    "emergence",
+    "likelihood_gain",
+    "linear_theory_figure",
+    "step_convergence",
+    "step_convergence_figure",
+]
+
+Figure = Any
 
 _UNITS = Gaussian(1.0)
 
@@ -31,6 +43,7 @@ class Emergence:
         runs: u_α·W(t) v_α of each training, along the modes of data and start, shape (n_runs, n_times, n_modes).
         theory: times and values of the closed solution, shapes (n,) and (n, n_modes).
         plateaus: its fixed points.
+        gains: log-likelihood per sample of each training beyond that of W = 0, in nats, shape (n_runs, n_times).
     """
 
     variances: np.ndarray
@@ -38,19 +51,28 @@ class Emergence:
     runs: np.ndarray
     theory: tuple[np.ndarray, np.ndarray]
     plateaus: np.ndarray
+    gains: np.ndarray
+
+
+def likelihood_gain(values, variances):
+    """Log-likelihood per sample that modes of data of these variances have gained at singular values w, in nats.
+
+    Each gains (ln(1 - w²) + c w²) / 2, which is (c - 1 - ln c) / 2 at its fixed point. Shapes (..., n_modes) to (...).
+    """
+    return (np.log1p(-(values**2)) + variances * values**2).sum(-1) / 2
 
 
 def emergence(
     key,
     *,
-    variances: tuple[float, ...] = (4.0, 2.0, 0.6, 0.3),
+    variances: tuple[float, ...] = (8.0, 4.0, 2.0, 0.5),
     n_visible: int = 8,
     n_samples: int = 1000,
     n_chains: int = 200,
     learning_rate: float = 0.001,
-    n_updates: int = 9000,
+    n_updates: int = 5000,
     n_runs: int = 16,
-    start: float = 0.1,
+    start: float = 0.03,
 ) -> Emergence:
     """Train n_runs Gaussian-Gaussian RBMs from the same start by PCD with different random numbers, side by side."""
     rbm, data, basis = _aligned_start(key, variances, n_visible, n_samples, start)
@@ -64,29 +86,43 @@ def emergence(
         state = init_train_state(key_chains, rbm, optimizer, n_chains=n_chains)
         options = {"n_updates": n_updates, "save_at": saves, "time_step": learning_rate}
         _, path = fit(key_run, state, data, estimator=pcd, optimizer=optimizer, **options)
-        return path
+        return path, jax.vmap(exact_log_likelihood, in_axes=(0, None))(path.rbms, data)
 
-    paths = train(jax.random.split(jax.random.fold_in(key, 1), n_runs))
+    paths, likelihoods = train(jax.random.split(jax.random.fold_in(key, 1), n_runs))
     left, right = basis
     runs = jnp.einsum("ia,rtij,ja->rta", left, paths.rbms.weights, right)
     ts, variance = paths.ts[0], jnp.asarray(variances)
     fine = jnp.linspace(0, ts[-1], 10 * (len(ts) - 1) + 1)
     theory = linear_solution(fine, jnp.full(len(variances), start), variance)
     plateaus = linear_fixed_points(variance)
-    arrays = (variance, ts, runs, (fine, theory), plateaus)
+    gains = likelihoods - exact_log_likelihood(dataclasses.replace(rbm, weights=jnp.zeros_like(rbm.weights)), data)
+    arrays = (variance, ts, runs, (fine, theory), plateaus, gains)
     return Emergence(*jax.tree.map(np.asarray, arrays))
 
 
-def draw_emergence(result: Emergence, ax) -> None:
-    """Means and standard deviations of the runs on the closed solution; modes below variance 1 are not learned."""
-    plot_linear_theory(
-        result.ts,
-        result.runs,
-        result.theory,
-        result.plateaus,
-        names=[f"variance {variance:g}" for variance in result.variances],
-        ax=ax,
-    )
+@figure_style()
+def linear_theory_figure(result: Emergence) -> Figure:
+    """Modes of a Gaussian-Gaussian RBM in time, and the likelihood that it gains with each.
+
+    What to see: modes of the data rise to their plateaus √(1 - 1/c), one after the other by their variance c, and the
+    likelihood climbs a step of (c - 1 - ln c) / 2 with each of them. The mode of a variance below 1 decays. Points are
+    means and standard deviations of PCD trainings with different random numbers, lines the closed solution.
+
+    Source: the linear theory of Decelle, Fissore and Furtlehner (2017), and the talks' figure of it.
+    """
+    figure = new_figure(7, 2.6)
+    left, right = figure.subplots(1, 2)
+    names = [f"variance {variance:g}" for variance in result.variances]
+    plot_linear_theory(result.ts, result.runs, result.theory, result.plateaus, names=names, ax=left)
+    ts, values = result.theory
+    steps = likelihood_gain(np.maximum(result.plateaus, 0)[:, None], result.variances[:, None])
+    learned = np.cumsum(np.sort(steps[result.plateaus > 0])[::-1])
+    for level in learned:
+        right.axhline(level, linestyle=":", color="0.6", linewidth=0.8)
+    points = {"PCD, mean": (result.ts, result.gains.mean(0))}
+    theory = {"linear theory": (ts, likelihood_gain(values, result.variances))}
+    plot_quantity(points, theory, label="gain of log-likelihood (nats)", ax=right)
+    return figure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,18 +134,20 @@ class StepConvergence:
         errors: for each way to estimate the gradient, the root mean square over runs of |W - W_ODE| / |W_ODE| at the
             end, one for each learning rate.
         slopes: exponents of the power laws that fit them.
+        duration: time at the end.
     """
 
     learning_rates: np.ndarray
     errors: dict[str, np.ndarray]
     slopes: dict[str, float]
+    duration: float
 
 
 def step_convergence(
     key,
     *,
     learning_rates: tuple[float, ...] = (0.04, 0.02, 0.01, 0.005, 0.0025),
-    n_chains: tuple[int, ...] = (100, 1000, 10000),
+    n_chains: tuple[int, ...] = (100, 1000),
     duration: float = 2.0,
     n_runs: int = 8,
 ) -> StepConvergence:
@@ -123,13 +161,24 @@ def step_convergence(
         errors[f"PCD, {count} chains"] = found
     rates = np.asarray(learning_rates)
     slopes = {name: float(np.polyfit(np.log(rates), np.log(error), 1)[0]) for name, error in errors.items()}
-    return StepConvergence(rates, errors, slopes)
+    return StepConvergence(rates, errors, slopes, duration)
 
 
-def draw_convergence(result: StepConvergence, ax) -> None:
-    """One power law for each way to estimate the gradient."""
+@figure_style()
+def step_convergence_figure(result: StepConvergence) -> Figure:
+    """Distance of trained weights from the learning equation's, against the learning rate.
+
+    What to see: with exact gradients, steps are those of Euler's method, and the distance is of first order in the
+    learning rate. The noise of PCD's chains goes like the square root of the learning rate over the number of chains,
+    and wins where steps are short or chains few.
+
+    Source: ours.
+    """
+    figure = new_figure()
     errors = {name: (error, result.slopes[name]) for name, error in result.errors.items()}
-    plot_convergence(result.learning_rates, errors, label=r"$|W-W_\mathrm{ODE}|\,/\,|W_\mathrm{ODE}|$ at $t=2$", ax=ax)
+    label = rf"$|W-W_\mathrm{{ODE}}|\,/\,|W_\mathrm{{ODE}}|$ at $t={result.duration:g}$"
+    plot_convergence(result.learning_rates, errors, label=label, ax=figure.add_subplot())
+    return figure
 
 
 def _aligned_start(key, variances, n_visible: int, n_samples: int, start: float):

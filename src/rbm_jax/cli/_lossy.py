@@ -10,17 +10,16 @@ import numpy as np
 import optax
 import typer
 
-from rbm_jax._optional import require
 from rbm_jax.cli._datasets import Dataset
 from rbm_jax.cli._impute import draw_imputation
 from rbm_jax.estimators import pcd
 from rbm_jax.exact import exact_log_likelihood
 from rbm_jax.missing import Imputation, clamped_gibbs, impute
-from rbm_jax.plotting import plot_against_fraction
+from rbm_jax.plotting import figure_style, new_figure, plot_against_fraction
 from rbm_jax.rbm import RBM, init_rbm
 from rbm_jax.training import fit, init_train_state
 
-__all__ = ["LossyRecipe", "lossy_figure"]
+__all__ = ["LossyRecipe", "lossy_data_figure"]
 
 FRACTIONS = (0.0, 0.25, 0.5, 0.75, 0.9)
 """Of the pixels of the training data that are missing."""
@@ -64,12 +63,15 @@ class _Split:
     shown: np.ndarray
 
 
-def lossy_figure(key, dataset: Dataset, recipe: LossyRecipe | None = None) -> Any:
+@figure_style()
+def lossy_data_figure(key, dataset: Dataset, recipe: LossyRecipe | None = None) -> Any:
     """Test likelihood and reconstruction error against the fraction of missing pixels, and completed test images.
 
     What to see: training on what was observed loses little where half of the pixels are missing. Filling in their means
     first makes pixels look less correlated than they are: a mode with r times the variance of independent pixels is
     learned only if (1 - f)² (r - 1) > f, at a fraction f of missing entries.
+
+    Source: ours; the talks name lossy data as a perspective.
     """
     recipe = LossyRecipe() if recipe is None else recipe
     key_split, key_train, key_test = jax.random.split(key, 3)
@@ -143,7 +145,7 @@ def _print_table(likelihood, error, by_means: float) -> None:
 
 
 def _draw(dataset: Dataset, split: _Split, likelihood, error, by_means: float, completed: Imputation) -> Any:
-    figure = require("matplotlib.figure").Figure(figsize=(9, 6.2), layout="constrained")
+    figure = new_figure(7, 4.8)
     grid = figure.add_gridspec(2, 2, height_ratios=(1.2, 1))
     fractions, (left, right) = np.array(FRACTIONS), (figure.add_subplot(grid[0, column]) for column in (0, 1))
     plot_against_fraction(fractions, likelihood, label="test log-likelihood (nats per sample)", ax=left)

@@ -1,7 +1,8 @@
 """`rbm-jax compare-training`: does what an RBM learns depend on how the model's averages are estimated?"""
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -9,8 +10,7 @@ import optax
 import typer
 
 from rbm_jax._checks import check_positive
-from rbm_jax._optional import require
-from rbm_jax.checkpoint import atomic_write, save_trajectories
+from rbm_jax.checkpoint import save_trajectories
 from rbm_jax.cli._common import (
     LearningRate,
     Method,
@@ -21,11 +21,12 @@ from rbm_jax.cli._common import (
     Seed,
     make_estimator,
     prepare_folder,
+    write_figure,
 )
 from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
 from rbm_jax.cli._likelihood import log_likelihood_along, one_by_one
 from rbm_jax.dynamics import Comparison, compare_trajectories
-from rbm_jax.plotting import plot_comparison, plot_quantity
+from rbm_jax.plotting import figure_style, new_figure, plot_comparison, plot_quantity
 from rbm_jax.progress import progress_bar
 from rbm_jax.pseudolikelihood import pseudo_log_likelihood
 from rbm_jax.rbm import init_rbm
@@ -33,21 +34,37 @@ from rbm_jax.spectral import effective_temperature, svd_modes
 from rbm_jax.training import fit, init_train_state
 from rbm_jax.trajectory import Status, Trajectory
 
-__all__ = ["compare_training"]
+__all__ = ["MethodsRecipe", "TrainingMethods", "compare_training", "train_by_all", "training_methods_figure"]
+
+Figure = Any
 
 N_SAVES = 40
 REFERENCE, AGAIN = "PCD", "PCD again"
 
 
+@dataclasses.dataclass(frozen=True)
+class MethodsRecipe:
+    """How to train by each of the methods, and which modes to compare."""
+
+    n_hidden: int = 12
+    n_updates: int = 6000
+    learning_rate: float = 0.05
+    n_chains: int = 500
+    n_steps: int = 5
+    batch_size: int = 500
+    n_modes: int = 5
+    seed: int = 0
+
+
 def compare_training(
     data: Data = "digits",
-    n_hidden: NHidden = 12,
-    n_updates: Annotated[int, typer.Option(min=10, help="Updates.")] = 6000,
-    learning_rate: LearningRate = 0.05,
-    n_chains: NChains = 500,
-    n_steps: NSteps = 5,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a minibatch.")] = 500,
-    modes: Annotated[int, typer.Option(min=1, help="Leading modes to compare.")] = 5,
+    n_hidden: NHidden = MethodsRecipe.n_hidden,
+    n_updates: Annotated[int, typer.Option(min=10, help="Updates.")] = MethodsRecipe.n_updates,
+    learning_rate: LearningRate = MethodsRecipe.learning_rate,
+    n_chains: NChains = MethodsRecipe.n_chains,
+    n_steps: NSteps = MethodsRecipe.n_steps,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a minibatch.")] = MethodsRecipe.batch_size,
+    modes: Annotated[int, typer.Option(min=1, help="Leading modes to compare.")] = MethodsRecipe.n_modes,
     units: Units = UnitName.BERNOULLI,
     threshold: Threshold = 0.5,
     seed: Seed = 0,
@@ -63,45 +80,11 @@ def compare_training(
     check_positive("--learning-rate", learning_rate)
     dataset = Source(data, units, threshold).load_images()
     folder = prepare_folder(out)
-    n_samples, n_visible = dataset.samples.shape
-    key_rbm, key_chains, key_run, key_again = jax.random.split(jax.random.key(seed), 4)
-    options = {"visible_units": dataset.units, "hidden_units": dataset.units, "visible_mean": dataset.samples.mean(0)}
-    rbm = init_rbm(key_rbm, n_visible, n_hidden, **options)
-    optimizer = optax.sgd(learning_rate)
-    runs = {
-        REFERENCE: (make_estimator(Method.PCD, n_steps, 2), key_run),
-        AGAIN: (make_estimator(Method.PCD, n_steps, 2), key_again),
-        **{f"EMF-{order}": (make_estimator(Method.EMF, n_steps, order), key_run) for order in (1, 2, 3)},
-    }
-    trajectories = {}
-    for name, (estimator, key) in runs.items():
-        state = init_train_state(key_chains, rbm, optimizer, n_chains=n_chains)
-        with progress_bar(n_updates, name) as progress:
-            _, trajectories[name] = fit(
-                key,
-                state,
-                dataset.samples,
-                estimator=estimator,
-                optimizer=optimizer,
-                n_updates=n_updates,
-                batch_size=min(batch_size, n_samples),
-                save_at=np.unique(np.append(0, np.geomspace(max(1, n_updates / 500), n_updates, N_SAVES).astype(int))),
-                time_step=learning_rate,
-                progress=progress,
-            )
-        if trajectories[name].status != Status.SUCCESS:
-            raise ValueError(f"training by {name} diverged: try a smaller --learning-rate")
-    save_trajectories(folder / "compare-training.h5", trajectories)
-    quality = {name: _Quality(path, dataset) for name, path in trajectories.items()}
-    reference = trajectories[REFERENCE]
-    comparisons = {
-        name: compare_trajectories(path, reference, n_modes=modes)
-        for name, path in trajectories.items()
-        if name != REFERENCE
-    }
-    _print_tables(reference.ts, comparisons, quality)
-    with atomic_write(folder / "compare-training.png") as path:
-        _draw(path, trajectories, quality, modes)
+    recipe = MethodsRecipe(n_hidden, n_updates, learning_rate, n_chains, n_steps, batch_size, modes, seed)
+    result = train_by_all(dataset, recipe)
+    save_trajectories(folder / "compare-training.h5", result.trajectories)
+    _print_tables(result)
+    write_figure(folder / "compare-training.png", training_methods_figure(result))
     typer.echo(f"wrote {folder / 'compare-training.png'} and {folder / 'compare-training.h5'}")
 
 
@@ -114,7 +97,62 @@ class _Quality:
         self.temperature = np.asarray(jax.vmap(effective_temperature)(path.rbms.weights))
 
 
-def _print_tables(ts, comparisons: dict[str, Comparison], quality: dict[str, _Quality]) -> None:
+@dataclasses.dataclass(frozen=True)
+class TrainingMethods:
+    """Trainings by name, as they compare with the reference, and measures of them."""
+
+    trajectories: dict[str, Trajectory]
+    comparisons: dict[str, Comparison]
+    quality: dict[str, _Quality]
+    n_modes: int
+
+
+def train_by_all(dataset: Dataset, recipe: MethodsRecipe) -> TrainingMethods:
+    """Train by PCD, twice, and by extended mean field of each order, from the same start on the same minibatches.
+
+    Raises:
+        ValueError: training that diverged.
+    """
+    n_samples, n_visible = dataset.samples.shape
+    key_rbm, key_chains, key_run, key_again = jax.random.split(jax.random.key(recipe.seed), 4)
+    options = {"visible_units": dataset.units, "hidden_units": dataset.units, "visible_mean": dataset.samples.mean(0)}
+    rbm = init_rbm(key_rbm, n_visible, recipe.n_hidden, **options)
+    optimizer, n_updates = optax.sgd(recipe.learning_rate), recipe.n_updates
+    runs = {
+        REFERENCE: (make_estimator(Method.PCD, recipe.n_steps, 2), key_run),
+        AGAIN: (make_estimator(Method.PCD, recipe.n_steps, 2), key_again),
+        **{f"EMF-{order}": (make_estimator(Method.EMF, recipe.n_steps, order), key_run) for order in (1, 2, 3)},
+    }
+    trajectories = {}
+    for name, (estimator, key) in runs.items():
+        state = init_train_state(key_chains, rbm, optimizer, n_chains=recipe.n_chains)
+        with progress_bar(n_updates, name) as progress:
+            _, trajectories[name] = fit(
+                key,
+                state,
+                dataset.samples,
+                estimator=estimator,
+                optimizer=optimizer,
+                n_updates=n_updates,
+                batch_size=min(recipe.batch_size, n_samples),
+                save_at=np.unique(np.append(0, np.geomspace(max(1, n_updates / 500), n_updates, N_SAVES).astype(int))),
+                time_step=recipe.learning_rate,
+                progress=progress,
+            )
+        if trajectories[name].status != Status.SUCCESS:
+            raise ValueError(f"training by {name} diverged: try a smaller --learning-rate")
+    comparisons = {
+        name: compare_trajectories(path, trajectories[REFERENCE], n_modes=recipe.n_modes)
+        for name, path in trajectories.items()
+        if name != REFERENCE
+    }
+    quality = {name: _Quality(path, dataset) for name, path in trajectories.items()}
+    return TrainingMethods(trajectories, comparisons, quality, recipe.n_modes)
+
+
+def _print_tables(result: TrainingMethods) -> None:
+    comparisons, quality = result.comparisons, result.quality
+    ts = result.trajectories[REFERENCE].ts
     n_modes = next(iter(comparisons.values())).departure.shape[0]
     head = "".join(f"{name:>12}" for name in comparisons)
     typer.echo(f"\nLargest relative difference to PCD of the {n_modes} leading singular values, and likelihoods.\n")
@@ -135,8 +173,18 @@ def _first_time(comparison: Comparison, mode: int) -> str:
     return f"{float(comparison.ts[apart.argmax()]):.3g}" if apart.any() else "never"
 
 
-def _draw(path: Path, trajectories: dict[str, Trajectory], quality: dict[str, _Quality], n_modes: int) -> None:
-    figure = require("matplotlib.figure").Figure(figsize=(10, 7.5), layout="constrained")
+@figure_style()
+def training_methods_figure(result: TrainingMethods) -> Figure:
+    """Training by PCD and by extended mean field of orders 1, 2 and 3, from one start on the same minibatches.
+
+    What to see: with the Onsager term (orders 2 and 3) the singular values grow as those of PCD, until clusters appear;
+    naive mean field (order 1) runs ahead from the start. Which way to estimate the gradient matters late only.
+
+    Source: the comparison of Decelle, Fissore and Furtlehner (2018); extended mean field is from Gabrié, Tramel and
+    Krzakala (2015).
+    """
+    trajectories, quality = result.trajectories, result.quality
+    figure = new_figure(7, 5)
     axes = figure.subplots(2, 2)
     later = slice(1, None)  # the start has no place on a logarithmic axis
     values = {
@@ -145,10 +193,10 @@ def _draw(path: Path, trajectories: dict[str, Trajectory], quality: dict[str, _Q
         if name != AGAIN
     }
     ts, reference = values.pop(REFERENCE)
-    plot_comparison(ts, reference, values, training=REFERENCE, n_modes=n_modes, ax=axes[0, 0])
+    plot_comparison(ts, reference, values, training=REFERENCE, n_modes=result.n_modes, ax=axes[0, 0])
     panels = {
-        "pseudo-log-likelihood per sample (nats)": ("pseudo", axes[0, 1]),
-        f"log-likelihood per sample (nats, {quality[REFERENCE].how})": ("likelihood", axes[1, 0]),
+        "pseudo-log-likelihood (nats)": ("pseudo", axes[0, 1]),
+        f"log-likelihood (nats, {quality[REFERENCE].how})": ("likelihood", axes[1, 0]),
         r"effective temperature $1/\mathrm{Var}(W)$": ("temperature", axes[1, 1]),
     }
     for label, (attribute, ax) in panels.items():
@@ -158,4 +206,4 @@ def _draw(path: Path, trajectories: dict[str, Trajectory], quality: dict[str, _Q
     axes[1, 1].set_yscale("log")
     for ax in axes.flat:
         ax.set_xscale("log")
-    figure.savefig(path, dpi=160, format="png")
+    return figure

@@ -11,10 +11,8 @@ import numpy as np
 import typer
 
 from rbm_jax._checks import check_positive
-from rbm_jax._optional import require
-from rbm_jax.checkpoint import atomic_write
-from rbm_jax.cli._common import load_training
-from rbm_jax.plotting import PhaseLine, plot_phase_diagram
+from rbm_jax.cli._common import load_training, write_figure
+from rbm_jax.plotting import PhaseLine, figure_style, new_figure, plot_phase_diagram
 from rbm_jax.replica import (
     AbstractLaw,
     BernoulliLaw,
@@ -68,10 +66,10 @@ def phase_diagram_command(
         locations = training_path(training, LAWS[law])
         _print_path(training, locations)
         path = path_points(locations)
-    figure = require("matplotlib.figure").Figure(figsize=(5.5, 4.4), layout="constrained")
-    map_phases(law, ratio=ratio, n_points=points, path=path).draw(figure.add_subplot(), path=path)
-    with atomic_write(out) as temporary:
-        figure.savefig(temporary, dpi=160, format="png")
+    with figure_style():
+        figure = new_figure(3.6, 3.2)
+        map_phases(law, ratio=ratio, n_points=points, path=path).draw(figure.add_subplot(), path=path)
+    write_figure(out, figure)
     typer.echo(f"wrote {out}")
 
 
@@ -141,7 +139,7 @@ def _lines(noise, ratio: float, name: LawName) -> dict[str, PhaseLine]:
     glass = np.asarray(noise) > 1
     cold = jnp.linspace(1.01, float(noise.max()), len(noise) // 5) if name == LawName.LAPLACE else noise[glass]
     lines = {
-        "condensation of the mode": PhaseLine(temperature, np.asarray(critical), "-"),
+        "condensation": PhaseLine(temperature, np.asarray(critical), "-"),
         r"freezing, $\sigma=1$": PhaseLine(np.ones(2), np.array([1e-3, 1.0]), "--"),
     }
     if cold.size:

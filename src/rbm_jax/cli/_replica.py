@@ -2,70 +2,82 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._optional import require
 from rbm_jax.cli._instances import gibbs_order, measure_phases, orthogonalize, sample_instances, tap_order
 from rbm_jax.cli._phase_diagram import LAWS, LawName, map_phases, path_points, training_path
 from rbm_jax.cli._projected import projected_training
 from rbm_jax.dynamics import integrate_thermodynamic, thermodynamic_force
-from rbm_jax.plotting import plot_theory
-from rbm_jax.progress import progress_bar
+from rbm_jax.plotting import figure_style, new_figure, plot_theory
 from rbm_jax.replica import AbstractLaw, Clusters, Control, compositional_threshold, solve_saddle
 from rbm_jax.spectral import Modes
 from rbm_jax.trajectory import Trajectory
 from rbm_jax.transforms import temper
 
-__all__ = ["path_figure", "replica_figures"]
+__all__ = [
+    "deterministic_trajectory_figure",
+    "mode_competition_figure",
+    "order_parameters_figure",
+    "phase_diagram_figure",
+    "training_path_figure",
+]
 
 Figure = Any
 _GAUSSIAN, _BERNOULLI, _LAPLACE = (LAWS[name] for name in (LawName.GAUSSIAN, LawName.BERNOULLI, LawName.LAPLACE))
 _M, _Q, _TIME = r"magnetization $m$", r"self-overlap $q$", r"time $\tau=\sqrt{N_vN_h}\,t$"
 
 
-def replica_figures(key) -> Iterator[tuple[str, Figure]]:
-    """Phases, order parameters, competing modes and the deterministic trajectory, by theory and by simulation."""
-    draws = {
-        "phase-diagram": _phases,
-        "order-parameters": _order_parameters,
-        "mode-competition": _mode_competition,
-        "deterministic-trajectory": _deterministic_trajectory,
-    }
-    with progress_bar(len(draws), "replica theory") as progress:
-        for number, (name, draw) in enumerate(draws.items()):
-            yield name, draw(jax.random.fold_in(key, number))
-            progress(number + 1)
+@figure_style()
+def training_path_figure(training: Trajectory, n_shades: int = 60) -> Figure:
+    """The path of a training, of an RBM of ±1 units, through the phase diagram.
 
+    What to see: weights are noise at the start, and the RBM a paramagnet. The first mode that sticks out takes it into
+    the ferromagnet. The noise that is left falls as further modes leave it, and rises in the end.
 
-def path_figure(training: Trajectory) -> Figure:
-    """A training on its way through the phase diagram."""
+    Source: Decelle, Fissore and Furtlehner (2018), who draw such a path.
+    """
     n_visible, n_hidden = training.rbms.weights.shape[1:]
     path = path_points(training_path(training, _GAUSSIAN))
-    figure = _new_figure(5.5, 4.4)
-    phases = map_phases(LawName.GAUSSIAN, ratio=n_hidden / n_visible, path=path)
+    figure = new_figure(3.6, 3.2)
+    phases = map_phases(LawName.GAUSSIAN, ratio=n_hidden / n_visible, n_points=n_shades, path=path)
     phases.draw(figure.add_subplot(), path=path)
     return figure
 
 
-def _phases(key, n_points: int = 12) -> Figure:
-    """Magnetization and overlap by Monte Carlo, as points in the colors of their size, over the analytic diagram."""
+@figure_style()
+def phase_diagram_figure(key, n_points: int = 12, n_shades: int = 120) -> Figure:
+    """Phases of RBMs whose weights are a planted mode of strength w and noise σ: replica theory, and Monte Carlo.
+
+    What to see: the colors of the points, which are measured on RBMs of 200×200 units, change where the lines of the
+    theory are. The magnetization along the mode (left) is that of a ferromagnet; the overlap of two replicas (right)
+    tells the spin glass from the paramagnet.
+
+    Source: the phase diagram of Decelle, Fissore and Furtlehner (2018), and of the talks.
+    """
     temperature, bias = np.linspace(0.1, 1.55, n_points), np.linspace(0.1, 1.95, n_points)
     x, y = (axis.ravel() for axis in np.meshgrid(temperature, bias))
     values = measure_phases(key, 1 / x, y / x)
-    phases = map_phases(LawName.GAUSSIAN)
-    figure = _new_figure(10.5, 4.2)
+    phases = map_phases(LawName.GAUSSIAN, n_points=n_shades)
+    figure = new_figure(7, 3)
     for ax, value, name in zip(figure.subplots(1, 2), values, (_M, _Q), strict=True):
         phases.draw(ax, points=np.stack([x, y, value], 1), points_label=f"{name} by Monte Carlo")
     return figure
 
 
-def _order_parameters(key, n_instances: int = 16, n_points: int = 8) -> Figure:
-    """At a fixed ratio of mode and noise, which both scale with 1/temperature."""
+@figure_style()
+def order_parameters_figure(key, n_instances: int = 16, n_points: int = 8) -> Figure:
+    """Magnetizations and overlaps of both layers against temperature, at a fixed ratio of mode and noise.
+
+    What to see: the points, fixed points of the TAP equations (left) and Gibbs sampling (right) of RBMs of 400×200
+    units, follow the lines of replica theory. RBMs of finite size round the transition: where there should be no
+    magnetization, Gibbs sampling finds one of the order of 1/√N.
+
+    Source: ours; the equations are those of Decelle, Fissore and Furtlehner (2018).
+    """
     bias, n_visible, n_hidden = 1.5, 400, 200
     fine, coarse = np.linspace(0.4, 2.0, 20 * n_points), np.linspace(0.6, 2.0, n_points)
 
@@ -84,14 +96,14 @@ def _order_parameters(key, n_instances: int = 16, n_points: int = 8) -> Figure:
         return by_tap, jax.lax.map(lambda each: gibbs_order(*each), (keys, cold, modes))
 
     orders = [measure(temperature) for temperature in jnp.asarray(coarse)]
-    figure = _new_figure(10, 3.8)
+    figure = new_figure(7, 2.8)
     for ax, index, name in zip(figure.subplots(1, 2, sharey=True), (0, 1), ("TAP", "Gibbs sampling"), strict=True):
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *[each[index] for each in orders])
         points = _curves(coarse, stacked, error=True)
         plot_theory(
             theory, points, x_label=r"temperature $1/\sigma$ at $w=1.5\,\sigma$", label="order parameter", ax=ax
         )
-        ax.set_title(f"{name}, {n_visible}×{n_hidden} units, {n_instances} RBMs", fontsize="medium")
+        ax.set_title(f"{name}, {n_visible}×{n_hidden} units, {n_instances} RBMs")
     return figure
 
 
@@ -106,11 +118,20 @@ def _curves(x, order, *, error: bool = False) -> dict[str, tuple]:
     return curves
 
 
-def _mode_competition(key, n_units: int = 1000, n_instances: int = 8, n_points: int = 10) -> Figure:
-    """What becomes of a condensed mode beside another one of growing strength, for three laws of the components."""
+@figure_style()
+def mode_competition_figure(key, n_units: int = 1000, n_instances: int = 8, n_points: int = 10) -> Figure:
+    """What becomes of a condensed mode beside another one of growing strength, for three laws of the components.
+
+    What to see: with heavy tails (Laplace) a second mode condenses beside the first one even if it is weaker, and both
+    live together: a compositional phase. With Gaussian components they tie at equal strength, and with Bernoulli ones
+    the first mode keeps the other down until that is far stronger. Points are TAP fixed points of RBMs of 1000×1000
+    units, lines replica theory, and the dotted ones where the second mode wins.
+
+    Source: Decelle, Fissore and Furtlehner (2018), on the ferromagnetic phase.
+    """
     strength, noise = 1.5, 0.3
     laws = {"Laplace, kurtosis 6": _LAPLACE, "Gaussian, 3": _GAUSSIAN, "Bernoulli, 1": _BERNOULLI}
-    figure = _new_figure(11, 3.6)
+    figure = new_figure(7, 2.6)
     axes = figure.subplots(1, 3, sharey=True)
     for ax, (name, law), last in zip(axes, laws.items(), (1.4, 1.4, 2.8), strict=True):
         alone = solve_saddle(Control(np.array([strength]), noise=noise), component_law=law)
@@ -119,7 +140,7 @@ def _mode_competition(key, n_units: int = 1000, n_instances: int = 8, n_points: 
         theory, points = _competition(key, law, (strength, noise), threshold, ratios, (n_units, n_instances))
         plot_theory(theory, points, x_label="$w_2/w_1$", label=r"magnetizations $m_1$, $m_2$", ax=ax)
         ax.axvline(threshold, color="0.6", linestyle=":", linewidth=1)
-        ax.set_title(f"{name}: $r_c={threshold:.3f}$", fontsize="medium")
+        ax.set_title(f"{name}: $r_c={threshold:.3f}$")
     return figure
 
 
@@ -139,7 +160,7 @@ def _competition(key, law: AbstractLaw, control: tuple[float, float], threshold:
         rbm = dataclasses.replace(rbm, weights=rbm.weights + (left * modes.values) @ right.T)
         return abs(tap_order(rbm, modes)[0].m_visible)
 
-    fine = np.linspace(ratios[0], ratios[-1], 9 * len(ratios))
+    fine = np.linspace(ratios[0], ratios[-1], 6 * len(ratios))
     lines = np.asarray(jax.jit(lambda each: jax.lax.map(solve, each))(jnp.asarray(fine)))
     together = jax.jit(jax.vmap(measure, in_axes=(None, 0, 0, 0)))
     found = np.stack([np.asarray(together(ratio, random, left, right)) for ratio in jnp.asarray(ratios)])
@@ -150,15 +171,23 @@ def _competition(key, law: AbstractLaw, control: tuple[float, float], threshold:
     return theory, points
 
 
-def _deterministic_trajectory(key, n_visible: int = 300, n_runs: int = 4) -> Figure:
-    """Singular values, and second moments of magnetizations on their way to the data's, which are dotted."""
+@figure_style()
+def deterministic_trajectory_figure(key, n_visible: int = 300, n_runs: int = 4) -> Figure:
+    """The trajectory of learning in the limit of many units, and PCD on RBMs of 300×300 units.
+
+    What to see: singular values (top) and second moments of the model's magnetizations (bottom) follow one
+    deterministic curve, on their way to the moments of the data (dotted). Points are means and deviations of PCD that
+    moves the planted modes only.
+
+    Source: the non-linear dynamics, theory and simulation, of Decelle, Fissore and Furtlehner (2018) and the talks.
+    """
     pair, four = np.array([[1.0], [-1.0]]), np.array([[1.2, 0], [-1.2, 0], [0, 0.9], [0, -0.9]])
     cases = {
         "one mode, Gaussian components": (pair, np.array([[0.3]]), _GAUSSIAN),
         "one mode, Bernoulli components": (pair, np.array([[0.3]]), _BERNOULLI),
         "two modes, Gaussian components": (four, np.array([[0.3, 0.05], [-0.02, 0.3]]), _GAUSSIAN),
     }
-    figure = _new_figure(12, 6.4)
+    figure = new_figure(7, 4.2)
     axes = figure.subplots(2, 3, sharex=True, sharey="row")
     for column, (name, (fields, matrix, law)) in zip(axes.T, cases.items(), strict=True):
         clusters = Clusters(jnp.asarray(fields))
@@ -179,9 +208,5 @@ def _deterministic_trajectory(key, n_visible: int = 300, n_runs: int = 4) -> Fig
             points = {each: (ts, mean[:, index], spread[:, index]) for index, each in enumerate(names)}
             plot_theory(lines, points, x_label=_TIME, label=axis, ax=ax)
             ax.label_outer()
-        column[0].set_title(name, fontsize="medium")
+        column[0].set_title(name)
     return figure
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    return require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")

@@ -10,9 +10,8 @@ import numpy as np
 import typer
 from jax.sharding import Mesh
 
-from rbm_jax._optional import require
 from rbm_jax._typing import Array
-from rbm_jax.checkpoint import atomic_write, saved_updates
+from rbm_jax.checkpoint import saved_updates
 from rbm_jax.cli._common import (
     MODEL,
     UPDATES,
@@ -32,11 +31,12 @@ from rbm_jax.cli._common import (
     load_training,
     make_mesh,
     run_settings,
+    write_figure,
 )
 from rbm_jax.cli._datasets import Alphabet, Data, Identity, Missing, Source, Threshold, UnitName, Units
 from rbm_jax.cli._training import Recipe, train_run
 from rbm_jax.data import Alignment, states_of, write_fasta
-from rbm_jax.plotting import plot_images
+from rbm_jax.plotting import new_figure, plot_images
 from rbm_jax.rbm import RBM
 from rbm_jax.sampling import init_chains, init_tempering, sample_gibbs, sample_tempering
 from rbm_jax.sharding import check_even, divide, replicate
@@ -143,10 +143,9 @@ def sample(
         raise ValueError(f"--rows must divide the {rbm.n_visible} visible units, got {rows}")
     shape = (rows, rbm.n_visible // rows)
     path = run / "samples.png" if out is None else out
-    figure = require("matplotlib.figure").Figure(figsize=(6, 6), layout="constrained")
+    figure = new_figure(5, 5)
     plot_images(samples, shape, ax=figure.add_subplot())
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=160, format="png")
+    write_figure(path, figure)
     typer.echo(f"wrote {path}")
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,15 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from rbm_jax._optional import require
-from rbm_jax.checkpoint import atomic_write
-from rbm_jax.cli._common import NHidden, Seed, load_source, load_training
+from rbm_jax.cli._common import NHidden, Seed, load_source, load_training, write_figure
 from rbm_jax.cli._datasets import Dataset, Source, Threshold, UnitName, Units
 from rbm_jax.cli._likelihood import log_likelihood_along
-from rbm_jax.cli._linear import draw_emergence, emergence
 from rbm_jax.cli._training import NAMED_EPOCHS, Recipe, train_run
 from rbm_jax.dynamics import data_statistics
-from rbm_jax.plotting import plot_images, plot_modes, plot_quantity, plot_spectrum, plot_spectrum_histogram
+from rbm_jax.plotting import (
+    figure_style,
+    new_figure,
+    plot_images,
+    plot_modes,
+    plot_quantity,
+    plot_spectrum,
+    plot_spectrum_histogram,
+)
 from rbm_jax.spectral import (
     Modes,
     effective_temperature,
@@ -30,7 +35,7 @@ from rbm_jax.spectral import (
 )
 from rbm_jax.trajectory import Trajectory
 
-__all__ = ["SpectrumReport", "spectrum", "spectrum_figures", "spectrum_report", "write_figures"]
+__all__ = ["SPECTRUM_FIGURES", "SpectrumReport", "spectrum", "spectrum_figures", "spectrum_report", "write_figures"]
 
 N_HISTOGRAMS = 4
 N_VECTORS = 5
@@ -52,7 +57,7 @@ def spectrum(
         Path | None, typer.Option(help="Folder of the pictures [default: spectrum in the run], or of run and pictures.")
     ] = None,
 ) -> None:
-    """Singular values and vectors along a training, and how they move: eight pictures and a table.
+    """Singular values and vectors along a training, and how they move: seven pictures and a table.
 
     Of a run that train wrote, or, with --data, of a training done on the spot and kept in the folder --out.
 
@@ -68,11 +73,10 @@ def spectrum(
     assert run is not None
     training = load_training(run)
     dataset = load_source(run).load().completed(jax.tree.map(lambda leaf: leaf[-1], training.rbms))
-    report = spectrum_report(training, dataset)
-    _print_table(report, modes)
+    report = spectrum_report(training, dataset, modes)
+    _print_table(report)
     folder = run / "spectrum" if out is None else out
-    figures = spectrum_figures(report, modes)
-    for path in write_figures(folder, figures):
+    for path in write_figures(folder, spectrum_figures(report)):
         typer.echo(f"wrote {path}")
 
 
@@ -89,6 +93,7 @@ class SpectrumReport:
         ratio: κ = n_hidden / n_visible.
         likelihood: log-likelihood per sample, in nats.
         likelihood_label: how it was found.
+        n_modes: leading modes to color and show.
     """
 
     dataset: Dataset
@@ -99,11 +104,18 @@ class SpectrumReport:
     ratio: float
     likelihood: np.ndarray
     likelihood_label: str
+    n_modes: int
 
     @property
     def ts(self) -> np.ndarray:
         """Times."""
         return np.asarray(self.training.ts)
+
+    @property
+    def motion(self) -> dict[str, Any] | None:
+        """How W moves, if the training has been watched: fields of `dynamics.ModeMotion`."""
+        observations = self.training.observations
+        return observations if isinstance(observations, dict) and "values_share" in observations else None
 
     @property
     def later(self) -> np.ndarray:
@@ -116,7 +128,7 @@ class SpectrumReport:
         return np.abs(np.einsum("tia,ia->ta", left, self.data_modes[:, :n_modes]))
 
 
-def spectrum_report(training: Trajectory, dataset: Dataset) -> SpectrumReport:
+def spectrum_report(training: Trajectory, dataset: Dataset, n_modes: int = 10) -> SpectrumReport:
     """Decompose the weights along a training.
 
     Raises:
@@ -137,20 +149,15 @@ def spectrum_report(training: Trajectory, dataset: Dataset) -> SpectrumReport:
         ratio=n_hidden / n_visible,
         likelihood=likelihood,
         likelihood_label=label,
+        n_modes=n_modes,
     )
 
 
-def spectrum_figures(report: SpectrumReport, n_modes: int) -> Iterator[tuple[str, Figure]]:
+def spectrum_figures(report: SpectrumReport) -> Iterator[tuple[str, Figure]]:
     """The pictures of a training, one by one, with their names."""
-    yield "singular-values", _singular_values(report, n_modes)
-    yield "histograms", _histograms(report)
-    yield "modes", _mode_images(report, n_modes)
-    yield "overlaps", _overlaps(report)
-    if isinstance(report.training.observations, dict) and "values_share" in report.training.observations:
-        yield "motion", _motion(report)
-    yield "temperature", _temperature(report)
-    yield "linear-theory", _linear_theory()
-    yield "mode-statistics", _statistics(report)
+    for name, draw in SPECTRUM_FIGURES.items():
+        if name != "motion" or report.motion is not None:
+            yield name, draw(report)
 
 
 def write_figures(folder: Path, figures: Iterator[tuple[str, Figure]]) -> Iterator[Path]:
@@ -158,18 +165,17 @@ def write_figures(folder: Path, figures: Iterator[tuple[str, Figure]]) -> Iterat
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures:
         path = folder / f"{name}.png"
-        with atomic_write(path) as temporary:
-            figure.savefig(temporary, dpi=160, format="png")
+        write_figure(path, figure)
         yield path
 
 
-def _print_table(report: SpectrumReport, n_modes: int) -> None:
+def _print_table(report: SpectrumReport) -> None:
     values = np.asarray(report.modes.values)
     shown = np.unique(np.linspace(0, len(values) - 1, 8).astype(int))
     typer.echo(f"       t   T_eff  log-likelihood ({report.likelihood_label})  outliers  singular values")
     for time in shown:
         weights = report.training.rbms.weights[time]
-        leading = " ".join(f"{value:8.4f}" for value in values[time, :n_modes])
+        leading = " ".join(f"{value:8.4f}" for value in values[time, : report.n_modes])
         n_outliers = int(split_bulk(weights).is_outlier.sum())
         typer.echo(
             f"{report.ts[time]:8.3g} {float(effective_temperature(weights)):7.3g} {report.likelihood[time]:29.3f} "
@@ -177,40 +183,58 @@ def _print_table(report: SpectrumReport, n_modes: int) -> None:
         )
 
 
-def _figure(n_columns: int = 1) -> tuple[Figure, Any]:
-    figure = require("matplotlib.figure").Figure(figsize=(5 * n_columns, 3.7), layout="constrained")
-    return figure, figure.subplots(1, n_columns)
+@figure_style()
+def singular_values_figure(report: SpectrumReport) -> Figure:
+    """Singular values of the weights along a training, and the log-likelihood.
 
+    What to see: modes leave the bulk of the random start, whose edge is dashed, one after the other, those along which
+    the data vary most first; the likelihood rises with them.
 
-def _singular_values(report: SpectrumReport, n_modes: int) -> Figure:
-    figure, axes = _figure(2)
+    Source: Decelle, Fissore and Furtlehner (2017, 2018), who show both for MNIST.
+    """
+    figure, (left, right) = _wide_figure(2)
     later, values = report.later, np.asarray(report.modes.values)
     edge = float(marchenko_pastur_edges(report.noise, ratio=report.ratio)[1])
-    plot_spectrum(report.ts[later], values[later], n_modes=n_modes, edge=edge, ax=axes[0])
-    label = f"log-likelihood per sample (nats, {report.likelihood_label})"
-    plot_quantity({"training": (report.ts[later], report.likelihood[later])}, label=label, ax=axes[1])
-    for ax in axes:
+    plot_spectrum(report.ts[later], values[later], n_modes=report.n_modes, edge=edge, ax=left)
+    points = {report.likelihood_label: (report.ts[later], report.likelihood[later])}
+    plot_quantity(points, label="log-likelihood per sample (nats)", ax=right)
+    for ax in (left, right):
         ax.set_xscale("log")
     return figure
 
 
-def _histograms(report: SpectrumReport) -> Figure:
-    figure, axes = _figure(N_HISTOGRAMS)
+@figure_style()
+def histograms_figure(report: SpectrumReport) -> Figure:
+    """Histograms of the singular values of the weights, from the random start to the end of a training.
+
+    What to see: at the start all values are under the Marchenko-Pastur law of random weights. What is learned stands to
+    its right as outliers, until there is hardly a bulk left.
+
+    Source: Decelle, Fissore and Furtlehner (2017); the law is that of Marchenko and Pastur (1967).
+    """
+    figure, axes = _wide_figure(2, n_rows=2)
     values = np.asarray(report.modes.values)
     # From the start to the end of the growth of the leading value, evenly in its logarithm.
     levels = np.geomspace(values[0, 0], values[:, 0].max(), N_HISTOGRAMS)
     times = [int(np.argmax(values[:, 0] >= level * (1 - 1e-6))) for level in levels]
-    for ax, time in zip(axes, times, strict=True):
+    for ax, time in zip(axes.flat, times, strict=True):
         bulk = split_bulk(report.training.rbms.weights[time])
         plot_spectrum_histogram(bulk.values, bulk.is_outlier, float(bulk.noise), report.ratio, ax=ax)
-        ax.set_title(rf"$t={report.ts[time]:.3g}$, bulk $\sigma={float(bulk.noise):.3g}$", fontsize="medium")
+        ax.set_title(rf"$t={report.ts[time]:.3g}$, bulk $\sigma={float(bulk.noise):.3g}$")
     return figure
 
 
-def _mode_images(report: SpectrumReport, n_modes: int) -> Figure:
-    """Principal axes of the data, and left singular vectors after the named numbers of epochs and at the end."""
-    figure = require("matplotlib.figure").Figure(figsize=(10, 4.2), layout="constrained")
-    n_modes = min(n_modes, report.modes.values.shape[1])
+@figure_style()
+def modes_figure(report: SpectrumReport) -> Figure:
+    """Principal axes of the data, and left singular vectors of W after 1, 10 and 100 epochs and at the end.
+
+    What to see: each vector turns from a random direction into the axis of the data, the leading ones first: after the
+    first epochs of MNIST's 60,000 images, and about a hundred of the digits' 1797. Later they mix. Signs are aligned
+    with the data's.
+
+    Source: the figures of the modes of MNIST in Decelle, Fissore and Furtlehner (2017, 2018).
+    """
+    n_modes = min(report.n_modes, report.modes.values.shape[1])
     axes = report.data_modes[:, :n_modes]
     rows, labels = [axes.T], ["data"]
     for time, label in _named_times(report):
@@ -220,31 +244,42 @@ def _mode_images(report: SpectrumReport, n_modes: int) -> Figure:
         labels.append(label)
     shape = report.dataset.image_shape or (1, len(axes))
     images = np.concatenate(rows)
+    figure = new_figure(7, 3.6)
     plot_images(images, shape, n_columns=n_modes, row_labels=labels, diverging=True, ax=figure.add_subplot())
     return figure
 
 
-def _named_times(report: SpectrumReport) -> list[tuple[int, str]]:
-    observations = report.training.observations
-    if not isinstance(observations, dict) or "epochs" not in observations:
-        return [(len(report.ts) - 1, "W at the end")]
-    epochs = np.asarray(observations["epochs"])
-    named = [int(np.abs(epochs - epoch).argmin()) for epoch in NAMED_EPOCHS if epoch < epochs[-1]]
-    return [(time, f"W, epoch {epochs[time]:{'.0f' if epochs[time] > 9.9 else '.1f'}}") for time in [*named, -1]]
+@figure_style()
+def overlaps_figure(report: SpectrumReport) -> Figure:
+    """Overlaps of the left singular vectors of W with the principal axes of the data of the same rank.
 
+    What to see: random at the start, the leading vectors turn onto the data's axes before their singular values are
+    large, and leave them when the dynamics is no longer linear.
 
-def _overlaps(report: SpectrumReport) -> Figure:
-    figure, ax = _figure()
+    Source: Decelle, Fissore and Furtlehner (2018), on the early alignment of modes.
+    """
+    figure = new_figure()
     label = r"$|u_\alpha\cdot$ principal axis $\alpha$ of the data$|$"
     overlaps = report.overlaps(min(N_VECTORS, report.modes.values.shape[1]))
-    plot_modes(report.ts[report.later], overlaps[report.later], label=label, ax=ax).set_xscale("log")
+    ax = plot_modes(report.ts[report.later], overlaps[report.later], label=label, ax=figure.add_subplot())
+    ax.set_xscale("log")
     return figure
 
 
-def _motion(report: SpectrumReport) -> Figure:
-    figure, axes = _figure(3)
+@figure_style()
+def motion_figure(report: SpectrumReport) -> Figure:
+    """How much of the motion of W changes its singular values, and how much rotates its singular vectors.
+
+    What to see: at first the bases turn towards the data; then singular values grow, one after the other, along bases
+    that hardly move; in the end rotations take over again, as modes interact.
+
+    Source: ours; the split into singular values and rotations Ω is that of Decelle, Fissore and Furtlehner (2017).
+    """
+    assert report.motion is not None
+    figure = new_figure(7, 2.5)
+    axes = figure.subplots(1, 3)
     ts, later = report.ts[report.later], report.later
-    motion = {name: np.asarray(value)[later] for name, value in report.training.observations.items()}
+    motion = {name: np.asarray(value)[later] for name, value in report.motion.items()}
     shares = {"values": "values_share", "rotations in the spans": "rotation_share", "outside": "outside_share"}
     points = {name: (ts, motion[key]) for name, key in shares.items()}
     plot_quantity(points, label=r"share of $|\mathrm{d}W/\mathrm{d}t|^2$", ax=axes[0])
@@ -257,8 +292,16 @@ def _motion(report: SpectrumReport) -> Figure:
     return figure
 
 
-def _temperature(report: SpectrumReport) -> Figure:
-    figure, axes = _figure(2)
+@figure_style()
+def temperature_figure(report: SpectrumReport) -> Figure:
+    """Effective temperature, the inverse variance of the weights, along a training.
+
+    What to see: it is constant until the leading modes stick out, and then falls: training cools the RBM. In units that
+    do not depend on the size (right), a random RBM of ±1 units freezes at 1.
+
+    Source: the talks of Decelle, Fissore and Furtlehner, T_eff = 1/Var(W).
+    """
+    figure, axes = _wide_figure(2)
     weights, later = report.training.rbms.weights, report.later
     labels = {False: r"effective temperature $1/\mathrm{Var}(W)$", True: r"$1/\sqrt{L\,\mathrm{Var}(W)}$"}
     for ax, (size_free, label) in zip(axes, labels.items(), strict=True):
@@ -269,14 +312,16 @@ def _temperature(report: SpectrumReport) -> Figure:
     return figure
 
 
-def _linear_theory() -> Figure:
-    figure, ax = _figure()
-    draw_emergence(emergence(jax.random.key(0)), ax)
-    return figure
+@figure_style()
+def mode_statistics_figure(report: SpectrumReport) -> Figure:
+    """Kurtosis and inverse participation ratio of the components of the leading left singular vectors.
 
+    What to see: the vectors start as random directions (line) and take the values of the data's axes as they turn to
+    them. Later, when modes interact, some become local, with heavy tails.
 
-def _statistics(report: SpectrumReport) -> Figure:
-    figure, axes = _figure(2)
+    Source: the characterization of modes in the talks, and Decelle, Fissore and Furtlehner (2018).
+    """
+    figure, axes = _wide_figure(2)
     statistics = jax.vmap(mode_statistics)(report.modes.left[:, :, :N_VECTORS])
     n_visible = report.data_modes.shape[0]
     panels = {
@@ -288,3 +333,29 @@ def _statistics(report: SpectrumReport) -> Figure:
         references = {"random direction": random}
         plot_modes(report.ts[report.later], values, label=label, references=references, ax=ax).set_xscale("log")
     return figure
+
+
+SPECTRUM_FIGURES: dict[str, Callable[[SpectrumReport], Figure]] = {
+    "singular-values": singular_values_figure,
+    "histograms": histograms_figure,
+    "modes": modes_figure,
+    "overlaps": overlaps_figure,
+    "motion": motion_figure,
+    "temperature": temperature_figure,
+    "mode-statistics": mode_statistics_figure,
+}
+"""Names and functions of the pictures of a training."""
+
+
+def _wide_figure(n_columns: int, n_rows: int = 1) -> tuple[Figure, Any]:
+    figure = new_figure(7, 2.5 * n_rows)
+    return figure, figure.subplots(n_rows, n_columns)
+
+
+def _named_times(report: SpectrumReport) -> list[tuple[int, str]]:
+    observations = report.training.observations
+    if not isinstance(observations, dict) or "epochs" not in observations:
+        return [(len(report.ts) - 1, "W at the end")]
+    epochs = np.asarray(observations["epochs"])
+    named = [int(np.abs(epochs - epoch).argmin()) for epoch in NAMED_EPOCHS if epoch < epochs[-1]]
+    return [(time, f"W, epoch {epochs[time]:{'.0f' if epochs[time] > 9.9 else '.1f'}}") for time in [*named, -1]]

@@ -10,14 +10,13 @@ import numpy as np
 import optax
 import typer
 
-from rbm_jax._optional import require
 from rbm_jax.cli._datasets import Dataset
 from rbm_jax.data import ising_chain
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.estimators import exact, pcd
 from rbm_jax.exact import enumerate_states, exact_log_z
 from rbm_jax.partition import ais_log_z
-from rbm_jax.plotting import plot_growth_rates, plot_learning_curves
+from rbm_jax.plotting import figure_style, new_figure, plot_growth_rates, plot_learning_curves
 from rbm_jax.progress import progress_bar
 from rbm_jax.rbm import RBM, init_rbm
 from rbm_jax.symmetry import (
@@ -61,6 +60,7 @@ class _Torus(NamedTuple):
     units: dict[str, Any]
 
 
+@figure_style()
 def symmetry_figure(key, dataset: Dataset, recipe: SymmetryRecipe | None = None) -> Any:
     """Growth of Fourier modes against the linear theory, and what tied weights save in samples.
 
@@ -69,10 +69,12 @@ def symmetry_figure(key, dataset: Dataset, recipe: SymmetryRecipe | None = None)
     as good with far fewer samples, and has far fewer parameters. The lines are what a model is expected to lose that
     holds the truth, and whose parameters can all be told from data. Not all of an RBM's can, and its training stops at
     the best time, so points lie below.
+
+    Source: ours; the talks name symmetries as a perspective.
     """
     recipe = SymmetryRecipe() if recipe is None else recipe
     key_ring, key_torus, key_growth = jax.random.split(key, 3)
-    figure = require("matplotlib.figure").Figure(figsize=(12, 3.8), layout="constrained")
+    figure = new_figure(7, 2.7)
     axes = figure.subplots(1, 3)
     torus = _on_torus(key_torus, dataset)
     plot_growth_rates(*_fourier_growth(key_growth, torus, dataset.batch_size(None), recipe.growth_updates), ax=axes[0])

@@ -46,7 +46,7 @@ from rbm_jax.trajectory import Status, finite_status
 __all__ = ["NAMED_EPOCHS", "Recipe", "train_run"]
 
 N_SAVES = 50
-NAMED_EPOCHS = (1, 10)
+NAMED_EPOCHS = (1, 10, 100)
 """After which the RBM is kept too, so that pictures can show it then."""
 SECONDS_OF_A_CHUNK = 3.0
 """Between looks at the weights, and at the keyboard."""

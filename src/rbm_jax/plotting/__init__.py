@@ -12,6 +12,7 @@ from rbm_jax.plotting.spectral import (
     plot_linear_theory,
     plot_spectrum_histogram,
 )
+from rbm_jax.plotting.style import figure_style, new_figure
 from rbm_jax.plotting.trajectories import (
     plot_against_fraction,
     plot_comparison,
@@ -23,6 +24,8 @@ from rbm_jax.plotting.trajectories import (
 
 __all__ = [
     "PhaseLine",
+    "figure_style",
+    "new_figure",
     "plot_against_fraction",
     "plot_comparison",
     "plot_convergence",

@@ -6,8 +6,16 @@ import numpy as np
 
 from rbm_jax._checks import as_array
 from rbm_jax._optional import require
+from rbm_jax.plotting.style import new_figure
 
-__all__ = ["LINE_STYLES", "Axes", "as_matrix", "label_time_axes", "mode_colors", "new_axes"]
+__all__ = [
+    "LINE_STYLES",
+    "Axes",
+    "as_matrix",
+    "label_time_axes",
+    "mode_colors",
+    "new_axes",
+]
 
 LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -28,9 +36,7 @@ def new_axes(ax: Axes) -> Axes:
     """The axes given, or those of a new figure."""
     if ax is not None:
         return ax
-    # A figure without pyplot is not kept alive by it and needs no display.
-    figure = require("matplotlib.figure").Figure(figsize=(5, 3.5), layout="constrained")
-    return figure.add_subplot()
+    return new_figure(5, 3.5).add_subplot()
 
 
 def mode_colors(n_modes: int):

@@ -155,5 +155,5 @@ def plot_convergence(
     ax.set_xlabel("learning rate")
     ax.set_ylabel(label)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1))
     return ax

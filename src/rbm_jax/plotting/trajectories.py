@@ -143,9 +143,8 @@ def plot_quantity(
         ax: where to draw; a new figure by default.
     """
     ax = new_axes(ax)
-    for (name, (ts, quantity)), marker, color in zip(
-        points.items(), "osx^", ("0.2", "0.6", "0.4", "0.8"), strict=False
-    ):
+    colors = ("0.2", "0.6") if len(points) <= 2 else mode_colors(len(points))
+    for (name, (ts, quantity)), marker, color in zip(points.items(), "osx^" * len(points), colors, strict=False):
         ax.plot(ts, quantity, marker, markersize=2.5, label=name, color=color)
     for (name, (ts, quantity)), style in zip((lines or {}).items(), LINE_STYLES, strict=False):
         ax.plot(ts, quantity, style, linewidth=1, label=name, color="tab:blue")
