@@ -7,8 +7,6 @@ import griffe
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 
-from rbm_jax.cli._gallery import FIGURES, caption
-
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 HEADING = re.compile(r'id="(rbm_jax\.(?:[a-z_]\w*\.)+(\w+))"')
 NAME = re.compile(r"(<td>\s*)?<code>((?:\w+\.)*)(\w+)</code>(?!</a>|</autoref>)")
@@ -23,13 +21,6 @@ class ExampleSections(griffe.Extension):
             obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
 
 
-def on_page_markdown(markdown: str, *, page, **_) -> str:
-    """Put the figures, with what their functions say of them, on the page of the gallery."""
-    if page.file.src_uri != "gallery.md":
-        return markdown
-    return markdown.replace("FIGURES", "\n\n".join(_figure_section(name) for name in FIGURES))
-
-
 def on_page_content(page_html: str, **_) -> str:
     """Write formulas as MathML."""
     return FORMULA.sub(_to_mathml, page_html)
@@ -41,12 +32,6 @@ def on_env(env, *, files, **_) -> None:
     entries = {name: anchor for page in pages for anchor, name in HEADING.findall(page.content)}
     for page in pages:
         page.content = NAME.sub(lambda match: _link(match, entries), page.content)
-
-
-def _figure_section(name: str) -> str:
-    title, paragraphs = caption(name)
-    text = "\n\n".join(paragraphs)
-    return f"## {name.replace('-', ' ').capitalize()}\n\n![{title}](gallery/{name}.png)\n\n**{title}** {text}"
 
 
 def _link(match: re.Match, entries: dict[str, str]) -> str:

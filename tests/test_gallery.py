@@ -68,8 +68,10 @@ def test_a_figure_that_is_not_there_is_named_with_those_that_are(tmp_path, capsy
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_says_what_to_see_and_its_source_and_is_in_the_documentation(name):
+def test_every_figure_says_what_to_see_and_its_source_here_and_in_the_documentation(name):
     title, paragraphs = caption(name)
     assert title.endswith(".")
     assert [each.split(":")[0] for each in paragraphs] == ["What to see", "Source"]
+    page = " ".join((DOCS / "gallery.md").read_text().split())
+    assert f"![{title}](gallery/{name}.png) **{title}** {' '.join(paragraphs)}" in page
     assert (DOCS / "gallery" / f"{name}.png").is_file()

@@ -23,7 +23,7 @@ Figure = Any
 
 @figure_style()
 def growth_rates_figure(key, dataset: Dataset, n_updates: int = 1800, n_chains: int = 2000) -> Figure:
-    """Early growth rate of every mode of the data, measured in PCD, against the linear theory; prints them, too.
+    """Early growth rate of every mode of the data, measured in PCD, against the linear theory.
 
     What to see: each mode of the data grows, or decays, at the rate that its variance sets.
 
