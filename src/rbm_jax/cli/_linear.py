@@ -65,12 +65,12 @@ def likelihood_gain(values, variances):
 def emergence(
     key,
     *,
-    variances: tuple[float, ...] = (8.0, 4.0, 2.0, 0.5),
+    variances: tuple[float, ...] = (4.0, 2.0, 1.5, 0.5),
     n_visible: int = 8,
     n_samples: int = 1000,
     n_chains: int = 200,
     learning_rate: float = 0.001,
-    n_updates: int = 5000,
+    n_updates: int = 8000,
     n_runs: int = 16,
     start: float = 0.03,
 ) -> Emergence:

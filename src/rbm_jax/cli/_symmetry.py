@@ -91,6 +91,7 @@ def symmetry_figure(key, dataset: Dataset, recipe: SymmetryRecipe | None = None)
         ax=axes[1],
     )
     axes[1].set_yscale("log")
+    axes[1].set_ylim(top=6 * axes[1].get_ylim()[1])  # room for the legend
     axes[1].set_title(f"Ising ring of {N_SPINS} spins")
     sizes = [size for size in recipe.torus_sizes if size <= len(torus.images) - recipe.n_test]
     likelihood, counts = _torus_likelihood(key_torus, torus, sizes, recipe)
