@@ -50,6 +50,7 @@ from rbm_jax import (
     temper_ladder,
 )
 from rbm_jax.checkpoint import atomic_write, save_rbm
+from rbm_jax.plotting import figure_style, new_figure
 
 __all__ = ["Recipe", "main"]
 
@@ -268,11 +269,10 @@ def _final_likelihood(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+@figure_style()
 def _draw(report: dict[str, Any], path: pathlib.Path) -> None:
     """Held-out likelihood against training time, the bounds on the last one, and the published value as a line."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    figure = new_figure(4.5, 3)
     ax = figure.add_subplot()
     for name, marker in ((_OURS, "o"), (_THEIRS, "s")):
         rows = [row for row in report["stages"] if row["contender"] == name and "test" in row]
@@ -289,8 +289,8 @@ def _draw(report: dict[str, Any], path: pathlib.Path) -> None:
     ax.axhline(_PUBLISHED, color="0.4", ls="--", lw=1, label=f"CD-25, published: {_PUBLISHED}")
     ax.set_xlabel("training time (minutes)")
     ax.set_ylabel("held-out log-likelihood (nats per image)")
-    ax.legend(frameon=False)
-    figure.savefig(path, dpi=160)
+    ax.legend()
+    figure.savefig(path, dpi=200)
 
 
 def _describe(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
