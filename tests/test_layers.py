@@ -90,6 +90,7 @@ LAYERS = [
         "plotting",
     ],
     [
+        "cli._json",
         "cli._datasets",
         "cli._common",
         "cli._compare",

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write, save_trajectories
 from rbm_jax.cli._common import BatchSize, LearningRate, NChains, NHidden, NSteps, Out, Seed, prepare_folder
 from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
+from rbm_jax.cli._json import with_json
 from rbm_jax.dynamics import (
     Comparison,
     GrowthModes,
@@ -69,6 +70,7 @@ Centered = Annotated[
 ]
 
 
+@with_json
 def compare(
     data: Data = "digits",
     n_hidden: NHidden = 64,
@@ -84,7 +86,7 @@ def compare(
     threshold: Threshold = 0.5,
     seed: Seed = 0,
     out: Out = Path("compare"),
-) -> None:
+) -> dict[str, Any]:
     """Training by PCD against the continuous-time learning equations.
 
     Trains an RBM from small random weights, integrates from the same weights the linear theory, the Gaussian closure,
@@ -130,10 +132,27 @@ def compare(
     theories = _integrate_theories(rbm, dataset, statistics, growth, training.ts, centered, tap)
     save_trajectories(folder / "compare.h5", {"training": training, **theories})
     comparisons = {name: compare_trajectories(training, theory, n_modes=modes) for name, theory in theories.items()}
-    _print_table(training, growth, comparisons, learning_rate)
-    with atomic_write(folder / "compare.png") as path:
+    window = linear_window(training, growth)
+    measured = np.asarray(growth_rates_along(training, growth, window))
+    window_end = float(training.ts[window][-1])
+    _print_table(growth, measured, window_end, comparisons, learning_rate)
+    files = [folder / "compare.png", folder / "compare.h5"]
+    with atomic_write(files[0]) as path:
         _draw(path, dataset, growth, training, theories, comparisons)
-    typer.echo(f"wrote {folder / 'compare.png'} and {folder / 'compare.h5'}")
+    typer.echo(f"wrote {files[0]} and {files[1]}")
+    return {
+        "growth_rates": {"measured": measured, "theory": growth.rates, "until": window_end},
+        "comparisons": {
+            name: {
+                "time": each.ts[-1],
+                "discrete_values": each.discrete_values[-1],
+                "continuous_values": each.continuous_values[-1],
+                "departure": each.departure,
+            }
+            for name, each in comparisons.items()
+        },
+        "files": files,
+    }
 
 
 def _default_updates(rbm: RBM, growth: GrowthModes, learning_rate: float) -> int:
@@ -198,14 +217,12 @@ def _linear_theory(rbm: RBM, growth: GrowthModes, ts) -> Trajectory:
 
 
 def _print_table(
-    training: Trajectory, growth: GrowthModes, comparisons: dict[str, Comparison], learning_rate: float
+    growth: GrowthModes, measured, window_end: float, comparisons: dict[str, Comparison], learning_rate: float
 ) -> None:
-    window = linear_window(training, growth)
-    measured = np.asarray(growth_rates_along(training, growth, window))
     name, best = list(comparisons.items())[-1]
     end, leading = float(best.ts[-1]), float(growth.rates[0])
     discrete = _percent(math.log1p(leading * learning_rate) / learning_rate, leading).strip()
-    typer.echo(f"\nGrowth rates: slopes of log|u.W| for t <= {float(training.ts[window][-1]):.3g}, and in theory")
+    typer.echo(f"\nGrowth rates: slopes of log|u.W| for t <= {window_end:.3g}, and in theory")
     typer.echo("var(h) eig(C - diag var(v)). With steps of finite length the rate r becomes")
     typer.echo(f"log(1 + r step)/step: {discrete} for mode 1 here.")
     typer.echo(f"Singular values, by rank, at t = {end:.3g}, of PCD and of the {name};")

@@ -1,7 +1,7 @@
 """`rbm-jax compare-training`: does what an RBM learns depend on how the model's averages are estimated?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from rbm_jax.cli._common import (
     prepare_folder,
 )
 from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
+from rbm_jax.cli._json import with_json
 from rbm_jax.cli._likelihood import log_likelihood_along, one_by_one
 from rbm_jax.dynamics import Comparison, compare_trajectories
 from rbm_jax.plotting import plot_comparison, plot_quantity
@@ -39,6 +40,7 @@ N_SAVES = 40
 REFERENCE, AGAIN = "PCD", "PCD again"
 
 
+@with_json
 def compare_training(
     data: Data = "digits",
     n_hidden: NHidden = 12,
@@ -52,7 +54,7 @@ def compare_training(
     threshold: Threshold = 0.5,
     seed: Seed = 0,
     out: Out = Path("compare-training"),
-) -> None:
+) -> dict[str, Any]:
     """Training by PCD and by extended mean field of orders 1, 2 and 3, from the same start on the same minibatches.
 
     PCD runs a second time with other random numbers, to show what difference chance makes. Writes compare-training.png
@@ -100,18 +102,37 @@ def compare_training(
         if name != REFERENCE
     }
     _print_tables(reference.ts, comparisons, quality)
-    with atomic_write(folder / "compare-training.png") as path:
+    files = [folder / "compare-training.png", folder / "compare-training.h5"]
+    with atomic_write(files[0]) as path:
         _draw(path, trajectories, quality, modes)
-    typer.echo(f"wrote {folder / 'compare-training.png'} and {folder / 'compare-training.h5'}")
+    typer.echo(f"wrote {files[0]} and {files[1]}")
+    return {
+        "ts": reference.ts,
+        "trainings": {name: each.numbers() for name, each in quality.items()},
+        "comparisons": {
+            name: {"ts": each.ts, "deviation": each.deviation, "departure": each.departure}
+            for name, each in comparisons.items()
+        },
+        "files": files,
+    }
 
 
 class _Quality:
     """Measures of the RBMs along a training, in nats per sample but for the temperature."""
 
     def __init__(self, path: Trajectory, dataset: Dataset):
-        self.pseudo = one_by_one(pseudo_log_likelihood, path, dataset)
+        self.pseudo = one_by_one(pseudo_log_likelihood, path, dataset, "pseudo-log-likelihood")
         self.likelihood, self.how = log_likelihood_along(path, dataset)
         self.temperature = np.asarray(jax.vmap(effective_temperature)(path.rbms.weights))
+
+    def numbers(self) -> dict[str, Any]:
+        """At each time."""
+        return {
+            "pseudo_log_likelihood": self.pseudo,
+            "log_likelihood": self.likelihood,
+            "log_likelihood_by": self.how,
+            "effective_temperature": self.temperature,
+        }
 
 
 def _print_tables(ts, comparisons: dict[str, Comparison], quality: dict[str, _Quality]) -> None:

@@ -15,6 +15,7 @@ from rbm_jax._optional import require
 from rbm_jax.checkpoint import atomic_write
 from rbm_jax.cli._common import NHidden, Seed, load_source, load_training
 from rbm_jax.cli._datasets import Dataset, Source, Threshold, UnitName, Units
+from rbm_jax.cli._json import with_json
 from rbm_jax.cli._likelihood import log_likelihood_along
 from rbm_jax.cli._linear import draw_emergence, emergence
 from rbm_jax.cli._training import NAMED_EPOCHS, Recipe, train_run
@@ -39,6 +40,7 @@ N_VECTORS = 5
 Figure = Any
 
 
+@with_json
 def spectrum(
     run: Annotated[Path | None, typer.Argument(help="Folder that rbm-jax train wrote.")] = None,
     data: Annotated[str | None, typer.Option(help="Train on these data instead (see train).")] = None,
@@ -51,7 +53,7 @@ def spectrum(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the pictures [default: spectrum in the run], or of run and pictures.")
     ] = None,
-) -> None:
+) -> dict[str, Any]:
     """Singular values and vectors along a training, and how they move: eight pictures and a table.
 
     Of a run that train wrote, or, with --data, of a training done on the spot and kept in the folder --out.
@@ -69,11 +71,14 @@ def spectrum(
     training = load_training(run)
     dataset = load_source(run).load().completed(jax.tree.map(lambda leaf: leaf[-1], training.rbms))
     report = spectrum_report(training, dataset)
-    _print_table(report, modes)
+    numbers = _numbers(report)
+    _print_table(report, numbers, modes)
     folder = run / "spectrum" if out is None else out
-    figures = spectrum_figures(report, modes)
-    for path in write_figures(folder, figures):
+    files = []
+    for path in write_figures(folder, spectrum_figures(report, modes)):
         typer.echo(f"wrote {path}")
+        files.append(path)
+    return numbers | {"files": files}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,17 +168,28 @@ def write_figures(folder: Path, figures: Iterator[tuple[str, Figure]]) -> Iterat
         yield path
 
 
-def _print_table(report: SpectrumReport, n_modes: int) -> None:
-    values = np.asarray(report.modes.values)
+def _numbers(report: SpectrumReport) -> dict[str, Any]:
+    """What the table shows, at all times."""
+    weights = report.training.rbms.weights
+    return {
+        "ts": report.ts,
+        "effective_temperature": np.asarray(jax.vmap(effective_temperature)(weights)),
+        "log_likelihood": report.likelihood,
+        "log_likelihood_by": report.likelihood_label,
+        "n_outliers": np.array([int(split_bulk(each).is_outlier.sum()) for each in weights]),
+        "singular_values": np.asarray(report.modes.values),
+    }
+
+
+def _print_table(report: SpectrumReport, numbers: dict[str, Any], n_modes: int) -> None:
+    values = numbers["singular_values"]
     shown = np.unique(np.linspace(0, len(values) - 1, 8).astype(int))
     typer.echo(f"       t   T_eff  log-likelihood ({report.likelihood_label})  outliers  singular values")
     for time in shown:
-        weights = report.training.rbms.weights[time]
         leading = " ".join(f"{value:8.4f}" for value in values[time, :n_modes])
-        n_outliers = int(split_bulk(weights).is_outlier.sum())
         typer.echo(
-            f"{report.ts[time]:8.3g} {float(effective_temperature(weights)):7.3g} {report.likelihood[time]:29.3f} "
-            f"{n_outliers:9d}  {leading}"
+            f"{report.ts[time]:8.3g} {numbers['effective_temperature'][time]:7.3g} {report.likelihood[time]:29.3f} "
+            f"{numbers['n_outliers'][time]:9d}  {leading}"
         )
 
 
