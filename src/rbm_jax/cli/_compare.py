@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -198,13 +200,39 @@ def _integrate_theories(rbm, dataset: Dataset, statistics, growth, ts, centered,
     if min(rbm.weights.shape) <= ENUMERABLE:
         forces["exact equations"] = (exact_force(samples, centered=centered), {})
     for name, (force, options) in forces.items():
-        typer.echo(f"integrating the {name}", err=True)
-        trajectory = integrate(force, rbm, ts, **options)
+        with progress_bar(100, f"integrating the {name}", unit="%") as progress:
+            trajectory = integrate(_Watched(force, _report_time(float(ts[-1]), progress)), rbm, ts, **options)
+            jax.effects_barrier()
         if trajectory.status != Status.SUCCESS:
             status = Status(int(trajectory.status)).name.lower().replace("_", " ")
             typer.echo(f"warning: integration of the {name} ended early ({status}); its curves stop there", err=True)
         theories[name] = trajectory
     return theories
+
+
+class _Watched(eqx.Module):
+    """A force that reports the times at which it is asked for."""
+
+    force: LearningForce
+    report: Callable[[Any], None] = eqx.field(static=True)
+
+    def __call__(self, t, rbm, args):
+        jax.debug.callback(self.report, t)
+        return self.force(t, rbm, args)
+
+
+def _report_time(end: float, progress: Callable[[int], object]) -> Callable[[Any], None]:
+    """A function of the time that moves a progress bar on by the hundredths of the way to the end."""
+    done = 0
+
+    def report(t) -> None:
+        nonlocal done
+        step = int(100 * float(t) / end) - done
+        if step > 0:  # steps that were too long are tried again
+            progress(step)
+            done += step
+
+    return report
 
 
 def _linear_theory(rbm: RBM, growth: GrowthModes, ts) -> Trajectory:

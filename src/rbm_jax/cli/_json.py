@@ -38,7 +38,8 @@ def with_json(command: Callable[..., dict[str, Any]]) -> Callable[..., None]:
     signature = inspect.signature(command)
     option = inspect.Parameter("as_json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=AsJson)
     parameters = [*signature.parameters.values(), option]
-    reporting.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # what typer reads
+    signature = signature.replace(parameters=parameters, return_annotation=None)
+    vars(reporting)["__signature__"] = signature  # which typer reads
     return reporting
 
 

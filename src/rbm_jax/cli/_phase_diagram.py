@@ -71,7 +71,7 @@ def phase_diagram_command(
         locations = training_path(training, LAWS[law])
         path = path_points(locations)
         numbers = {"path": _path_numbers(training, locations, path)}
-        _print_path(training, numbers["path"])
+        _print_path(numbers["path"])
     figure = require("matplotlib.figure").Figure(figsize=(5.5, 4.4), layout="constrained")
     with progress_bar(1, "phases", unit="diagram"):
         phases = map_phases(law, ratio=ratio, n_points=points, path=path)
