@@ -215,7 +215,9 @@ def test_phase_diagram_shows_the_path_of_a_training(tmp_path, capsys):
     assert is_png(picture)
     output, table = capsys.readouterr()
     path = json.loads(output)["path"]
-    end = locate(load_rbm(tmp_path / "rbm.h5")[0])
+    training, last = load_trajectory(tmp_path / "updates"), len(path["ts"]) - 1
+    end = locate(jax.tree.map(lambda leaf: leaf[last], training.rbms))
+    assert path["t_end"] == pytest.approx(float(training.ts[last + 1]))
     assert path["noise"][-1] == pytest.approx(float(end.control.noise), rel=1e-5)
     assert path["bias"][-1] == pytest.approx(float(end.control.singular_values[0] / end.control.noise), rel=1e-5)
     assert (path["bias"][0], path["phase"][0]) == (None, "paramagnet")
