@@ -176,7 +176,7 @@ def _numbers(report: SpectrumReport) -> dict[str, Any]:
         "effective_temperature": np.asarray(jax.vmap(effective_temperature)(weights)),
         "log_likelihood": report.likelihood,
         "log_likelihood_by": report.likelihood_label,
-        "n_outliers": np.array([int(split_bulk(each).is_outlier.sum()) for each in weights]),
+        "n_outliers": np.asarray(jax.jit(jax.vmap(split_bulk))(weights).is_outlier).sum(axis=1),
         "singular_values": np.asarray(report.modes.values),
     }
 
