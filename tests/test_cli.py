@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 import rbm_jax.__main__
-from rbm_jax import exact_log_likelihood
+from rbm_jax import exact_log_likelihood, svd_modes
 from rbm_jax.checkpoint import latest_checkpoint, load_rbm, load_trajectories, load_trajectory, saved_updates
 from rbm_jax.cli import _phase_diagram, run
 from rbm_jax.cli._inpaint import Half, inpaint_halves
 from rbm_jax.cli._spectrum import SPECTRUM_FIGURES
 from rbm_jax.data import binarize, load_digits
+from rbm_jax.dynamics import compare_trajectories
+from rbm_jax.replica import locate
 from tests.helpers import reference_rbm
 
 FAST = ["--n-hidden", "4", "--n-chains", "50", "--n-updates", "40"]
@@ -36,7 +38,9 @@ def trained(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("options", [[], ["--units", "spin", "--plain", "--n-hidden", "14"]], ids=["exact", "spin"])
+@pytest.mark.parametrize(
+    "options", [[], ["--units", "spin", "--plain", "--n-hidden", "14", "--json"]], ids=["exact", "spin"]
+)
 def test_compare_writes_picture_trajectories_and_table(tmp_path, capsys, options):
     assert run(["compare", *FAST, *options, "--modes", "3", "--out", str(tmp_path)]) == 0
     assert is_png(tmp_path / "compare.png")
@@ -46,7 +50,14 @@ def test_compare_writes_picture_trajectories_and_table(tmp_path, capsys, options
     assert set(trajectories) == names
     for trajectory in trajectories.values():
         np.testing.assert_allclose(trajectory.ts, trajectories["training"].ts, rtol=1e-5)
-    table = capsys.readouterr().out
+    output, table = capsys.readouterr()
+    if options:
+        report = json.loads(output)["comparisons"]["TAP closure"]
+        expected = compare_trajectories(trajectories["training"], trajectories["TAP closure"], n_modes=3)
+        np.testing.assert_allclose(report["continuous_values"], expected.continuous_values[-1], rtol=1e-4)
+        np.testing.assert_allclose(report["discrete_values"], expected.discrete_values[-1], rtol=1e-4)
+    else:
+        table = output
     assert [line.split()[0] for line in table.splitlines() if line.strip()[:1].isdigit()] == ["1", "2", "3"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.h5", "compare.png"]
 
@@ -62,8 +73,10 @@ def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):
     assert run(["sample", str(trained), "--rows", "4", "--n-steps", "0", "--out", str(picture)]) == 0
     assert run(["sample", str(trained), "--rows", "5"]) == 2
     capsys.readouterr()
-    assert run(["sample", str(trained), "--exchange", "--n-steps", "20", "--out", str(picture)]) == 0
-    assert "came from earlier RBMs" in capsys.readouterr().out
+    assert run(["sample", str(trained), "--exchange", "--n-steps", "20", "--out", str(picture), "--json"]) == 0
+    report, text = capsys.readouterr()
+    report = json.loads(report)
+    assert f"swaps {min(report['acceptance']):.2f}; {report['share_from_earlier']:.0%} of the states came" in text
     assert run(["sample", str(trained), "--exchange", "--devices", "1"]) == 2
 
 
@@ -88,7 +101,8 @@ def test_larger_runs_are_bounded_from_both_sides_and_print_json(tmp_path, capsys
     bounds = report["log_likelihood"]["training data"]
     exact = float(exact_log_likelihood(load_rbm(tmp_path / "rbm.h5")[0], binarize(load_digits())))
     assert bounds["lower"] < exact < bounds["upper"]
-    assert set(report) == {"by annealing", "by annealing back", "log_likelihood", "warnings"}
+    assert set(report) == {"log_z", "log_likelihood", "warnings"}
+    assert set(report["log_z"]) == {"by annealing", "by annealing back"}
 
 
 def test_half_images_are_completed(trained, tmp_path, capsys):
@@ -126,9 +140,15 @@ def test_spectrum_of_a_run_is_seven_pictures_and_a_table(trained, tmp_path, caps
     np.testing.assert_allclose(shares, 1, rtol=1e-4)
 
 
-def test_spectrum_trains_on_data_if_asked(tmp_path):
+def test_spectrum_trains_on_data_if_asked(tmp_path, capsys):
     options = ["--data", "digits", "--n-hidden", "4", "--n-updates", "12", "--out", str(tmp_path)]
-    assert run(["spectrum", *options]) == 0
+    assert run(["spectrum", *options, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    weights = load_trajectory(tmp_path / "updates").rbms.weights
+    np.testing.assert_allclose(report["singular_values"][-1], svd_modes(weights[-1]).values, rtol=1e-4)
+    np.testing.assert_allclose(report["effective_temperature"], 1 / np.var(weights, axis=(1, 2)), rtol=1e-4)
+    assert len(report["ts"]) == len(report["n_outliers"]) == len(report["log_likelihood"]) == len(weights)
+    assert set(report["files"]) == {str(tmp_path / "spectrum" / name) for name in PICTURES}
     assert {path.name for path in (tmp_path / "spectrum").iterdir()} == PICTURES
     assert (tmp_path / "rbm.h5").is_file()
 
@@ -144,9 +164,18 @@ def test_phase_diagram_shows_the_path_of_a_training(tmp_path, capsys):
     spins = ["--units", "spin", "--n-hidden", "20", "--n-chains", "50", "--n-updates", "200"]
     assert run(["train", *spins, "--out", str(tmp_path)]) == 0
     picture = tmp_path / "phases.png"
-    assert run(["phase-diagram", "--trajectory", str(tmp_path), "--points", "10", "--out", str(picture)]) == 0
+    capsys.readouterr()
+    assert run(["phase-diagram", "--trajectory", str(tmp_path), "--points", "10", "--out", str(picture), "--json"]) == 0
     assert is_png(picture)
-    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line[:10].strip()[:1].isdigit()]
+    output, table = capsys.readouterr()
+    path = json.loads(output)["path"]
+    training, last = load_trajectory(tmp_path / "updates"), len(path["ts"]) - 1
+    end = locate(jax.tree.map(lambda leaf: leaf[last], training.rbms))
+    assert path["t_end"] == pytest.approx(float(training.ts[last + 1]))
+    assert path["noise"][-1] == pytest.approx(float(end.control.noise), rel=1e-5)
+    assert path["bias"][-1] == pytest.approx(float(end.control.singular_values[0] / end.control.noise), rel=1e-5)
+    assert (path["bias"][0], path["phase"][0]) == (None, "paramagnet")
+    rows = [line.split() for line in table.splitlines() if line[:10].strip()[:1].isdigit()]
     assert float(rows[0][0]) == 0
     assert [rows[0][3], rows[0][-1]] == ["0", "paramagnet"]
     assert rows[-1][-1] == "ferromagnet"
@@ -203,13 +232,18 @@ def test_tap_closure_can_be_left_out(tmp_path):
 
 def test_compare_training_writes_picture_trajectories_and_tables(tmp_path, capsys):
     fast = ["--n-hidden", "4", "--n-chains", "20", "--n-updates", "12", "--n-steps", "1", "--modes", "3"]
-    assert run(["compare-training", *fast, "--out", str(tmp_path)]) == 0
+    assert run(["compare-training", *fast, "--out", str(tmp_path), "--json"]) == 0
     assert is_png(tmp_path / "compare-training.png")
     trajectories = load_trajectories(tmp_path / "compare-training.h5")
     assert set(trajectories) == {"PCD", "PCD again", "EMF-1", "EMF-2", "EMF-3"}
     starts = np.stack([trajectory.rbms.weights[0] for trajectory in trajectories.values()])
     assert (starts == starts[0]).all()
-    output = capsys.readouterr().out
+    report, output = capsys.readouterr()
+    report = json.loads(report)["trainings"]["EMF-2"]
+    exact = exact_log_likelihood(
+        jax.tree.map(lambda leaf: leaf[-1], trajectories["EMF-2"].rbms), binarize(load_digits())
+    )
+    assert report["log_likelihood"][-1] == pytest.approx(float(exact), rel=1e-4)
     assert "log-likelihood (exact)" in output
     last_table = output.split("more than 10 % away")[1]
     assert [line.split()[0] for line in last_table.splitlines() if line.strip()[:1].isdigit()] == ["1", "2", "3"]
@@ -218,8 +252,10 @@ def test_compare_training_writes_picture_trajectories_and_tables(tmp_path, capsy
 def test_fixed_points_of_a_run_are_drawn_and_kept(trained, tmp_path, capsys):
     picture = tmp_path / "points.png"
     options = ["--n-samples", "40", "--n-times", "3", "--out", str(picture)]
-    assert run(["fixed-points", str(trained), *options]) == 0
+    assert run(["fixed-points", str(trained), *options, "--json"]) == 0
     assert is_png(picture)
+    report, text = capsys.readouterr()
+    report = json.loads(report)
     with np.load(tmp_path / "points.npz") as file:
         results = dict(file)
     # an RBM that has hardly learned has one fixed point, to which all data flow
@@ -227,7 +263,9 @@ def test_fixed_points_of_a_run_are_drawn_and_kept(trained, tmp_path, capsys):
     assert results["sizes"].tolist() == [40]
     assert results["visible"].shape == (1, 64)
     assert results["tree_labels"].shape == (3, 40)
-    assert "closer than 0.01" in capsys.readouterr().out
+    assert (report["n_points"], report["sizes"], report["largest_basin"]) == ([1, 1, 1], [40], [1, 1, 1])
+    np.testing.assert_allclose(report["free_energy"], results["free_energy"], rtol=1e-5)
+    assert "closer than 0.01" in text
 
 
 def test_fixed_points_need_the_data_of_the_run(tmp_path, capsys):
@@ -269,10 +307,11 @@ def bad_command_lines(folder):
     empty = folder / "empty"
     empty.mkdir()
     return {
-        "unknown command": (["frobnicate"], "frobnicate"),
+        "unknown command": (["frobnicate"], "see rbm-jax --help"),
+        "misspelled command": (["spctrum"], "Did you mean 'spectrum'?"),
         "unknown option": (["compare", "--frobnicate"], "frobnicate"),
         "no hidden unit": (["compare", "--n-hidden", "0"], "n-hidden"),
-        "a word for a number": (["train", "--n-updates", "many"], "n-updates"),
+        "a word for a number": (["train", "--n-updates", "many"], "got 'many' (see rbm-jax train --help)"),
         "negative learning rate": (["train", "--learning-rate", "-1"], "learning-rate"),
         "learning rate that is no number": (["compare", "--learning-rate", "nan"], "learning-rate"),
         "negative seed": (["train", "--seed", "-1"], "seed"),
@@ -322,6 +361,17 @@ def test_help_reads_as_a_table_of_contents(arguments, capsys):
         assert all(command in text for command in ("compare", "train", "sample", "spectrum"))
     else:
         assert "Example: rbm-jax" in text
+
+
+def test_version_and_completion_are_shown(capsys, monkeypatch):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"rbm-jax {rbm_jax.__version__}\n"
+    for name, value in (("COMP_WORDS", "rbm-jax train --method p"), ("COMP_CWORD", "3")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("_RBM_JAX_COMPLETE", "complete_bash")
+    with pytest.raises(SystemExit, match="0"):  # what the shell calls ends here
+        run([])
+    assert capsys.readouterr().out.split() == ["pcd", "ptt"]
 
 
 def test_missing_extra_says_what_to_install(tmp_path, monkeypatch, capsys):

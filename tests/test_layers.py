@@ -91,8 +91,10 @@ LAYERS = [
         "plotting",
     ],
     [
+        "cli._json",
         "cli._datasets",
         "cli._common",
+        "cli._side_by_side",
         "cli._compare",
         "cli._likelihood",
         "cli._impute",

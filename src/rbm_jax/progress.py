@@ -9,12 +9,13 @@ __all__ = ["progress_bar"]
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, description: str) -> Iterator[Callable[[int], object]]:
+def progress_bar(total: int, description: str, *, unit: str = "update") -> Iterator[Callable[[int], object]]:
     """A tqdm bar for the `progress` argument of `fit`; silent where standard error is not a terminal.
 
     Args:
-        total: number of updates.
+        total: number of updates, or of other units.
         description: what is going on.
+        unit: what is counted.
 
     Yields:
         A function to call with the number of updates done since its last call.
@@ -22,5 +23,5 @@ def progress_bar(total: int, description: str) -> Iterator[Callable[[int], objec
     Raises:
         ImportError: tqdm is not installed.
     """
-    with require("tqdm").tqdm(total=total, desc=description, unit="update", disable=None, leave=False) as bar:
+    with require("tqdm").tqdm(total=total, desc=description, unit=unit, disable=None, leave=False) as bar:
         yield bar.update

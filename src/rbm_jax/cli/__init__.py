@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
+from rbm_jax._version import __version__
 from rbm_jax.cli._compare import compare
 from rbm_jax.cli._fixed_points import fixed_points
 from rbm_jax.cli._gallery import figures
@@ -18,7 +20,23 @@ from rbm_jax.cli._spectrum import spectrum
 
 __all__ = ["run"]
 
+
+def _echo_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"rbm-jax {__version__}")
+        raise typer.Exit
+
+
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_echo_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 app = typer.Typer(
+    callback=_main,
     name="rbm-jax",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -50,7 +68,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(arguments, prog_name="rbm-jax", standalone_mode=False)
     except (typer.TyperException, ValueError, OSError, ImportError) as error:
-        message = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        message = _explain_usage(error) if isinstance(error, typer.TyperException) else str(error)
         typer.echo(f"rbm-jax: {' '.join(message.split())}", err=True)
         return 2
     except (KeyboardInterrupt, typer.Abort):
@@ -58,3 +76,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if code == 130:
         typer.echo("rbm-jax: interrupted; finished files are intact, and train --resume goes on with a run", err=True)
     return code or 0
+
+
+def _explain_usage(error: typer.TyperException) -> str:
+    """What is wrong with a command line, what came instead, and where to read what can be given."""
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    invalid = getattr(error.__cause__, "errors", list)()  # of the value that typer could not convert
+    if invalid and repr(invalid[0]["input"]) not in message:
+        message += f", got {invalid[0]['input']!r}"
+    context = getattr(error, "ctx", None)
+    return f"{message} (see {'rbm-jax' if context is None else context.command_path} --help)"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import typer
 from jax.sharding import Mesh
 
@@ -16,7 +17,9 @@ from rbm_jax.checkpoint import atomic_write, latest_checkpoint, load_config, loa
 from rbm_jax.cli._datasets import Source
 from rbm_jax.estimators import cd, emf, exact, pcd, ptt
 from rbm_jax.missing import clamped_enumeration, clamped_gibbs, clamped_mean_field
+from rbm_jax.progress import progress_bar
 from rbm_jax.rbm import RBM
+from rbm_jax.sampling import sample_gibbs
 from rbm_jax.sharding import device_mesh, virtual_devices
 from rbm_jax.trajectory import Trajectory
 
@@ -37,6 +40,7 @@ __all__ = [
     "collect_warnings",
     "echo_warnings",
     "from_settings",
+    "in_chunks",
     "latest_update",
     "load_model",
     "load_source",
@@ -44,10 +48,13 @@ __all__ = [
     "make_estimator",
     "make_mesh",
     "prepare_folder",
+    "run_chains",
     "run_settings",
     "write_figure",
 ]
 
+SWEEPS_OF_A_CHUNK = 100
+"""Between looks at the progress bar, and at the keyboard."""
 MODEL, UPDATES = "rbm.h5", "updates"
 """Of a run: the trained RBM with its chains, and the folder with a checkpoint for each saved update."""
 
@@ -167,6 +174,24 @@ def make_mesh(n_devices: int | None) -> Mesh | None:
         return device_mesh(n_devices)
     except ValueError as error:
         raise ValueError(f"--devices: {error}") from error
+
+
+def in_chunks(total: int, size: int, description: str, unit: str) -> Iterator[slice]:
+    """The parts of long work one by one, with a progress bar; each must be done when the next one is asked for."""
+    with progress_bar(total, description, unit=unit) as progress:
+        for start in range(0, total, size):
+            part = slice(start, min(start + size, total))
+            yield part
+            progress(part.stop - part.start)
+
+
+def run_chains(key, rbm: RBM, chains, n_steps: int, **options: Any) -> jax.Array:
+    """States of Gibbs chains after n_steps sweeps, with a progress bar; options are those of `sample_gibbs`."""
+    for steps in in_chunks(n_steps, SWEEPS_OF_A_CHUNK, "sampling", "sweep"):
+        key_part = jax.random.fold_in(key, steps.start)
+        chains = sample_gibbs(key_part, rbm, chains, n_steps=steps.stop - steps.start, **options)
+        jax.block_until_ready(chains)
+    return chains
 
 
 @contextlib.contextmanager

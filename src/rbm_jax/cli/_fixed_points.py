@@ -11,6 +11,7 @@ import typer
 from rbm_jax.checkpoint import atomic_write, saved_updates
 from rbm_jax.cli._common import UPDATES, Order, Run, load_source, load_training, write_figure
 from rbm_jax.cli._datasets import Dataset
+from rbm_jax.cli._json import with_json
 from rbm_jax.mean_field import FixedPoints, find_fixed_points, fixed_point_tree
 from rbm_jax.plotting import figure_style, new_figure, plot_fixed_points, plot_images, plot_quantity, plot_tree
 from rbm_jax.progress import progress_bar
@@ -25,6 +26,7 @@ Figure = Any
 N_IMAGES = 48
 
 
+@with_json
 def fixed_points(
     run: Run,
     n_samples: Annotated[int, typer.Option(min=1, help="Data to start from, evenly spaced in the data set.")] = 500,
@@ -35,7 +37,7 @@ def fixed_points(
     out: Annotated[
         Path | None, typer.Option(help="The picture to write [default: fixed-points.png in the run].")
     ] = None,
-) -> None:
+) -> dict[str, Any]:
     """Mean-field fixed points of a run: clusters of its data, their number along training, how they split.
 
     Writes the picture and, beside it, an .npz file with centroids, free energies, labels and counts.
@@ -51,11 +53,13 @@ def fixed_points(
     training = load_training(run, [updates[each] for each in chosen])
     dataset.check_fits(training.rbms)
     found = points_along(training, dataset, n_samples, order=order, damping=damping, max_steps=max_steps)
-    _print_table(found)
+    numbers = _numbers(found)
+    _print_table(numbers)
     write_figure(path, fixed_points_figure(found))
     with atomic_write(path.with_suffix(".npz")) as temporary:
         np.savez(temporary, **_results(found))
     typer.echo(f"wrote {path} and {path.with_suffix('.npz')}")
+    return numbers | {"files": [path, path.with_suffix(".npz")]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,24 +91,37 @@ def points_along(training: Trajectory, dataset: Dataset, n_samples: int, **optio
     rbms = [jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms) for time in range(len(training.ts))]
     starts = dataset.completed(rbms[-1]).samples[rows]
     along = []
-    with progress_bar(len(rbms), "fixed points") as progress:
+    with progress_bar(len(rbms), "fixed points", unit="time") as progress:
         for rbm in rbms:
             along.append(find_fixed_points(rbm, starts, **options))
             progress(1)
-    tree = fixed_point_tree(rbms, starts, **options)
+    with progress_bar(1, "tree of fixed points", unit="tree"):
+        tree = fixed_point_tree(rbms, starts, **options)
     return PointsAlong(dataset, rows, starts, np.asarray(training.ts), rbms, along, tree)
 
 
-def _print_table(found: PointsAlong) -> None:
+def _numbers(found: PointsAlong) -> dict[str, Any]:
+    """Counts and the leading singular value at each time; sizes of basins and free energies of the last one."""
+    along, last = found.along, found.along[-1]
+    return {
+        "ts": found.ts,
+        "singular_value": np.array([float(svd_modes(rbm.weights).values[0]) for rbm in found.rbms]),
+        "n_points": np.array([len(points.sizes) for points in along]),
+        "n_points_in_tree": np.array([len(points.sizes) for points in found.tree]),
+        "largest_basin": np.array([points.sizes.max(initial=0) / len(points.labels) for points in along]),
+        "n_not_converged": np.array([int((~points.converged).sum()) for points in along]),
+        "sizes": last.sizes,
+        "free_energy": last.free_energy,
+        "tolerance": last.tolerance,
+    }
+
+
+def _print_table(numbers: dict[str, Any]) -> None:
     typer.echo("\n       t  leading singular value  fixed points  in the tree  largest basin  starts not converged")
-    for time, rbm, points, nodes in zip(found.ts, found.rbms, found.along, found.tree, strict=True):
-        value = float(svd_modes(rbm.weights).values[0])
-        largest = float(points.sizes.max(initial=0)) / len(points.labels)
-        n_lost = int((~points.converged).sum())
-        typer.echo(
-            f"{time:8.3g} {value:23.3f} {len(points.sizes):13d} {len(nodes.sizes):12d} {largest:13.0%} {n_lost:20d}"
-        )
-    typer.echo(f"\nEnd points closer than {found.along[-1].tolerance:g} in root mean square count as one.")
+    columns = ("ts", "singular_value", "n_points", "n_points_in_tree", "largest_basin", "n_not_converged")
+    for time, value, n_points, n_nodes, largest, n_lost in zip(*(numbers[name] for name in columns), strict=True):
+        typer.echo(f"{time:8.3g} {value:23.3f} {n_points:13d} {n_nodes:12d} {largest:13.0%} {n_lost:20d}")
+    typer.echo(f"\nEnd points closer than {numbers['tolerance']:g} in root mean square count as one.")
 
 
 def _results(found: PointsAlong) -> dict[str, Any]:

@@ -14,13 +14,7 @@ import typer
 
 from rbm_jax.checkpoint import atomic_write, saved_updates
 from rbm_jax.cli._common import UPDATES, Out, Seed, load_training, prepare_folder, write_figure
-from rbm_jax.cli._compare import (
-    ComparisonRecipe,
-    SideBySide,
-    comparison_error_figure,
-    comparison_figure,
-    train_and_integrate,
-)
+from rbm_jax.cli._compare import comparison_error_figure, comparison_figure
 from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
 from rbm_jax.cli._fixed_points import PointsAlong, fixed_points_figure, points_along
 from rbm_jax.cli._growth import growth_rates_figure
@@ -41,6 +35,7 @@ from rbm_jax.cli._replica import (
     phase_diagram_figure,
     training_path_figure,
 )
+from rbm_jax.cli._side_by_side import ComparisonRecipe, SideBySide, train_and_integrate
 from rbm_jax.cli._spectrum import SPECTRUM_FIGURES, SpectrumReport, spectrum_report
 from rbm_jax.cli._symmetry import symmetry_figure
 from rbm_jax.cli._training import Recipe, train_run

@@ -9,11 +9,11 @@ import numpy as np
 import typer
 
 from rbm_jax.checkpoint import atomic_write
-from rbm_jax.cli._common import Run, Seed, load_model, load_source, write_figure
+from rbm_jax.cli._common import Run, Seed, in_chunks, load_model, load_source, write_figure
 from rbm_jax.cli._datasets import Missing
+from rbm_jax.cli._json import with_json
 from rbm_jax.missing import Imputation, impute
 from rbm_jax.plotting import figure_style, new_figure, plot_images
-from rbm_jax.progress import progress_bar
 
 __all__ = ["draw_imputation", "impute_command"]
 
@@ -21,6 +21,7 @@ CHUNK_ROWS = 500
 N_IMAGES = 10
 
 
+@with_json
 def impute_command(
     run: Run,
     data: Annotated[
@@ -32,7 +33,7 @@ def impute_command(
     n_chains: Annotated[int, typer.Option(min=2, help="Chains for each sample.")] = 4,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="The .npz file to write [default: imputed.npz in the run].")] = None,
-) -> None:
+) -> dict[str, Any]:
     """Complete data with missing entries by sampling the RBM given what was observed.
 
     Writes the arrays mean, std, std_error and sample, of the data's shape in rows, in the values of the units; and, for
@@ -51,16 +52,20 @@ def impute_command(
         raise ValueError("no entry of the data is missing: say what stands for such entries with --missing NaN|VALUE")
     dataset.check_fits(rbm)
     key, parts = jax.random.key(seed), []
-    with progress_bar(len(dataset.samples), "imputation") as progress:
-        for start in range(0, len(dataset.samples), CHUNK_ROWS):
-            rows = dataset.samples[start : start + CHUNK_ROWS]
-            options = {"n_steps": n_steps, "n_burn_in": n_burn_in, "n_chains": n_chains}
-            parts.append(impute(jax.random.fold_in(key, start), rbm, rows, **options))
-            progress(len(rows))
+    options = {"n_steps": n_steps, "n_burn_in": n_burn_in, "n_chains": n_chains}
+    for rows in in_chunks(len(dataset.samples), CHUNK_ROWS, "imputation", "sample"):
+        part = impute(jax.random.fold_in(key, rows.start), rbm, dataset.samples[rows], **options)
+        parts.append(jax.tree.map(np.asarray, part))
     found = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    numbers = _numbers(dataset.samples, found)
+    typer.echo(
+        f"{numbers['n_missing']} missing entries in {numbers['n_samples']} samples; their deviation is "
+        f"{numbers['std']:.3g}, the error of their mean {numbers['std_error']:.3g} (root mean squares)"
+    )
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **found._asdict())
     typer.echo(f"wrote {path}")
+    files = [path]
     if dataset.image_shape is not None:
         picture = path.with_suffix(".png")
         with figure_style():
@@ -68,6 +73,15 @@ def impute_command(
             draw_imputation(dataset.samples, found, dataset.image_shape, figure.add_subplot())
         write_figure(picture, figure)
         typer.echo(f"wrote {picture}")
+        files.append(picture)
+    return numbers | {"files": files}
+
+
+def _numbers(observed: np.ndarray, found: Imputation) -> dict[str, Any]:
+    """Counts, and root mean squares over the missing entries."""
+    missing = np.isnan(observed)
+    spread = {name: float(np.sqrt(np.mean(getattr(found, name)[missing] ** 2))) for name in ("std", "std_error")}
+    return {"n_samples": len(observed), "n_missing": int(missing.sum()), **spread}
 
 
 def draw_imputation(observed: np.ndarray, found: Imputation, shape: tuple[int, int], ax: Any) -> None:

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from rbm_jax.cli._common import Run, Seed, load_model, load_source, write_figure
+from rbm_jax.cli._common import Run, Seed, load_model, load_source, run_chains, write_figure
 from rbm_jax.cli._datasets import Source, Threshold, UnitName
 from rbm_jax.cli._likelihood import some_rows
 from rbm_jax.plotting import figure_style, new_figure, plot_images
 from rbm_jax.rbm import RBM
-from rbm_jax.sampling import sample_gibbs
 from rbm_jax.units import Spin
 
 __all__ = ["Half", "inpaint", "inpaint_halves"]
@@ -83,4 +82,4 @@ def inpaint_halves(key, rbm: RBM, images, missing: np.ndarray, n_steps: int) -> 
     key_start, key_run = jax.random.split(key)
     start = np.broadcast_to(images, (N_COMPLETIONS, *images.shape))
     noise = rbm.visible_units.sample(key_start, jnp.broadcast_to(rbm.visible_bias, start.shape))
-    return np.asarray(sample_gibbs(key_run, rbm, np.where(missing, noise, start), n_steps=n_steps, clamp_mask=~missing))
+    return np.asarray(run_chains(key_run, rbm, np.where(missing, noise, start), n_steps, clamp_mask=~missing))

@@ -1,9 +1,8 @@
 """`rbm-jax likelihood`, and likelihoods along a training, by the best means that the RBM's size allows."""
 
 import dataclasses
-import json
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,11 @@ import typer
 
 from rbm_jax.cli._common import Run, Seed, collect_warnings, echo_warnings, load_model, load_source
 from rbm_jax.cli._datasets import Dataset
+from rbm_jax.cli._json import with_json
 from rbm_jax.energies import visible_free_energy
 from rbm_jax.exact import exact_log_likelihood
-from rbm_jax.partition import LikelihoodEstimate, LogZEstimate, ais_log_z, log_likelihood, reverse_ais_log_z
+from rbm_jax.partition import ais_log_z, log_likelihood, reverse_ais_log_z
+from rbm_jax.progress import progress_bar
 from rbm_jax.rbm import RBM
 from rbm_jax.trajectory import Trajectory
 
@@ -28,14 +29,14 @@ N_CHAINS, N_TEMPERATURES = 100, 300
 """Of the annealing at each time of a training."""
 
 
+@with_json
 def likelihood(
     run: Run,
     test: Annotated[str | None, typer.Option(help="Further data, as in rbm-jax train, that were held out.")] = None,
     n_chains: Annotated[int, typer.Option(min=2, help="Annealed chains, there and back.")] = 500,
     n_temperatures: Annotated[int, typer.Option(min=2, help="Gibbs sweeps of each.")] = 2000,
     seed: Seed = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print numbers for a script.")] = False,
-) -> None:
+) -> dict[str, Any]:
     """Bound the log-likelihood of a run's data from both sides.
 
     Log Z is annealed from independent units with the means of the data, which tends to err downward, and back from
@@ -61,9 +62,6 @@ def likelihood(
         name: log_likelihood(rbm, each.samples, *estimates.values(), weights=each.weights)
         for name, each in sets.items()
     }
-    if as_json:
-        typer.echo(json.dumps(_numbers(estimates) | {"log_likelihood": _numbers(found)} | {"warnings": messages}))
-        return
     for name, each in estimates.items():
         typer.echo(f"log Z {name}: {each.value:.3f} ± {each.std_error:.3f} (effective {each.ess:.0f} of {n_chains})")
     how = "by enumeration" if not estimates else "both ways"
@@ -71,20 +69,30 @@ def likelihood(
         interval = "" if not estimates else f", between {each.lower:.3f} and {each.upper:.3f}"
         typer.echo(f"log-likelihood of the {name}, {how}: {each.value:.3f}{interval} nats per sample")
     echo_warnings(messages)
+    log_z, log_likelihoods = (
+        {name: each._asdict() for name, each in results.items()} for results in (estimates, found)
+    )
+    return {"log_z": log_z, "log_likelihood": log_likelihoods, "warnings": messages}
 
 
 def log_likelihood_along(path: Trajectory, dataset: Dataset) -> tuple[np.ndarray, str]:
     """Log-likelihood per sample in nats at each time, and how it was found."""
     if min(path.rbms.weights.shape[1:]) <= ENUMERABLE:
-        return one_by_one(exact_log_likelihood, path, dataset), "exact"
-    return one_by_one(_annealed_log_likelihood, path, dataset), "by annealing"
+        return one_by_one(exact_log_likelihood, path, dataset, "log-likelihood"), "exact"
+    return one_by_one(_annealed_log_likelihood, path, dataset, "log-likelihood"), "by annealing"
 
 
-def one_by_one(function: Callable, path: Trajectory, dataset: Dataset) -> np.ndarray:
-    """A function of RBM, data and their weights at each time."""
+def one_by_one(function: Callable, path: Trajectory, dataset: Dataset, description: str) -> np.ndarray:
+    """A function of RBM, data and their weights at each time, with a progress bar."""
     data = jnp.asarray(some_rows(dataset.samples, MAX_SAMPLES))
     weights = None if dataset.weights is None else jnp.asarray(some_rows(dataset.weights, MAX_SAMPLES))
-    return np.asarray(jax.lax.map(lambda rbm: function(rbm, data, weights), path.rbms))
+    compiled, values = jax.jit(function), []
+    with progress_bar(len(path.ts), description, unit="time") as progress:
+        for time in range(len(path.ts)):
+            rbm = jax.tree.map(lambda leaf, time=time: leaf[time], path.rbms)
+            values.append(np.asarray(compiled(rbm, data, weights)))
+            progress(1)
+    return np.stack(values)
 
 
 def some_rows(samples: np.ndarray, most: int) -> np.ndarray:
@@ -102,15 +110,9 @@ def _both_ways(rbm: RBM, samples, n_chains: int, n_temperatures: int, seed: int)
     """Estimates by annealing, and what they warn of."""
     keys = jax.random.split(jax.random.key(seed))
     ways = {"by annealing": ais_log_z, "by annealing back": reverse_ais_log_z}
-    with collect_warnings() as messages:
-        estimates = {
-            name: way(key, rbm, data=samples, n_chains=n_chains, n_temperatures=n_temperatures)
-            for key, (name, way) in zip(keys, ways.items(), strict=True)
-        }
+    estimates = {}
+    with collect_warnings() as messages, progress_bar(len(ways), "annealing there and back", unit="way") as progress:
+        for key, (name, way) in zip(keys, ways.items(), strict=True):
+            estimates[name] = way(key, rbm, data=samples, n_chains=n_chains, n_temperatures=n_temperatures)
+            progress(1)
     return estimates, messages
-
-
-def _numbers(results: dict[str, LogZEstimate] | dict[str, LikelihoodEstimate]) -> dict[str, dict[str, float]]:
-    return {
-        name: {field: float(value) for field, value in result._asdict().items()} for name, result in results.items()
-    }

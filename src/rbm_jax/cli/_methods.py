@@ -24,6 +24,7 @@ from rbm_jax.cli._common import (
     write_figure,
 )
 from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
+from rbm_jax.cli._json import with_json
 from rbm_jax.cli._likelihood import log_likelihood_along, one_by_one
 from rbm_jax.dynamics import Comparison, compare_trajectories
 from rbm_jax.plotting import figure_style, new_figure, plot_comparison, plot_quantity
@@ -56,6 +57,7 @@ class MethodsRecipe:
     seed: int = 0
 
 
+@with_json
 def compare_training(
     data: Data = "digits",
     n_hidden: NHidden = MethodsRecipe.n_hidden,
@@ -69,7 +71,7 @@ def compare_training(
     threshold: Threshold = 0.5,
     seed: Seed = 0,
     out: Out = Path("compare-training"),
-) -> None:
+) -> dict[str, Any]:
     """Training by PCD and by extended mean field of orders 1, 2 and 3, from the same start on the same minibatches.
 
     PCD runs a second time with other random numbers, to show what difference chance makes. Writes compare-training.png
@@ -84,17 +86,36 @@ def compare_training(
     result = train_by_all(dataset, recipe)
     save_trajectories(folder / "compare-training.h5", result.trajectories)
     _print_tables(result)
-    write_figure(folder / "compare-training.png", training_methods_figure(result))
-    typer.echo(f"wrote {folder / 'compare-training.png'} and {folder / 'compare-training.h5'}")
+    files = [folder / "compare-training.png", folder / "compare-training.h5"]
+    write_figure(files[0], training_methods_figure(result))
+    typer.echo(f"wrote {files[0]} and {files[1]}")
+    return {
+        "ts": result.trajectories[REFERENCE].ts,
+        "trainings": {name: each.numbers() for name, each in result.quality.items()},
+        "comparisons": {
+            name: {"ts": each.ts, "deviation": each.deviation, "departure": each.departure}
+            for name, each in result.comparisons.items()
+        },
+        "files": files,
+    }
 
 
 class _Quality:
     """Measures of the RBMs along a training, in nats per sample but for the temperature."""
 
     def __init__(self, path: Trajectory, dataset: Dataset):
-        self.pseudo = one_by_one(pseudo_log_likelihood, path, dataset)
+        self.pseudo = one_by_one(pseudo_log_likelihood, path, dataset, "pseudo-log-likelihood")
         self.likelihood, self.how = log_likelihood_along(path, dataset)
         self.temperature = np.asarray(jax.vmap(effective_temperature)(path.rbms.weights))
+
+    def numbers(self) -> dict[str, Any]:
+        """At each time."""
+        return {
+            "pseudo_log_likelihood": self.pseudo,
+            "log_likelihood": self.likelihood,
+            "log_likelihood_by": self.how,
+            "effective_temperature": self.temperature,
+        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,9 @@ import typer
 
 from rbm_jax._checks import check_positive
 from rbm_jax.cli._common import load_training, write_figure
+from rbm_jax.cli._json import with_json
 from rbm_jax.plotting import PhaseLine, figure_style, new_figure, plot_phase_diagram
+from rbm_jax.progress import progress_bar
 from rbm_jax.replica import (
     AbstractLaw,
     BernoulliLaw,
@@ -45,6 +47,7 @@ LAWS: dict[LawName, AbstractLaw] = {
 }
 
 
+@with_json
 def phase_diagram_command(
     law: Annotated[LawName, typer.Option(help="Law of the components of the modes.")] = LawName.GAUSSIAN,
     kappa: Annotated[float, typer.Option(help="Hidden units per visible one.")] = 1.0,
@@ -53,35 +56,42 @@ def phase_diagram_command(
     ] = None,
     points: Annotated[int, typer.Option(min=10, max=1000, help="Grid points along each axis.")] = 120,
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("phase-diagram.png"),
-) -> None:
+) -> dict[str, Any]:
     """Paramagnet, ferromagnet and spin glass of RBMs with planted modes and noise, by replica theory.
 
     Example: rbm-jax phase-diagram --law gaussian --trajectory run
     """
-    ratio, path, training = check_positive("--kappa", kappa), None, None
+    ratio, path, numbers = check_positive("--kappa", kappa), None, {}
     if trajectory is not None:
         training = load_training(trajectory)
         n_visible, n_hidden = training.rbms.weights.shape[1:]
         ratio = n_hidden / n_visible
         locations = training_path(training, LAWS[law])
-        _print_path(training, locations)
         path = path_points(locations)
+        numbers = {"path": _path_numbers(training, locations, path)}
+        _print_path(numbers["path"])
+    with progress_bar(1, "phases", unit="diagram"):
+        phases = map_phases(law, ratio=ratio, n_points=points, path=path)
     with figure_style():
         figure = new_figure(3.6, 3.2)
-        map_phases(law, ratio=ratio, n_points=points, path=path).draw(figure.add_subplot(), path=path)
+        phases.draw(figure.add_subplot(), path=path)
     write_figure(out, figure)
     typer.echo(f"wrote {out}")
+    lines = {name: {"temperature": line.temperature, "bias": line.bias} for name, line in phases.lines.items()}
+    return {"law": law, "ratio": ratio, "lines": lines, **numbers, "files": [out]}
 
 
 def training_path(training: Trajectory, law: AbstractLaw) -> list[Location]:
     """Where the RBM stands at each time, for as long as most of its modes are noise."""
     n_modes = min(training.rbms.weights.shape[1:])
     path = []
-    for time in range(len(training.ts)):
-        location = locate(jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms), component_law=law)
-        if count_modes(location) > n_modes / 2:
-            break
-        path.append(location)
+    with progress_bar(len(training.ts), "path of the training", unit="time") as progress:
+        for time in range(len(training.ts)):
+            location = locate(jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms), component_law=law)
+            if count_modes(location) > n_modes / 2:
+                break
+            path.append(location)
+            progress(1)
     if not path:
         raise ValueError(
             f"more than half of the {n_modes} modes stick out at the start of this training: there is "
@@ -151,19 +161,25 @@ def _lines(noise, ratio: float, name: LawName) -> dict[str, PhaseLine]:
     return lines
 
 
-def _print_path(training: Trajectory, locations: list[Location]) -> None:
+def _path_numbers(training: Trajectory, locations: list[Location], path: np.ndarray) -> dict[str, Any]:
+    """Where the RBM stands at each time, up to where no noise is left to see."""
+    return {
+        "ts": np.asarray(training.ts[: len(locations)]),
+        "noise": np.array([float(each.control.noise) for each in locations]),
+        "bias": path[:, 1],
+        "n_modes": np.array([count_modes(each) for each in locations]),
+        "phase": [Phase(each.phase).name.replace("_", " ").lower() for each in locations],
+        "t_end": float(training.ts[len(locations)]) if len(locations) < len(training.ts) else None,
+    }
+
+
+def _print_path(path: dict[str, Any]) -> None:
     typer.echo("         t    sigma  w/sigma  modes  phase")
-    shown = np.unique(np.linspace(0, len(locations) - 1, 16).astype(int))
-    for time in shown:
-        control, _, phase = locations[time]
-        strengths = np.asarray(control.singular_values)
-        ratio = strengths[0] / float(control.noise)
-        label = f"{ratio:8.3g}" if ratio > 0 else "     <=1"
-        typer.echo(
-            f"{float(training.ts[time]):10.4g} {float(control.noise):8.3g} {label} {count_modes(locations[time]):6d}  "
-            f"{Phase(phase).name.replace('_', ' ').lower()}"
-        )
-    if len(locations) < len(training.ts):
-        typer.echo(
-            f"From t = {float(training.ts[len(locations)]):.4g} on, most modes stick out: no noise is left to see."
-        )
+    columns = ("ts", "noise", "bias", "n_modes", "phase")
+    rows = list(zip(*(path[name] for name in columns), strict=True))
+    for row in np.unique(np.linspace(0, len(rows) - 1, 16).astype(int)):
+        time, noise, bias, n_modes, phase = rows[row]
+        label = "     <=1" if np.isnan(bias) else f"{bias:8.3g}"
+        typer.echo(f"{time:10.4g} {noise:8.3g} {label} {n_modes:6d}  {phase}")
+    if path["t_end"] is not None:
+        typer.echo(f"From t = {path['t_end']:.4g} on, most modes stick out: no noise is left to see.")

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from rbm_jax._typing import Array
 from rbm_jax.checkpoint import saved_updates
 from rbm_jax.cli._common import (
     MODEL,
+    SWEEPS_OF_A_CHUNK,
     UPDATES,
     Devices,
     LearningRate,
@@ -26,19 +27,22 @@ from rbm_jax.cli._common import (
     Run,
     Seed,
     from_settings,
+    in_chunks,
     load_model,
     load_source,
     load_training,
     make_mesh,
+    run_chains,
     run_settings,
     write_figure,
 )
 from rbm_jax.cli._datasets import Alphabet, Data, Identity, Missing, Source, Threshold, UnitName, Units
+from rbm_jax.cli._json import with_json
 from rbm_jax.cli._training import Recipe, train_run
 from rbm_jax.data import Alignment, states_of, write_fasta
 from rbm_jax.plotting import new_figure, plot_images
 from rbm_jax.rbm import RBM
-from rbm_jax.sampling import init_chains, init_tempering, sample_gibbs, sample_tempering
+from rbm_jax.sampling import init_chains, init_tempering, sample_tempering
 from rbm_jax.sharding import check_even, divide, replicate
 from rbm_jax.spectral import effective_temperature, svd_modes
 from rbm_jax.units import Potts
@@ -52,6 +56,7 @@ NUpdates = Annotated[int, typer.Option(min=1, help="Updates.")]
 MethodOption = Annotated[Method, typer.Option(help="How the model's averages are estimated.")]
 
 
+@with_json
 def train(
     context: typer.Context,
     data: Data = "digits",
@@ -77,7 +82,7 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Folder of a run to go on with, by its own options.")
     ] = None,
-) -> None:
+) -> dict[str, Any]:
     """Train an RBM by SGD and write it, its chains and its trajectory.
 
     With --missing it learns from what was observed, and nothing is filled in. Aligned sequences train Potts units;
@@ -98,13 +103,21 @@ def train(
         settings["devices"] = None if settings["devices"] == 1 else settings["devices"]
     source, recipe = from_settings(Source, settings), from_settings(Recipe, settings)
     state = train_run(out, source, recipe, make_mesh(settings["devices"]))
-    leading = ", ".join(f"{value:.3g}" for value in svd_modes(state.rbm.weights).values[:5])
-    typer.echo(
-        f"leading singular values {leading}; effective temperature {effective_temperature(state.rbm.weights):.3g}"
-    )
+    values, temperature = svd_modes(state.rbm.weights).values, float(effective_temperature(state.rbm.weights))
+    leading = ", ".join(f"{value:.3g}" for value in values[:5])
+    typer.echo(f"leading singular values {leading}; effective temperature {temperature:.3g}")
     typer.echo(f"wrote {out / MODEL} and {out / UPDATES}")
+    n_updates = int(state.step)
+    return {
+        "n_updates": n_updates,
+        "time": recipe.learning_rate * n_updates,
+        "singular_values": values,
+        "effective_temperature": temperature,
+        "files": [out / MODEL, out / UPDATES],
+    }
 
 
+@with_json
 def sample(
     run: Run,
     n_samples: Annotated[int, typer.Option(min=1, help="Samples to draw, one chain each.")] = 100,
@@ -116,7 +129,7 @@ def sample(
     out: Annotated[
         Path | None, typer.Option(help="The file to write [default: samples.png or samples.fasta in the run].")
     ] = None,
-) -> None:
+) -> dict[str, Any]:
     """Sample a trained RBM and write a grid of images, or a FASTA file of sequences.
 
     The chains go on from those of the training, each several times if there are not enough. With --exchange they start
@@ -128,14 +141,15 @@ def sample(
         raise ValueError("--exchange needs --n-steps of at least 1, and does not go with --devices")
     mesh = make_mesh(devices)
     rbm, chains = load_model(run)
-    key = jax.random.key(seed)
+    key, numbers = jax.random.key(seed), {}
     if exchange:
-        samples = _sample_along_training(key, run, n_samples, n_steps)
+        samples, numbers = _sample_along_training(key, run, n_samples, n_steps)
     else:
         samples = _sample_on(mesh, key, rbm, chains, n_samples, n_steps)
     if isinstance(rbm.visible_units, Potts):
-        _write_sequences(run / "samples.fasta" if out is None else out, run, samples)
-        return
+        path = run / "samples.fasta" if out is None else out
+        _write_sequences(path, run, samples)
+        return numbers | {"files": [path]}
     if rows is None:
         side = math.isqrt(rbm.n_visible)
         rows = side if side**2 == rbm.n_visible else 1
@@ -147,6 +161,7 @@ def sample(
     plot_images(samples, shape, ax=figure.add_subplot())
     write_figure(path, figure)
     typer.echo(f"wrote {path}")
+    return numbers | {"files": [path]}
 
 
 def _write_sequences(path: Path, run: Path, samples) -> None:
@@ -169,18 +184,22 @@ def _sample_on(mesh: Mesh | None, key, rbm: RBM, chains: Array | None, n_samples
     if mesh is not None:
         check_even("--n-samples", n_samples, mesh)
         rbm, chains = replicate(rbm, mesh), divide(chains, mesh)
-    return sample_gibbs(key_run, rbm, chains, n_steps=n_steps)
+    return run_chains(key_run, rbm, chains, n_steps)
 
 
-def _sample_along_training(key, run: Path, n_samples: int, n_steps: int) -> Array:
+def _sample_along_training(key, run: Path, n_samples: int, n_steps: int) -> tuple[Array, dict[str, Any]]:
     """States of the last RBM from replica exchange along the saved ones; says how well states got through."""
     key_start, key_run = jax.random.split(key)
     updates = list(saved_updates(run / UPDATES))
     rungs = np.unique(np.linspace(0, len(updates) - 1, N_EXCHANGING).astype(int))
     ladder = load_training(run, [updates[rung] for rung in rungs]).rbms
     state = init_tempering(key_start, ladder, n_samples)
-    state, info = sample_tempering(key_run, ladder, state, n_steps=n_steps)
+    acceptances = []
+    for steps in in_chunks(n_steps, SWEEPS_OF_A_CHUNK, "replica exchange", "step"):
+        state, info = sample_tempering(key_run, ladder, state, n_steps=steps.stop - steps.start)
+        acceptances.append(np.asarray(info.acceptance))
+    acceptance = jnp.nanmean(jnp.stack(acceptances), axis=0)
     moved = float((state.origin[-1] != len(rungs) - 1).mean())
-    least = float(jnp.nanmin(info.acceptance))
+    least = float(jnp.nanmin(acceptance))
     typer.echo(f"least acceptance of swaps {least:.2f}; {moved:.0%} of the states came from earlier RBMs")
-    return state.chains[-1]
+    return state.chains[-1], {"acceptance": acceptance, "share_from_earlier": moved}

@@ -13,6 +13,7 @@ import typer
 
 from rbm_jax.cli._common import NHidden, Seed, load_source, load_training, write_figure
 from rbm_jax.cli._datasets import Dataset, Source, Threshold, UnitName, Units
+from rbm_jax.cli._json import with_json
 from rbm_jax.cli._likelihood import log_likelihood_along
 from rbm_jax.cli._training import NAMED_EPOCHS, Recipe, train_run
 from rbm_jax.dynamics import data_statistics
@@ -44,6 +45,7 @@ N_VECTORS = 5
 Figure = Any
 
 
+@with_json
 def spectrum(
     run: Annotated[Path | None, typer.Argument(help="Folder that rbm-jax train wrote.")] = None,
     data: Annotated[str | None, typer.Option(help="Train on these data instead (see train).")] = None,
@@ -56,7 +58,7 @@ def spectrum(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the pictures [default: spectrum in the run], or of run and pictures.")
     ] = None,
-) -> None:
+) -> dict[str, Any]:
     """Singular values and vectors along a training, and how they move: seven pictures and a table.
 
     Of a run that train wrote, or, with --data, of a training done on the spot and kept in the folder --out.
@@ -72,12 +74,17 @@ def spectrum(
         out = None
     assert run is not None
     training = load_training(run)
-    dataset = load_source(run).load().completed(jax.tree.map(lambda leaf: leaf[-1], training.rbms))
-    report = spectrum_report(training, dataset, modes)
-    _print_table(report)
-    folder = run / "spectrum" if out is None else out
+    dataset = load_source(run).load()
+    report = spectrum_report(training, dataset.completed(jax.tree.map(lambda leaf: leaf[-1], training.rbms)), modes)
+    if dataset.is_lossy:
+        report = dataclasses.replace(report, likelihood_label=f"{report.likelihood_label}, of completed data")
+    numbers = _numbers(report)
+    _print_table(report, numbers)
+    folder, files = run / "spectrum" if out is None else out, []
     for path in write_figures(folder, spectrum_figures(report)):
         typer.echo(f"wrote {path}")
+        files.append(path)
+    return numbers | {"files": files}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,17 +176,28 @@ def write_figures(folder: Path, figures: Iterator[tuple[str, Figure]]) -> Iterat
         yield path
 
 
-def _print_table(report: SpectrumReport) -> None:
-    values = np.asarray(report.modes.values)
+def _numbers(report: SpectrumReport) -> dict[str, Any]:
+    """What the table shows, at all times."""
+    weights = report.training.rbms.weights
+    return {
+        "ts": report.ts,
+        "effective_temperature": np.asarray(jax.vmap(effective_temperature)(weights)),
+        "log_likelihood": report.likelihood,
+        "log_likelihood_by": report.likelihood_label,
+        "n_outliers": np.asarray(jax.jit(jax.vmap(split_bulk))(weights).is_outlier).sum(axis=1),
+        "singular_values": np.asarray(report.modes.values),
+    }
+
+
+def _print_table(report: SpectrumReport, numbers: dict[str, Any]) -> None:
+    values = numbers["singular_values"]
     shown = np.unique(np.linspace(0, len(values) - 1, 8).astype(int))
     typer.echo(f"       t   T_eff  log-likelihood ({report.likelihood_label})  outliers  singular values")
     for time in shown:
-        weights = report.training.rbms.weights[time]
         leading = " ".join(f"{value:8.4f}" for value in values[time, : report.n_modes])
-        n_outliers = int(split_bulk(weights).is_outlier.sum())
         typer.echo(
-            f"{report.ts[time]:8.3g} {float(effective_temperature(weights)):7.3g} {report.likelihood[time]:29.3f} "
-            f"{n_outliers:9d}  {leading}"
+            f"{report.ts[time]:8.3g} {numbers['effective_temperature'][time]:7.3g} {report.likelihood[time]:29.3f} "
+            f"{numbers['n_outliers'][time]:9d}  {leading}"
         )
 
 
@@ -244,7 +262,7 @@ def modes_figure(report: SpectrumReport) -> Figure:
         labels.append(label)
     shape = report.dataset.image_shape or (1, len(axes))
     images = np.concatenate(rows)
-    figure = new_figure(7, 3.6)
+    figure = new_figure(7, 0.1 + len(rows) * 6.2 / n_modes)
     plot_images(images, shape, n_columns=n_modes, row_labels=labels, diverging=True, ax=figure.add_subplot())
     return figure
 

@@ -42,7 +42,7 @@ def plot_spectrum(
     ax = new_axes(ax)
     if values.shape[1] > n_modes:
         ax.plot(ts, values[:, n_modes:], ".", color="0.8", markersize=2, zorder=1)
-    references = {} if edge is None else {"Marchenko-Pastur edge at the start": edge}
+    references = {} if edge is None else {"Marchenko-Pastur edge": edge}
     plot_modes(ts, values[:, :n_modes], label=r"singular values $\sigma_\alpha$", references=references, ax=ax)
     if logarithmic:
         ax.set_yscale("log")

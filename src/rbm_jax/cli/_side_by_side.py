@@ -1,0 +1,208 @@
+"""A training by PCD and the theories of it, integrated from the same weights."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import typer
+
+from rbm_jax.cli._datasets import Dataset
+from rbm_jax.dynamics import (
+    Comparison,
+    GrowthModes,
+    LearningForce,
+    compare_trajectories,
+    data_statistics,
+    exact_force,
+    gaussian_force,
+    growth_modes,
+    integrate,
+    linear_bound,
+    linear_weights,
+    mean_field_force,
+)
+from rbm_jax.energies import visible_free_energy
+from rbm_jax.estimators import pcd
+from rbm_jax.progress import progress_bar
+from rbm_jax.rbm import RBM, init_rbm
+from rbm_jax.training import TrainState, fit, init_train_state
+from rbm_jax.trajectory import Status, Trajectory, finite_status
+
+__all__ = ["ComparisonRecipe", "SideBySide", "train_and_integrate"]
+
+N_SAVES = 80
+MAX_DEFAULT_UPDATES = 20_000
+ENUMERABLE = 12
+"""Largest smaller layer for which the exact equations are integrated."""
+N_TAP_STARTS = 30
+TAP_STEP = 0.02
+"""Step of its integration, in growth times of the leading mode."""
+MAX_TAP_SIZE = 20_000_000
+"""Largest n_samples·n_visible·n_hidden for which the TAP closure is integrated unasked."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparisonRecipe:
+    """How to train, which modes to look at, and whether to integrate the TAP closure (None: where it is quick)."""
+
+    n_hidden: int = 64
+    n_updates: int | None = None
+    learning_rate: float = 0.02
+    n_chains: int = 4000
+    n_steps: int = 1
+    batch_size: int | None = None
+    n_modes: int = 10
+    centered: bool = True
+    tap: bool | None = None
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class SideBySide:
+    """A training by PCD, and the theories of it, by name, each also as it compares with the training."""
+
+    dataset: Dataset
+    growth: GrowthModes
+    training: Trajectory
+    theories: dict[str, Trajectory]
+    comparisons: dict[str, Comparison]
+
+
+def train_and_integrate(dataset: Dataset, recipe: ComparisonRecipe) -> SideBySide:
+    """Train by PCD, integrate the theories from the same start, and put their modes side by side.
+
+    Raises:
+        ValueError: training that diverged.
+    """
+    key_rbm, key_chains, key_run = jax.random.split(jax.random.key(recipe.seed), 3)
+    rbm = init_rbm(
+        key_rbm,
+        dataset.samples.shape[1],
+        recipe.n_hidden,
+        visible_units=dataset.units,
+        hidden_units=dataset.units,
+        scale=1e-3,
+        visible_mean=dataset.samples.mean(0),
+    )
+    statistics = data_statistics(dataset.samples)
+    growth = growth_modes(statistics, visible_units=dataset.units, hidden_units=dataset.units)
+    n_updates = recipe.n_updates or _default_updates(rbm, growth, recipe.learning_rate)
+    optimizer = optax.sgd(recipe.learning_rate)
+    state = init_train_state(key_chains, rbm, optimizer, n_chains=recipe.n_chains)
+    with progress_bar(n_updates, "PCD") as progress:
+        _, training = fit(
+            key_run,
+            state,
+            dataset.samples,
+            estimator=functools.partial(pcd, n_steps=recipe.n_steps, centered=recipe.centered),
+            optimizer=optimizer,
+            n_updates=n_updates,
+            batch_size=dataset.batch_size(recipe.batch_size),
+            save_at=np.unique(np.linspace(0, n_updates, N_SAVES + 1).astype(int)),
+            observe=functools.partial(_free_energy_gap, jnp.asarray(dataset.samples[:2000])),
+            time_step=recipe.learning_rate,
+            progress=progress,
+        )
+    if training.status != Status.SUCCESS:
+        raise ValueError("training diverged (the weights are no longer finite): try a smaller --learning-rate")
+    theories = _integrate_theories(rbm, dataset, statistics, growth, training.ts, recipe)
+    comparisons = {
+        name: compare_trajectories(training, theory, n_modes=recipe.n_modes) for name, theory in theories.items()
+    }
+    return SideBySide(dataset, growth, training, theories, comparisons)
+
+
+def _default_updates(rbm: RBM, growth: GrowthModes, learning_rate: float) -> int:
+    """Long enough to see the leading mode leave the linear regime, whatever the data's variance."""
+    rate = float(growth.rates[0])
+    if rate <= 0:
+        return 1000
+    start = float(jnp.linalg.norm(growth.vectors[:, 0] @ rbm.weights))
+    updates = math.ceil(2.5 * math.log(_bound(rbm) / start) / rate / learning_rate)
+    if updates > MAX_DEFAULT_UPDATES:
+        updates = MAX_DEFAULT_UPDATES
+        typer.echo(
+            f"note: modes grow slowly; stopping at {MAX_DEFAULT_UPDATES} updates (--n-updates for more)", err=True
+        )
+    return updates
+
+
+def _bound(rbm: RBM) -> float:
+    """Where the Gaussian theory of the units at zero field ends."""
+    zero = jnp.zeros(1)
+    variances = rbm.visible_units.variance(zero)[0], rbm.hidden_units.variance(zero)[0]
+    return float(linear_bound(visible_variance=variances[0], hidden_variance=variances[1]))
+
+
+def _free_energy_gap(data, state: TrainState):
+    """⟨F⟩ of the chains minus ⟨F⟩ of the data: positive where the data are likelier than the chains' states."""
+    return visible_free_energy(state.rbm, state.chains).mean() - visible_free_energy(state.rbm, data).mean()
+
+
+def _integrate_theories(
+    rbm, dataset: Dataset, statistics, growth, ts, recipe: ComparisonRecipe
+) -> dict[str, Trajectory]:
+    samples, centered, tap = dataset.samples, recipe.centered, recipe.tap
+    theories = {"linear theory": _linear_theory(rbm, growth, ts)}
+    forces: dict[str, tuple[LearningForce, dict]] = {
+        "Gaussian closure": (gaussian_force(statistics, centered=centered), {})
+    }
+    if tap or (tap is None and len(samples) * rbm.weights.size <= MAX_TAP_SIZE):
+        starts = samples[np.linspace(0, len(samples) - 1, min(N_TAP_STARTS, len(samples))).astype(int)]
+        force = mean_field_force(samples, starts=starts, centered=centered, tol=1e-4, max_steps=200)
+        step = TAP_STEP / float(growth.rates[0]) if growth.rates[0] > 0 else 1.0
+        forces["TAP closure"] = (force, {"step": step, "max_steps": math.ceil(float(ts[-1]) / step) + 1})
+    elif tap is None:
+        typer.echo("note: the TAP closure is left out for data of this size (--tap to integrate it)", err=True)
+    if min(rbm.weights.shape) <= ENUMERABLE:
+        forces["exact equations"] = (exact_force(samples, centered=centered), {})
+    for name, (force, options) in forces.items():
+        with progress_bar(100, f"integrating the {name}", unit="%") as progress:
+            trajectory = integrate(_Watched(force, _report_time(float(ts[-1]), progress)), rbm, ts, **options)
+            jax.effects_barrier()
+        if trajectory.status != Status.SUCCESS:
+            status = Status(int(trajectory.status)).name.lower().replace("_", " ")
+            typer.echo(f"warning: integration of the {name} ended early ({status}); its curves stop there", err=True)
+        theories[name] = trajectory
+    return theories
+
+
+class _Watched(eqx.Module):
+    """A force that reports the times at which it is asked for."""
+
+    force: LearningForce
+    report: Callable[[Any], None] = eqx.field(static=True)
+
+    def __call__(self, t, rbm, args):
+        jax.debug.callback(self.report, t)
+        return self.force(t, rbm, args)
+
+
+def _report_time(end: float, progress: Callable[[int], object]) -> Callable[[Any], None]:
+    """A function of the time that moves a progress bar on by the hundredths of the way to the end."""
+    done = 0
+
+    def report(t) -> None:
+        nonlocal done
+        step = int(100 * float(t) / end) - done
+        if step > 0:  # steps that were too long are tried again
+            progress(step)
+            done += step
+
+    return report
+
+
+def _linear_theory(rbm: RBM, growth: GrowthModes, ts) -> Trajectory:
+    """W(t) up to ten times where the theory ends: far beyond, small singular values would drown in rounding."""
+    norms = jnp.linalg.norm(growth.vectors.T @ rbm.weights, axis=1) * jnp.exp(ts[:, None] * growth.rates)
+    ts = ts[: max(2, int((norms.max(1) < 10 * _bound(rbm)).sum()))]
+    steady = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(ts), *leaf.shape)), rbm)
+    rbms = dataclasses.replace(steady, weights=linear_weights(ts, rbm.weights, growth))
+    return Trajectory(ts, rbms, finite_status(rbms))
