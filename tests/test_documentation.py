@@ -39,7 +39,8 @@ def test_python_on_the_pages_runs(name):
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     assert blocks
     for block in blocks:
-        exec(compile(block, name, "exec"), {})
+        shorter = re.sub(r"\b100([01])\b", r"10\1", block)  # a tenth of the updates and of the chains
+        exec(compile(shorter, name, "exec"), {})
 
 
 def test_commands_in_the_readme_are_those_of_continuous_integration():

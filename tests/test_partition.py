@@ -58,7 +58,8 @@ def exact_states(key, rbm, n_samples):
     return states[jax.random.choice(key, len(states), (n_samples,), p=exact_visible_probabilities(rbm))]
 
 
-def over_keys(function, n_keys, batch_size=50):
+def over_keys(function, n_keys, batch_size=20):
+    """Its results for many keys; `batch_size` divides their number, or the rest would be compiled by itself."""
     keys = jax.random.split(jax.random.key(0), n_keys)
     return jax.jit(lambda keys: jax.lax.map(function, keys, batch_size=batch_size))(keys)
 
@@ -71,7 +72,7 @@ def over_keys(function, n_keys, batch_size=50):
 def test_intervals_hold_the_truth_as_often_as_they_say(name, units):
     """For all pairs of units, over 120 keys: coverage, size of the standard error, and bias."""
     rbm, n_keys = some_rbm(units), 120
-    estimates, truth = over_keys(lambda key: run(name, key, rbm), n_keys), exact_log_z(rbm)
+    estimates, truth = over_keys(lambda key: run(name, key, rbm), n_keys, batch_size=60), exact_log_z(rbm)
     held = (estimates.lower < truth) & (truth < estimates.upper)
     # Three standard deviations of a binomial share of 95 %.
     assert abs(held.mean() - 0.95) < 3 * (0.95 * 0.05 / n_keys) ** 0.5
@@ -154,7 +155,7 @@ def test_bennett_error_is_that_of_repetitions():
         key_states, key_run = jax.random.split(key)
         return log_z_along(key_run, rbms, chains_of(key_states, rbms, 100))
 
-    estimates = over_keys(one, 500)
+    estimates = over_keys(one, 500, batch_size=50)
     np.testing.assert_allclose(estimates.std_error.mean(0), estimates.value.std(0), rtol=0.15)
     bias = estimates.value.mean(0) - jax.vmap(exact_log_z)(rbms)
     assert (abs(bias) < 4 * estimates.value.std(0) / 500**0.5 + estimates.value.std(0) ** 2).all()

@@ -12,6 +12,7 @@ import math
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -215,7 +216,11 @@ def split_bulk(weights: Float[Array, "n_visible n_hidden"]) -> Bulk:
     Raises:
         ValueError: not a matrix, or one with NaN.
     """
-    weights = as_matrix("weights", weights)
+    return _split_matrix(as_matrix("weights", weights))
+
+
+@jax.jit  # outside of it, the loop would be compiled in every call
+def _split_matrix(weights) -> Bulk:
     values = jnp.linalg.svd(weights, compute_uv=False)
     n_visible, n_hidden = weights.shape
 

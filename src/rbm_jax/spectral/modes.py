@@ -96,6 +96,7 @@ def leading_modes(
     return _fix_signs(found.left, found.values, found.right)
 
 
+@jax.jit
 def align_modes(modes: Modes, reference: Modes) -> Modes:
     """Reorder modes, and flip u_α and v_α together, so that mode α is the one that continues mode α of the reference.
 
