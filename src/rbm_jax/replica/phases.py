@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 _GAUSSIAN, _SPIN = GaussianLaw(), Spin()
-_split_bulk = jax.jit(split_bulk)  # eagerly, its loop is compiled again for each RBM
 _THRESHOLD = 0.03
 """Magnetizations below count as zero; within 1e-3 of w = 1 they are smaller even in the ferromagnet."""
 _N_BISECTIONS = 50
@@ -260,7 +259,7 @@ def locate(rbm: RBM, *, component_law: AbstractLaw = _GAUSSIAN) -> Location:
     if rbm.visible_units == rbm.hidden_units == Bernoulli():
         rbm, _ = bernoulli_to_spin(rbm)
     ratio = rbm.weights.shape[1] / rbm.weights.shape[0]
-    bulk = _split_bulk(rbm.weights)
+    bulk = split_bulk(rbm.weights)
     strengths = np.asarray(spiked_value(bulk.values, bulk.noise, ratio=ratio))
     strengths = strengths[np.asarray(bulk.is_outlier) & np.isfinite(strengths)]
     strengths = jnp.asarray(strengths if len(strengths) else np.zeros(1), rbm.dtype)
