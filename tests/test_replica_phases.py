@@ -67,10 +67,10 @@ def test_line_in_the_paramagnet_and_at_infinite_noise(x64):
 @pytest.mark.parametrize(
     ("law", "ratio", "slopes"),
     [
-        (GAUSS, 1.0, (1.02970, 1.13940, 1.40050, 2.02137)),
+        pytest.param(GAUSS, 1.0, (1.02970, 1.13940, 1.40050, 2.02137), marks=pytest.mark.slow),
         (GAUSS, 0.5, (1.03021, 1.14103, 1.40323, 2.02369)),
         (SIGNS, 1.0, (1.02530, 1.09775, 1.22037, 1.40970)),
-        (SIGNS, 0.5, (1.02564, 1.09830, 1.22036, 1.40784)),
+        pytest.param(SIGNS, 0.5, (1.02564, 1.09830, 1.22036, 1.40784), marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -192,10 +192,10 @@ def test_laplace_modes_condense_together_above_the_threshold(x64):
         order = both(LAPLACE, ratio)
         np.testing.assert_allclose(order.m_visible, magnetizations, atol=1e-6)
         assert float(order.free_energy) == pytest.approx(energy, abs=1e-8)
-    alone = both(LAPLACE, 0.8501)
+    alone = both(LAPLACE, 0.83)
     np.testing.assert_allclose(alone.m_visible, (0.433556, 0), atol=2e-6)
     assert float(alone.free_energy) == pytest.approx(-1.48289984, abs=1e-8)
-    assert float(both(LAPLACE, 0.8503).m_visible[1]) > 5e-3
+    assert float(both(LAPLACE, 0.87).m_visible[1]) > 5e-3
 
 
 def test_sign_modes_compete(x64):

@@ -84,7 +84,8 @@ def log_likelihood(rbm: RBM, data: Sample, *log_z: LogZEstimate, weights: Weight
         >>> from rbm_jax import ais_log_z, init_rbm, log_likelihood, reverse_ais_log_z
         >>> from rbm_jax.data import bars_and_stripes
         >>> rbm, data = init_rbm(jax.random.key(0), 16, 8, scale=0.3), bars_and_stripes(4)
-        >>> estimates = ais_log_z(jax.random.key(1), rbm), reverse_ais_log_z(jax.random.key(2), rbm)
+        >>> sizes = {"n_chains": 200, "n_temperatures": 100}
+        >>> estimates = ais_log_z(jax.random.key(1), rbm, **sizes), reverse_ais_log_z(jax.random.key(2), rbm, **sizes)
         >>> bounded, exact = log_likelihood(rbm, data, *estimates), log_likelihood(rbm, data)
         >>> bool(bounded.lower < exact.value < bounded.upper)
         True
