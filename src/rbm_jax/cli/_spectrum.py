@@ -47,7 +47,7 @@ Figure = Any
 
 @with_json
 def spectrum(
-    run: Annotated[Path | None, typer.Argument(help="Folder that rbm-jax train wrote.")] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder that rbm-jax train wrote.")] = None,
     data: Annotated[str | None, typer.Option(help="Train on these data instead (see train).")] = None,
     n_hidden: NHidden = Recipe.n_hidden,
     n_updates: Annotated[int, typer.Option(min=1, help="Updates, with --data.")] = Recipe.n_updates,
@@ -205,8 +205,8 @@ def _print_table(report: SpectrumReport, numbers: dict[str, Any]) -> None:
 def singular_values_figure(report: SpectrumReport) -> Figure:
     """Singular values of the weights along a training, and the log-likelihood.
 
-    What to see: modes leave the bulk of the random start, whose edge is dashed, one after the other, those along which
-    the data vary most first; the likelihood rises with them.
+    What to see: modes leave the bulk of the random start, whose edge is the line, one after the other, those along
+    which the data vary most first; the likelihood rises with them.
 
     Source: Decelle, Fissore and Furtlehner (2017, 2018), who show both for MNIST.
     """
@@ -236,8 +236,12 @@ def histograms_figure(report: SpectrumReport) -> Figure:
     levels = np.geomspace(values[0, 0], values[:, 0].max(), N_HISTOGRAMS)
     times = [int(np.argmax(values[:, 0] >= level * (1 - 1e-6))) for level in levels]
     for ax, time in zip(axes.flat, times, strict=True):
-        bulk = split_bulk(report.training.rbms.weights[time])
-        plot_spectrum_histogram(bulk.values, bulk.is_outlier, float(bulk.noise), report.ratio, ax=ax)
+        weights = report.training.rbms.weights[time]
+        bulk = split_bulk(weights)
+        # The noise beside k outliers is that of a matrix with k rows and columns less, whose entries vary as much.
+        n_rows, n_columns = (np.asarray(weights.shape) - int(bulk.is_outlier.sum())).clip(1)
+        noise = float(bulk.noise) * (n_rows * n_columns / weights.size) ** 0.25
+        plot_spectrum_histogram(bulk.values, bulk.is_outlier, noise, n_columns / n_rows, ax=ax)
         ax.set_title(rf"$t={report.ts[time]:.3g}$, bulk $\sigma={float(bulk.noise):.3g}$")
     return figure
 
@@ -298,13 +302,14 @@ def motion_figure(report: SpectrumReport) -> Figure:
     axes = figure.subplots(1, 3)
     ts, later = report.ts[report.later], report.later
     motion = {name: np.asarray(value)[later] for name, value in report.motion.items()}
-    shares = {"values": "values_share", "rotations in the spans": "rotation_share", "outside": "outside_share"}
+    shares = {"values": "values_share", "rotations": "rotation_share", "outside": "outside_share"}
     points = {name: (ts, motion[key]) for name, key in shares.items()}
     plot_quantity(points, label=r"share of $|\mathrm{d}W/\mathrm{d}t|^2$", ax=axes[0])
     leading = slice(None), slice(N_VECTORS)
     plot_modes(ts, motion["value_velocity"][leading], label=r"$\mathrm{d}\sigma_\alpha/\mathrm{d}t$", ax=axes[1])
     speed = r"$|\mathrm{d}u_\alpha/\mathrm{d}t|$ (radians per unit of time)"
     plot_modes(ts, motion["left_speed"][leading], label=speed, ax=axes[2]).set_yscale("log")
+    axes[2].get_legend().remove()  # the colors are those of the panel beside it
     for ax in axes:
         ax.set_xscale("log")
     return figure
@@ -321,7 +326,7 @@ def temperature_figure(report: SpectrumReport) -> Figure:
     """
     figure, axes = _wide_figure(2)
     weights, later = report.training.rbms.weights, report.later
-    labels = {False: r"effective temperature $1/\mathrm{Var}(W)$", True: r"$1/\sqrt{L\,\mathrm{Var}(W)}$"}
+    labels = {False: r"effective temperature $1/\mathrm{Var}(W)$", True: r"$1/\sqrt{\sqrt{n_vn_h}\,\mathrm{Var}(W)}$"}
     for ax, (size_free, label) in zip(axes, labels.items(), strict=True):
         temperature = jax.vmap(lambda matrix, kind=size_free: effective_temperature(matrix, size_free=kind))(weights)
         plot_quantity({"training": (report.ts[later], np.asarray(temperature)[later])}, label=label, ax=ax)
