@@ -53,4 +53,4 @@ def _to_mathml(match: re.Match) -> str:
     formula = convert(html.unescape(match[2]).strip(), display="inline" if inline else "block")
     if "\\" in formula:
         raise PluginError(f"a command in this formula is not known to latex2mathml: {match[2].strip()}")
-    return formula if inline else f'<div style="overflow-x: auto">{formula}</div>'
+    return formula if inline else f'<div style="overflow-x: auto; padding: 0.4em 0">{formula}</div>'
