@@ -27,6 +27,7 @@ from rbm_jax.plotting import (
     plot_spectrum_histogram,
 )
 from rbm_jax.spectral import (
+    Bulk,
     Modes,
     effective_temperature,
     marchenko_pastur_edges,
@@ -36,7 +37,7 @@ from rbm_jax.spectral import (
 )
 from rbm_jax.trajectory import Trajectory
 
-__all__ = ["SPECTRUM_FIGURES", "SpectrumReport", "spectrum", "spectrum_figures", "spectrum_report", "write_figures"]
+__all__ = ["SPECTRUM_FIGURES", "SpectrumReport", "bulk_law", "spectrum", "spectrum_report"]
 
 N_HISTOGRAMS = 4
 N_VECTORS = 5
@@ -81,7 +82,7 @@ def spectrum(
     numbers = _numbers(report)
     _print_table(report, numbers)
     folder, files = run / "spectrum" if out is None else out, []
-    for path in write_figures(folder, spectrum_figures(report)):
+    for path in _write_figures(folder, report):
         typer.echo(f"wrote {path}")
         files.append(path)
     return numbers | {"files": files}
@@ -160,20 +161,14 @@ def spectrum_report(training: Trajectory, dataset: Dataset, n_modes: int = 10) -
     )
 
 
-def spectrum_figures(report: SpectrumReport) -> Iterator[tuple[str, Figure]]:
-    """The pictures of a training, one by one, with their names."""
+def _write_figures(folder: Path, report: SpectrumReport) -> Iterator[Path]:
+    """Write the pictures of a training into the folder, made if need be, and yield the path of each."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, draw in SPECTRUM_FIGURES.items():
         if name != "motion" or report.motion is not None:
-            yield name, draw(report)
-
-
-def write_figures(folder: Path, figures: Iterator[tuple[str, Figure]]) -> Iterator[Path]:
-    """Write each figure as a PNG file into the folder, made if need be, and yield its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures:
-        path = folder / f"{name}.png"
-        write_figure(path, figure)
-        yield path
+            path = folder / f"{name}.png"
+            write_figure(path, draw(report))
+            yield path
 
 
 def _numbers(report: SpectrumReport) -> dict[str, Any]:
@@ -238,12 +233,15 @@ def histograms_figure(report: SpectrumReport) -> Figure:
     for ax, time in zip(axes.flat, times, strict=True):
         weights = report.training.rbms.weights[time]
         bulk = split_bulk(weights)
-        # The noise beside k outliers is that of a matrix with k rows and columns less, whose entries vary as much.
-        n_rows, n_columns = (np.asarray(weights.shape) - int(bulk.is_outlier.sum())).clip(1)
-        noise = float(bulk.noise) * (n_rows * n_columns / weights.size) ** 0.25
-        plot_spectrum_histogram(bulk.values, bulk.is_outlier, noise, n_columns / n_rows, ax=ax)
+        plot_spectrum_histogram(bulk.values, bulk.is_outlier, *bulk_law(bulk, weights.shape), ax=ax)
         ax.set_title(rf"$t={report.ts[time]:.3g}$, bulk $\sigma={float(bulk.noise):.3g}$")
     return figure
+
+
+def bulk_law(bulk: Bulk, shape: tuple[int, ...]) -> tuple[float, float]:
+    """σ and κ of what is left of the noise beside k outliers: a matrix with k rows and columns less, entries alike."""
+    n_rows, n_columns = (max(size - int(bulk.is_outlier.sum()), 1) for size in shape)
+    return float(bulk.noise) * (n_rows * n_columns / math.prod(shape)) ** 0.25, n_columns / n_rows
 
 
 @figure_style()
