@@ -91,7 +91,7 @@ def figures(
     seed: Seed = 0,
     out: Out = Path("figures"),
 ) -> None:
-    """Every figure of the theory beside simulation, as PNG files in a folder; some minutes.
+    """Every figure of the theory beside simulation, as PNG files in a folder; some ten minutes.
 
     A page in the folder, index.html, shows them and says what to see in each. Trainings stay in the folder, too, and
     are not done again.
