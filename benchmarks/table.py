@@ -1,4 +1,4 @@
-"""Print results as a Markdown table: `python -m benchmarks.table [JSON ...]`, by default of all results.
+"""Print results as a Markdown table: `python -m benchmarks.table [JSON ...]`, by default of all timings.
 
 Times and ratios are medians over rounds; a ratio is the contender's time over the first one's of the same round. The
 limit is the rate of a float32 matrix product in the same process. On a machine that has other work, CPU time, which is
@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _is_table(report: dict[str, Any]) -> bool:
-    return all("summary" in result for result in report["results"])
+    """Whether contenders were timed; other reports have measurements of their own."""
+    return all("summary" in result for result in report.get("results", [{}]))
 
 
 def _table(name: str, report: dict[str, Any], clock: str) -> str:

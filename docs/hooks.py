@@ -27,10 +27,15 @@ def on_page_content(page_html: str, **_) -> str:
 
 
 def on_env(env, *, files, **_) -> None:
-    """Link `name` in text to its entry in the API, once all pages are there; the plugin autorefs makes the links."""
+    """Link `name` in text to its entry in the API, once all pages are there; the plugin autorefs makes the links.
+
+    On the page of the command line names are those of options and of JSON, which some functions share.
+    """
     pages = [file.page for file in files.documentation_pages()]
     entries = {name: anchor for page in pages for anchor, name in HEADING.findall(page.content)}
     for page in pages:
+        if page.file.src_uri == "cli.md":
+            continue
         page.content = NAME.sub(lambda match: _link(match, entries), page.content)
 
 
@@ -48,4 +53,4 @@ def _to_mathml(match: re.Match) -> str:
     formula = convert(html.unescape(match[2]).strip(), display="inline" if inline else "block")
     if "\\" in formula:
         raise PluginError(f"a command in this formula is not known to latex2mathml: {match[2].strip()}")
-    return formula if inline else f'<div style="overflow-x: auto">{formula}</div>'
+    return formula if inline else f'<div style="overflow-x: auto; padding: 0.4em 0">{formula}</div>'

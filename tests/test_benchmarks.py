@@ -80,6 +80,14 @@ def test_table_has_a_row_for_every_contender(report, tmp_path, capsys):
     assert found == [(r["suite"], r["case"], name) for r in report["results"] for name in r["summary"]]
 
 
+def test_table_of_all_stored_results_leaves_out_those_without_timings(capsys):
+    table.main([])
+    found = capsys.readouterr().out
+    assert "| gibbs | 784x500, 500 chains | rbm_jax |" in found
+    assert "likelihood-cpu" not in found
+    assert "missing-cpu" not in found
+
+
 def test_table_shows_times_ratios_and_shares(tmp_path, capsys):
     def row(wall, ratio):
         return {

@@ -30,6 +30,7 @@ __all__ = [
     "Devices",
     "LearningRate",
     "Method",
+    "Modes",
     "NChains",
     "NHidden",
     "NSteps",
@@ -75,13 +76,14 @@ NSteps = Annotated[int, typer.Option(min=1, help="Sweeps, Gibbs or mean-field, i
 Order = Annotated[int, typer.Option(min=1, max=3, help="Order of mean field: 1 naive, 2 TAP, 3.")]
 LearningRate = Annotated[float, typer.Option(help="Learning rate of plain SGD; time is learning rate x updates.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows of a minibatch [default: all data, at most 2000].")]
+Modes = Annotated[int, typer.Option(min=1, help="Leading modes to compare.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")]
 Devices = Annotated[
     int | None,
     typer.Option(min=1, help="Devices to divide the work among; a CPU is split into so many [default: one device]."),
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write to; made if it is not there.")]
-Run = Annotated[Path, typer.Argument(help="Folder that rbm-jax train wrote.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that rbm-jax train wrote.")]
 
 
 def from_settings(kind: type, settings: dict[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from rbm_jax.checkpoint import save_trajectories
 from rbm_jax.cli._common import (
     BatchSize,
     LearningRate,
+    Modes,
     NChains,
     NHidden,
     NSteps,
@@ -25,12 +26,7 @@ from rbm_jax.cli._common import (
 from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
 from rbm_jax.cli._json import with_json
 from rbm_jax.cli._side_by_side import ComparisonRecipe, SideBySide, train_and_integrate
-from rbm_jax.dynamics import (
-    Comparison,
-    GrowthModes,
-    growth_rates_along,
-    linear_window,
-)
+from rbm_jax.dynamics import Comparison, GrowthModes, growth_rates_along, linear_window
 from rbm_jax.exact import exact_log_likelihood
 from rbm_jax.plotting import figure_style, new_figure, plot_comparison, plot_images, plot_quantity
 from rbm_jax.spectral import svd_modes
@@ -42,7 +38,6 @@ Figure = Any
 
 N_JUDGED = 3
 """Leading modes of which the figure of errors takes the largest."""
-Modes = Annotated[int, typer.Option(min=1, help="Leading modes to compare.")]
 NUpdates = Annotated[
     int | None,
     typer.Option(min=1, help="Updates [default: 2.5 times what takes the leading mode out of the linear regime]."),

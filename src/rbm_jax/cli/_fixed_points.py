@@ -19,7 +19,7 @@ from rbm_jax.rbm import RBM
 from rbm_jax.spectral import project, svd_modes
 from rbm_jax.trajectory import Trajectory
 
-__all__ = ["PointsAlong", "fixed_points", "fixed_points_figure", "points_along"]
+__all__ = ["PointsAlong", "fixed_points", "fixed_points_figure", "points_along", "training_at"]
 
 Figure = Any
 
@@ -48,9 +48,7 @@ def fixed_points(
     if path.suffix == ".npz":
         raise ValueError(f"--out is the picture, and its .npz file goes beside it: give another suffix than {path} has")
     dataset = load_source(run).load()
-    updates = list(saved_updates(run / UPDATES))
-    chosen = np.unique(np.linspace(0, len(updates) - 1, min(n_times, len(updates))).astype(int))
-    training = load_training(run, [updates[each] for each in chosen])
+    training = training_at(run, n_times)
     dataset.check_fits(training.rbms)
     found = points_along(training, dataset, n_samples, order=order, damping=damping, max_steps=max_steps)
     numbers = _numbers(found)
@@ -83,6 +81,13 @@ class PointsAlong:
     rbms: list[RBM]
     along: list[FixedPoints]
     tree: list[FixedPoints]
+
+
+def training_at(run: Path, n_times: int) -> Trajectory:
+    """The training of a run at n_times of its saved updates, or at all of them if these are fewer."""
+    updates = list(saved_updates(run / UPDATES))
+    chosen = np.unique(np.linspace(0, len(updates) - 1, min(n_times, len(updates))).astype(int))
+    return load_training(run, [updates[each] for each in chosen])
 
 
 def points_along(training: Trajectory, dataset: Dataset, n_samples: int, **options) -> PointsAlong:

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jax
-import numpy as np
 import typer
 
-from rbm_jax.checkpoint import atomic_write, saved_updates
-from rbm_jax.cli._common import UPDATES, Out, Seed, load_training, prepare_folder, write_figure
+from rbm_jax.checkpoint import atomic_write
+from rbm_jax.cli._common import Out, Seed, load_training, prepare_folder, write_figure
 from rbm_jax.cli._compare import comparison_error_figure, comparison_figure
 from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
-from rbm_jax.cli._fixed_points import PointsAlong, fixed_points_figure, points_along
+from rbm_jax.cli._fixed_points import PointsAlong, fixed_points_figure, points_along, training_at
 from rbm_jax.cli._growth import growth_rates_figure
 from rbm_jax.cli._linear import (
     Emergence,
@@ -92,7 +91,7 @@ def figures(
     seed: Seed = 0,
     out: Out = Path("figures"),
 ) -> None:
-    """Every figure of the theory beside simulation, as PNG files in a folder; some minutes.
+    """Every figure of the theory beside simulation, as PNG files in a folder; some ten minutes.
 
     A page in the folder, index.html, shows them and says what to see in each. Trainings stay in the folder, too, and
     are not done again.
@@ -120,9 +119,6 @@ class Experiments:
     Attributes:
         key: for all random numbers.
         dataset: the data.
-        side_by_side: PCD and the learning equations, the exact ones too.
-        methods: trainings by PCD and extended mean field.
-        emergence, convergence: PCD of Gaussian RBMs, and how it tends to the equations.
     """
 
     def __init__(self, folder: Path, source: Source, n_updates: int, seed: int):
@@ -132,10 +128,15 @@ class Experiments:
         self._recipe = Recipe(n_updates=n_updates, seed=seed)
 
     @cached_property
-    def training(self) -> Trajectory:
-        """Of the data, by PCD."""
+    def run(self) -> Path:
+        """Folder of a training by PCD."""
         train_run(self._folder, self._source, self._recipe)
-        return load_training(self._folder)
+        return self._folder
+
+    @cached_property
+    def training(self) -> Trajectory:
+        """All of it."""
+        return load_training(self.run)
 
     @cached_property
     def spins(self) -> Trajectory:
@@ -154,10 +155,7 @@ class Experiments:
     @cached_property
     def fixed_points(self) -> PointsAlong:
         """Of the mean field, along the training."""
-        updates = list(saved_updates(self._folder / UPDATES)) if self.training else []
-        chosen = np.unique(np.linspace(0, len(updates) - 1, min(N_TIMES, len(updates))).astype(int))
-        training = load_training(self._folder, [updates[each] for each in chosen])
-        return points_along(training, self.dataset, N_STARTS, max_steps=2000)
+        return points_along(training_at(self.run, N_TIMES), self.dataset, N_STARTS, max_steps=2000)
 
     @cached_property
     def side_by_side(self) -> SideBySide:

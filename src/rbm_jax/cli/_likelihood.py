@@ -34,7 +34,7 @@ def likelihood(
     run: Run,
     test: Annotated[str | None, typer.Option(help="Further data, as in rbm-jax train, that were held out.")] = None,
     n_chains: Annotated[int, typer.Option(min=2, help="Annealed chains, there and back.")] = 500,
-    n_temperatures: Annotated[int, typer.Option(min=2, help="Gibbs sweeps of each.")] = 2000,
+    n_temperatures: Annotated[int, typer.Option(min=2, help="Temperatures of the annealing, a sweep at each.")] = 2000,
     seed: Seed = 0,
 ) -> dict[str, Any]:
     """Bound the log-likelihood of a run's data from both sides.

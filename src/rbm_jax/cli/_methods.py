@@ -14,6 +14,7 @@ from rbm_jax.checkpoint import save_trajectories
 from rbm_jax.cli._common import (
     LearningRate,
     Method,
+    Modes,
     NChains,
     NHidden,
     NSteps,
@@ -66,7 +67,7 @@ def compare_training(
     n_chains: NChains = MethodsRecipe.n_chains,
     n_steps: NSteps = MethodsRecipe.n_steps,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of a minibatch.")] = MethodsRecipe.batch_size,
-    modes: Annotated[int, typer.Option(min=1, help="Leading modes to compare.")] = MethodsRecipe.n_modes,
+    modes: Modes = MethodsRecipe.n_modes,
     units: Units = UnitName.BERNOULLI,
     threshold: Threshold = 0.5,
     seed: Seed = 0,
@@ -199,7 +200,7 @@ def training_methods_figure(result: TrainingMethods) -> Figure:
     """Training by PCD and by extended mean field of orders 1, 2 and 3, from one start on the same minibatches.
 
     What to see: with the Onsager term (orders 2 and 3) the singular values grow as those of PCD, until clusters appear;
-    naive mean field (order 1) runs ahead from the start. Which way to estimate the gradient matters late only.
+    naive mean field (order 1) runs ahead from the start. Which of the others estimates the gradient matters late only.
 
     Source: the comparison of Decelle, Fissore and Furtlehner (2018); extended mean field is from Gabrié, Tramel and
     Krzakala (2015).

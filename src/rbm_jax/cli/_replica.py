@@ -28,15 +28,15 @@ __all__ = [
 
 Figure = Any
 _GAUSSIAN, _BERNOULLI, _LAPLACE = (LAWS[name] for name in (LawName.GAUSSIAN, LawName.BERNOULLI, LawName.LAPLACE))
-_M, _Q, _TIME = r"magnetization $m$", r"self-overlap $q$", r"time $\tau=\sqrt{N_vN_h}\,t$"
+_M, _Q, _TIME = r"magnetization $m$", r"overlap $q$", r"time $\tau=\sqrt{n_vn_h}\,t$"
 
 
 @figure_style()
 def training_path_figure(training: Trajectory, n_shades: int = 60) -> Figure:
     """The path of a training, of an RBM of ±1 units, through the phase diagram.
 
-    What to see: weights are noise at the start, and the RBM a paramagnet. The first mode that sticks out takes it into
-    the ferromagnet. The noise that is left falls as further modes leave it, and rises in the end.
+    What to see: weights are noise at the start, and the RBM a paramagnet. The first mode that sticks out grows until
+    it takes the RBM into the ferromagnet. The noise that is left falls as further modes leave it, and rises in the end.
 
     Source: Decelle, Fissore and Furtlehner (2018), who draw such a path.
     """
@@ -125,7 +125,7 @@ def mode_competition_figure(key, n_units: int = 1000, n_instances: int = 8, n_po
     What to see: with heavy tails (Laplace) a second mode condenses beside the first one even if it is weaker, and both
     live together: a compositional phase. With Gaussian components they tie at equal strength, and with Bernoulli ones
     the first mode keeps the other down until that is far stronger. Points are TAP fixed points of RBMs of 1000×1000
-    units, lines replica theory, and the dotted ones where the second mode wins.
+    units, lines replica theory, and the dotted one the threshold r_c, from which on the second mode condenses.
 
     Source: Decelle, Fissore and Furtlehner (2018), on the ferromagnetic phase.
     """

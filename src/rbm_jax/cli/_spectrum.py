@@ -27,6 +27,7 @@ from rbm_jax.plotting import (
     plot_spectrum_histogram,
 )
 from rbm_jax.spectral import (
+    Bulk,
     Modes,
     effective_temperature,
     marchenko_pastur_edges,
@@ -36,7 +37,7 @@ from rbm_jax.spectral import (
 )
 from rbm_jax.trajectory import Trajectory
 
-__all__ = ["SPECTRUM_FIGURES", "SpectrumReport", "spectrum", "spectrum_figures", "spectrum_report", "write_figures"]
+__all__ = ["SPECTRUM_FIGURES", "SpectrumReport", "bulk_law", "spectrum", "spectrum_report"]
 
 N_HISTOGRAMS = 4
 N_VECTORS = 5
@@ -47,7 +48,7 @@ Figure = Any
 
 @with_json
 def spectrum(
-    run: Annotated[Path | None, typer.Argument(help="Folder that rbm-jax train wrote.")] = None,
+    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="Folder that rbm-jax train wrote.")] = None,
     data: Annotated[str | None, typer.Option(help="Train on these data instead (see train).")] = None,
     n_hidden: NHidden = Recipe.n_hidden,
     n_updates: Annotated[int, typer.Option(min=1, help="Updates, with --data.")] = Recipe.n_updates,
@@ -81,7 +82,7 @@ def spectrum(
     numbers = _numbers(report)
     _print_table(report, numbers)
     folder, files = run / "spectrum" if out is None else out, []
-    for path in write_figures(folder, spectrum_figures(report)):
+    for path in _write_figures(folder, report):
         typer.echo(f"wrote {path}")
         files.append(path)
     return numbers | {"files": files}
@@ -160,20 +161,14 @@ def spectrum_report(training: Trajectory, dataset: Dataset, n_modes: int = 10) -
     )
 
 
-def spectrum_figures(report: SpectrumReport) -> Iterator[tuple[str, Figure]]:
-    """The pictures of a training, one by one, with their names."""
+def _write_figures(folder: Path, report: SpectrumReport) -> Iterator[Path]:
+    """Write the pictures of a training into the folder, made if need be, and yield the path of each."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, draw in SPECTRUM_FIGURES.items():
         if name != "motion" or report.motion is not None:
-            yield name, draw(report)
-
-
-def write_figures(folder: Path, figures: Iterator[tuple[str, Figure]]) -> Iterator[Path]:
-    """Write each figure as a PNG file into the folder, made if need be, and yield its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures:
-        path = folder / f"{name}.png"
-        write_figure(path, figure)
-        yield path
+            path = folder / f"{name}.png"
+            write_figure(path, draw(report))
+            yield path
 
 
 def _numbers(report: SpectrumReport) -> dict[str, Any]:
@@ -205,8 +200,8 @@ def _print_table(report: SpectrumReport, numbers: dict[str, Any]) -> None:
 def singular_values_figure(report: SpectrumReport) -> Figure:
     """Singular values of the weights along a training, and the log-likelihood.
 
-    What to see: modes leave the bulk of the random start, whose edge is dashed, one after the other, those along which
-    the data vary most first; the likelihood rises with them.
+    What to see: modes leave the bulk of the random start, whose edge is the line, one after the other, those along
+    which the data vary most first; the likelihood rises with them.
 
     Source: Decelle, Fissore and Furtlehner (2017, 2018), who show both for MNIST.
     """
@@ -236,10 +231,17 @@ def histograms_figure(report: SpectrumReport) -> Figure:
     levels = np.geomspace(values[0, 0], values[:, 0].max(), N_HISTOGRAMS)
     times = [int(np.argmax(values[:, 0] >= level * (1 - 1e-6))) for level in levels]
     for ax, time in zip(axes.flat, times, strict=True):
-        bulk = split_bulk(report.training.rbms.weights[time])
-        plot_spectrum_histogram(bulk.values, bulk.is_outlier, float(bulk.noise), report.ratio, ax=ax)
+        weights = report.training.rbms.weights[time]
+        bulk = split_bulk(weights)
+        plot_spectrum_histogram(bulk.values, bulk.is_outlier, *bulk_law(bulk, weights.shape), ax=ax)
         ax.set_title(rf"$t={report.ts[time]:.3g}$, bulk $\sigma={float(bulk.noise):.3g}$")
     return figure
+
+
+def bulk_law(bulk: Bulk, shape: tuple[int, ...]) -> tuple[float, float]:
+    """σ and κ of what is left of the noise beside k outliers: a matrix with k rows and columns less, entries alike."""
+    n_rows, n_columns = (max(size - int(bulk.is_outlier.sum()), 1) for size in shape)
+    return float(bulk.noise) * (n_rows * n_columns / math.prod(shape)) ** 0.25, n_columns / n_rows
 
 
 @figure_style()
@@ -298,13 +300,14 @@ def motion_figure(report: SpectrumReport) -> Figure:
     axes = figure.subplots(1, 3)
     ts, later = report.ts[report.later], report.later
     motion = {name: np.asarray(value)[later] for name, value in report.motion.items()}
-    shares = {"values": "values_share", "rotations in the spans": "rotation_share", "outside": "outside_share"}
+    shares = {"values": "values_share", "rotations": "rotation_share", "outside": "outside_share"}
     points = {name: (ts, motion[key]) for name, key in shares.items()}
     plot_quantity(points, label=r"share of $|\mathrm{d}W/\mathrm{d}t|^2$", ax=axes[0])
     leading = slice(None), slice(N_VECTORS)
     plot_modes(ts, motion["value_velocity"][leading], label=r"$\mathrm{d}\sigma_\alpha/\mathrm{d}t$", ax=axes[1])
     speed = r"$|\mathrm{d}u_\alpha/\mathrm{d}t|$ (radians per unit of time)"
     plot_modes(ts, motion["left_speed"][leading], label=speed, ax=axes[2]).set_yscale("log")
+    axes[2].get_legend().remove()  # the colors are those of the panel beside it
     for ax in axes:
         ax.set_xscale("log")
     return figure
@@ -321,7 +324,7 @@ def temperature_figure(report: SpectrumReport) -> Figure:
     """
     figure, axes = _wide_figure(2)
     weights, later = report.training.rbms.weights, report.later
-    labels = {False: r"effective temperature $1/\mathrm{Var}(W)$", True: r"$1/\sqrt{L\,\mathrm{Var}(W)}$"}
+    labels = {False: r"effective temperature $1/\mathrm{Var}(W)$", True: r"$1/\sqrt{\sqrt{n_vn_h}\,\mathrm{Var}(W)}$"}
     for ax, (size_free, label) in zip(axes, labels.items(), strict=True):
         temperature = jax.vmap(lambda matrix, kind=size_free: effective_temperature(matrix, size_free=kind))(weights)
         plot_quantity({"training": (report.ts[later], np.asarray(temperature)[later])}, label=label, ax=ax)

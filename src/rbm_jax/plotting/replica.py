@@ -136,7 +136,7 @@ def _name_phase(ax: Axes, phase: Phase, temperature, bias, inside, free) -> None
     if inside.mean() < 0.03:
         return
     room = require("scipy.ndimage").distance_transform_edt(np.pad(inside & free, 1))[1:-1, 1:-1]
-    roomy = np.argwhere(room > 0.8 * room.max())
+    roomy = np.argwhere(room > 0.95 * room.max())
     row, column = roomy[((roomy - np.argwhere(inside).mean(0)) ** 2).sum(1).argmin()]
     name = phase.name.replace("_", " ").lower()
     ax.text(temperature[column], bias[row], name, ha="center", va="center", color="0.35", fontsize="small")

@@ -120,7 +120,7 @@ def plot_linear_theory(
         ax.errorbar(
             ts, mean[:, mode], spread[:, mode], fmt="o", color=color, markersize=2.5, elinewidth=0.8, label=name
         )
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return label_time_axes(ax, r"singular values $\sigma_\alpha$", logarithmic=False)
 
 
