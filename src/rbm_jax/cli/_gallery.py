@@ -91,10 +91,10 @@ def figures(
     seed: Seed = 0,
     out: Out = Path("figures"),
 ) -> None:
-    """Every figure of the theory beside simulation, as PNG files in a folder; some ten minutes.
+    """Every figure of the theory beside simulation, as PNG files in a folder; up to ten minutes.
 
-    A page in the folder, index.html, shows them and says what to see in each. Trainings stay in the folder, too, and
-    are not done again.
+    A page in the folder, index.html, shows them and says what to see in each. The main training stays in the folder,
+    too, and is not done again.
 
     Example: rbm-jax figures --out figures
     """
@@ -103,7 +103,7 @@ def figures(
         raise ValueError(f"--only: there is no figure {unknown[0]}; there are {', '.join(FIGURES)}")
     experiments = Experiments(prepare_folder(out), Source(data, units, threshold), n_updates, seed)
     names = only or list(FIGURES)
-    with progress_bar(len(names), "figures") as progress:
+    with progress_bar(len(names), "figures", unit="figure") as progress:
         for name in names:
             draw, needs = FIGURES[name]
             write_figure(out / f"{name}.png", draw(*(getattr(experiments, each) for each in needs)))
