@@ -1,5 +1,6 @@
 """Boundaries of the phase diagram against published values and closed forms; phases; RBMs found in it again."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -178,10 +179,14 @@ def test_compositional_threshold(law, strength, noise, expected, x64):
 
 
 def both(law, ratio, start=(0.4, 0.3), strength=1.5):
-    control = Control(jnp.array([strength, ratio * strength]), noise=0.3)
-    order = solve_saddle(control, component_law=law, m_start=jnp.array(start))
+    order = solve_both(jnp.array([strength, ratio * strength]), law, jnp.array(start))
     assert order.converged
     return order
+
+
+@eqx.filter_jit
+def solve_both(strengths, law, start):
+    return solve_saddle(Control(strengths, noise=0.3), component_law=law, m_start=start)
 
 
 def test_laplace_modes_condense_together_above_the_threshold(x64):
