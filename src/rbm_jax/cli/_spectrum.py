@@ -264,7 +264,7 @@ def modes_figure(report: SpectrumReport) -> Figure:
         labels.append(label)
     shape = report.dataset.image_shape or (1, len(axes))
     images = np.concatenate(rows)
-    figure = new_figure(7, 0.1 + len(rows) * 6.2 / n_modes)
+    figure = new_figure(7, 0.1 + len(rows) * 5.9 / n_modes)
     plot_images(images, shape, n_columns=n_modes, row_labels=labels, diverging=True, ax=figure.add_subplot())
     return figure
 
