@@ -117,7 +117,7 @@ class Experiments:
     """What the figures show, each of it done when a figure first asks for it.
 
     Attributes:
-        key: for all random numbers.
+        key: of every figure, each of which stands for itself: one that is made alone is the same as among all.
         dataset: the data.
     """
 
