@@ -15,7 +15,7 @@ def trained():
 
 
 def test_singular_values_follow_the_linear_theory_within_the_spread_of_the_seeds(trained):
-    theory = trained.theory[1][:: (len(trained.theory[0]) - 1) // (len(trained.ts) - 1)]
+    theory = trained.theory_at_ts
     mean, spread = trained.runs.mean(0), trained.runs.std(0, ddof=1)
     assert (abs(mean - theory)[1:] < 2 * spread[1:]).all()
     # and the spread is small enough for that to mean something

@@ -54,6 +54,11 @@ class Emergence:
     plateaus: np.ndarray
     gains: np.ndarray
 
+    @property
+    def theory_at_ts(self) -> np.ndarray:
+        """Values of the closed solution at the times of the trainings, shape (n_times, n_modes)."""
+        return np.stack([np.interp(self.ts, self.theory[0], each) for each in self.theory[1].T], axis=1)
+
 
 def likelihood_gain(values, variances):
     """Log-likelihood per sample that modes of data of these variances have gained at singular values w, in nats.
@@ -129,7 +134,7 @@ def linear_theory_figure(result: Emergence) -> Figure:
 
 
 def _print_distance(result: Emergence) -> None:
-    values = np.stack([np.interp(result.ts, result.theory[0], each) for each in result.theory[1].T], axis=1)
+    values = result.theory_at_ts
     apart = abs(result.runs.mean(0) - values)[1:]
     gain = abs(result.gains.mean(0) - likelihood_gain(values, result.variances)).max()
     typer.echo(
