@@ -15,7 +15,8 @@ import optax
 
 from benchmarks._naive import naive_pcd, naive_sweeps
 from benchmarks._timing import Case, Workload
-from rbm_jax import fit, init_chains, init_rbm, init_train_state, pcd, sample_gibbs
+from rbm_jax import fit, init_chains, init_rbm, sample_gibbs
+from rbm_jax.training import init_train_state, pcd
 
 __all__ = ["CASES", "CONTENDERS", "TINY_CASES"]
 

@@ -11,8 +11,9 @@ import numpy as np
 import optax
 
 from benchmarks._timing import Case, Workload
-from rbm_jax import fit, init_chains, init_rbm, init_train_state, pcd, sample_gibbs
+from rbm_jax import fit, init_chains, init_rbm, sample_gibbs
 from rbm_jax.sharding import device_mesh, place_state, replicate, virtual_devices
+from rbm_jax.training import init_train_state, pcd
 
 __all__ = ["CASES", "CONTENDERS", "TINY_CASES"]
 
@@ -31,7 +32,7 @@ TINY_CASES = (_case("Gibbs", 16, 8, 10, 3, ("1 device",)), _case("PCD-1", 16, 8,
 def _sample(mesh, *, n_visible, n_hidden, n_chains, n_units):
     rbm = replicate(init_rbm(jax.random.key(0), n_visible, n_hidden, scale=0.05), mesh)
     v = init_chains(jax.random.key(1), rbm, n_chains)
-    return lambda: jax.block_until_ready(sample_gibbs(jax.random.key(2), rbm, v, n_steps=n_units))
+    return lambda: jax.block_until_ready(sample_gibbs(jax.random.key(2), rbm, v, n_sweeps=n_units))
 
 
 def _train(mesh, *, n_visible, n_hidden, n_chains, n_units):

@@ -12,7 +12,8 @@ import numpy as np
 import optax
 
 from benchmarks._timing import Case, Workload
-from rbm_jax import fit, fit_ensemble, init_rbm, init_train_state, pcd
+from rbm_jax import fit, init_rbm
+from rbm_jax.training import fit_ensemble, init_train_state, pcd
 
 __all__ = ["CASES", "CONTENDERS", "TINY_CASES"]
 

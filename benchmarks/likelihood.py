@@ -32,25 +32,13 @@ import numpy as np
 import optax
 
 from benchmarks._timing import describe_machine
-from rbm_jax import (
-    RBM,
-    Bernoulli,
-    TrainState,
-    ais_log_z,
-    fit,
-    independent_rbm,
-    init_rbm,
-    init_tempering,
-    init_train_state,
-    log_likelihood,
-    pcd,
-    penalize_weights,
-    reverse_ais_log_z,
-    sample_tempering,
-    temper_ladder,
-)
-from rbm_jax.checkpoint import atomic_write, save_rbm
+from rbm_jax import RBM, Bernoulli, TrainState, ais_log_z, fit, init_rbm, log_likelihood
+from rbm_jax.io import atomic_write, save_rbm
+from rbm_jax.likelihood import reverse_ais_log_z
+from rbm_jax.model import independent_rbm
 from rbm_jax.plotting import figure_style, new_figure
+from rbm_jax.sampling import init_tempering, sample_tempering, temper_ladder
+from rbm_jax.training import init_train_state, pcd, penalize_weights
 
 __all__ = ["Recipe", "main"]
 
@@ -163,7 +151,7 @@ def _train_ours(recipe: Recipe, data: pathlib.Path, folder: pathlib.Path, stage:
     train, _ = _load(data)
     schedule = optax.linear_schedule(recipe.learning_rate, 0.0, recipe.n_updates)
     optimizer = optax.chain(penalize_weights(l2=recipe.l2), optax.sgd(schedule))
-    estimator = functools.partial(pcd, n_steps=recipe.n_steps, centered=True, compute_dtype=jnp.bfloat16)
+    estimator = functools.partial(pcd, n_sweeps=recipe.n_steps, centered=True, compute_dtype=jnp.bfloat16)
     key_rbm, key_chains, key_run = jax.random.split(jax.random.key(recipe.seed), 3)
     rbm = init_rbm(key_rbm, train.shape[1], recipe.n_hidden, scale=recipe.scale, visible_mean=train.mean(0))
     state = init_train_state(key_chains, rbm, optimizer, n_chains=recipe.n_chains)

@@ -21,9 +21,12 @@ import numpy as np
 import optax
 
 from benchmarks._timing import describe_machine
-from rbm_jax import ais_log_z, fit, init_rbm, init_train_state, log_likelihood, pcd, reverse_ais_log_z
+from rbm_jax import ais_log_z, fit, init_rbm, log_likelihood
 from rbm_jax.data import load_array
-from rbm_jax.missing import clamped_gibbs, impute
+from rbm_jax.likelihood import reverse_ais_log_z
+from rbm_jax.missing.data_terms import clamped_gibbs
+from rbm_jax.missing.imputation import impute
+from rbm_jax.training import init_train_state, pcd
 
 __all__ = ["main"]
 
@@ -63,8 +66,8 @@ def _images(path: pathlib.Path, name: str) -> np.ndarray:
 def _study(lossy: np.ndarray, test: np.ndarray, name: str, n_updates: int) -> dict[str, float]:
     mean = np.nanmean(lossy, axis=0)
     rbm = init_rbm(jax.random.key(0), lossy.shape[1], _N_HIDDEN, visible_mean=mean)
-    term = functools.partial(clamped_gibbs, n_steps=10) if name == _OBSERVED else None
-    estimator = functools.partial(pcd, n_steps=_N_STEPS, centered=True, data_term=term)
+    term = functools.partial(clamped_gibbs, n_sweeps=10) if name == _OBSERVED else None
+    estimator = functools.partial(pcd, n_sweeps=_N_STEPS, centered=True, data_term=term)
     optimizer = optax.sgd(optax.linear_schedule(0.05, 0.0, n_updates))
     state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=_N_CHAINS)
     options = {"estimator": estimator, "optimizer": optimizer, "n_updates": n_updates, "batch_size": _BATCH}

@@ -25,7 +25,8 @@ import optax
 
 from benchmarks._naive import naive_pcd
 from benchmarks._timing import Case, Workload
-from rbm_jax import fit, init_rbm, init_train_state, pcd
+from rbm_jax import fit, init_rbm
+from rbm_jax.training import init_train_state, pcd
 
 __all__ = ["CASES", "CONTENDERS", "TINY_CASES"]
 
@@ -68,7 +69,7 @@ def _overhead(train) -> float:
 
 def _rbm_jax(compute_dtype=None):
     def build(**case):
-        estimator = functools.partial(pcd, n_steps=case["n_steps"], compute_dtype=compute_dtype)
+        estimator = functools.partial(pcd, n_sweeps=case["n_steps"], compute_dtype=compute_dtype)
         optimizer = optax.sgd(_LEARNING_RATE)
         data = jnp.asarray(_data(case["n_samples"], case["n_visible"]))
         rbm = init_rbm(jax.random.key(0), case["n_visible"], case["n_hidden"])

@@ -55,7 +55,7 @@ def _builder(factors):
         keys = jax.random.split(jax.random.key(0), scaled["n_rbms"])
         rbms = jax.vmap(lambda key: init_rbm(key, scaled["n_visible"], scaled["n_hidden"], scale=0.05))(keys)
         chains = jax.vmap(lambda key, rbm: init_chains(key, rbm, scaled["n_chains"]))(keys, rbms)
-        run = functools.partial(sample_gibbs, n_steps=scaled["n_sweeps"])
+        run = functools.partial(sample_gibbs, n_sweeps=scaled["n_sweeps"])
         if scaled["n_rbms"] == 1:
             keys, rbms, chains = jax.tree.map(lambda leaf: leaf[0], (keys, rbms, chains))
         else:

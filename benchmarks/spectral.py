@@ -14,7 +14,9 @@ import numpy as np
 import optax
 
 from benchmarks._timing import Case, Workload
-from rbm_jax import fit, init_rbm, init_train_state, leading_modes, log_spaced_updates, pcd, svd_modes
+from rbm_jax import fit, init_rbm, svd_modes
+from rbm_jax.spectral import leading_modes
+from rbm_jax.training import init_train_state, log_spaced_updates, pcd
 
 __all__ = ["CASES", "CONTENDERS", "TINY_CASES"]
 

@@ -11,8 +11,10 @@ import numpy as np
 import optax
 
 from benchmarks._timing import Case, Workload
-from rbm_jax import fit, init_train_state, pcd
-from rbm_jax.symmetry import Translations, expand, fourier_pcd, init_tied_rbm, tied_estimator
+from rbm_jax import fit
+from rbm_jax.symmetry import Translations, expand, init_tied_rbm
+from rbm_jax.training import init_train_state, pcd
+from rbm_jax.training.tied import fourier_pcd, tied_estimator
 
 __all__ = ["CASES", "CONTENDERS", "TINY_CASES"]
 

@@ -19,17 +19,17 @@ import numpy as np
 
 from benchmarks._timing import describe_machine
 from rbm_jax.cli._projected import ProjectedRuns, instance_force, projected_training
-from rbm_jax.dynamics import integrate_thermodynamic, thermodynamic_force
-from rbm_jax.replica import BernoulliLaw, Clusters, GaussianLaw
+from rbm_jax.replica import BernoulliDistribution, Clusters, GaussianDistribution
+from rbm_jax.replica.learning import integrate_thermodynamic, thermodynamic_force
 
 __all__ = ["main"]
 
 _ONE_MODE = (np.array([[1.0], [-1.0]]), np.array([[0.3]]))
 _TWO_MODES = (np.array([[1.2, 0], [-1.2, 0], [0, 0.9], [0, -0.9]]), np.array([[0.3, 0.05], [-0.02, 0.3]]))
 _CASES = {
-    "one mode, Gaussian components": (*_ONE_MODE, GaussianLaw()),
-    "one mode, Bernoulli components": (*_ONE_MODE, BernoulliLaw()),
-    "two modes, Gaussian components": (*_TWO_MODES, GaussianLaw()),
+    "one mode, Gaussian components": (*_ONE_MODE, GaussianDistribution()),
+    "one mode, Bernoulli components": (*_ONE_MODE, BernoulliDistribution()),
+    "two modes, Gaussian components": (*_TWO_MODES, GaussianDistribution()),
 }
 
 
@@ -56,7 +56,7 @@ def _run(name: str, size: int, n_runs: int, duration: float) -> dict:
     clusters = Clusters(jnp.asarray(fields))
     options = {"n_visible": size, "n_runs": n_runs, "duration": duration, "n_saves": 9}
     runs = projected_training(jax.random.key(size), clusters, matrix, law, **options)
-    force = thermodynamic_force(clusters, n_visible=size, component_law=law)
+    force = thermodynamic_force(clusters, n_visible=size, component_distribution=law)
     theory = integrate_thermodynamic(force, jnp.asarray(matrix), jnp.asarray(runs.ts)).singular_values
     own = runs.singular_values - _own_theory(runs)
     return {

@@ -1,6 +1,7 @@
 """Every test runs with the annotated shapes and types checked at run time."""
 
 import gc
+import importlib
 import os
 from importlib.metadata import version
 
@@ -22,8 +23,10 @@ os.environ.setdefault(
 
 import jaxtyping
 
+# The root loads its packages when they are first used: here, so that all are under the hook.
 with jaxtyping.install_import_hook("rbm_jax", "tests.checked"):
-    import rbm_jax  # noqa: F401
+    for _name in ("data", "dynamics", "likelihood", "missing", "replica", "sharding", "symmetry", "training"):
+        importlib.import_module(f"rbm_jax.{_name}")
 
 import hypothesis
 import jax

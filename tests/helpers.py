@@ -1,5 +1,6 @@
 """RBMs with known parameters, and tolerances."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -52,3 +53,11 @@ PRECISE_PAIRS = slow_but(
 def tolerance(dtype) -> float:
     """Relative and absolute error that a well-conditioned result may have: 1e-10 in float64, 1e-5 in float32."""
     return 1e-10 if jnp.dtype(dtype) == jnp.float64 else 1e-5
+
+
+def assert_same(first, second) -> None:
+    """Equal pytrees, bit for bit."""
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype

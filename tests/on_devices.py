@@ -14,23 +14,14 @@ import numpy as np
 import optax
 from jax.random import key, split
 
-from rbm_jax import (
-    ais_log_z,
-    fit,
-    independent_rbm,
-    init_chains,
-    init_rbm,
-    init_tempering,
-    init_train_state,
-    pcd,
-    sample_gibbs,
-    sample_tempering,
-    temper_ladder,
-)
-from rbm_jax._placement import row_sharding
-from rbm_jax.partition.annealing import _anneal
+from rbm_jax import ais_log_z, fit, init_chains, init_rbm, sample_gibbs
+from rbm_jax._internal.placement import row_sharding
+from rbm_jax.likelihood.annealing import _anneal
+from rbm_jax.model import independent_rbm
+from rbm_jax.sampling import init_tempering, sample_tempering, temper_ladder
 from rbm_jax.sharding import device_mesh, divide, place_state, replicate, start_processes, to_host, virtual_devices
-from rbm_jax.training import advance_on_data
+from rbm_jax.training import init_train_state, pcd
+from rbm_jax.training.loop import advance_on_data
 
 N_VISIBLE, N_HIDDEN, N_CHAINS, N_SAMPLES, BATCH_SIZE = 24, 10, 48, 70, 32
 OPTIMIZER = optax.adam(0.02)
@@ -76,7 +67,7 @@ def sampling_results():
     results = {}
     for n_devices in (1, 2, 4, 8):
         rbm = replicate(small_rbm(jnp.float32), device_mesh(n_devices))
-        chains = sample_gibbs(key(3), rbm, init_chains(key(1), rbm, N_CHAINS), n_steps=50)
+        chains = sample_gibbs(key(3), rbm, init_chains(key(1), rbm, N_CHAINS), n_sweeps=50)
         results |= {f"gibbs/{n_devices}": to_host(chains), f"gibbs/{n_devices}/shards": shares(chains)}
     for name, place in (("1", same), ("8", replicate)):
         rbm = place(small_rbm(), device_mesh())
@@ -115,7 +106,7 @@ def compiled_texts():
     mesh = device_mesh()
     rbm = replicate(small_rbm(), mesh)
     state = place_state(init_train_state(key(1), rbm, OPTIMIZER, n_chains=N_CHAINS), mesh)
-    sample = jax.jit(functools.partial(sample_gibbs, n_steps=5))
+    sample = jax.jit(functools.partial(sample_gibbs, n_sweeps=5))
     texts = {"sampling": sample.lower(key(0), rbm, state.chains)}
     texts["annealing"] = _anneal.lower(key(0), rbm, rbm, state.chains, jnp.linspace(0, 1, 9), rbm.dtype)
     options = {"weights": None, "optimizer": OPTIMIZER, "layout": row_sharding(rbm.weights)}

@@ -9,24 +9,9 @@ import optax
 import pytest
 
 import rbm_jax
-from rbm_jax import (
-    RBM,
-    Bernoulli,
-    Gaussian,
-    Spin,
-    Trajectory,
-    cd,
-    data,
-    dynamics,
-    emf,
-    init_rbm,
-    pcd,
-    plotting,
-    ptt,
-    replica,
-    stack_rbms,
-)
-from rbm_jax.estimators import exact
+from rbm_jax import RBM, Bernoulli, Gaussian, Spin, Trajectory, data, dynamics, init_rbm, plotting, replica, stack_rbms
+from rbm_jax.training import cd, emf, pcd, ptt
+from rbm_jax.training.estimators import exact
 from tests.helpers import reference_rbm
 
 KEY = jax.random.key(0)
@@ -46,7 +31,7 @@ NAN = float("nan")
 
 
 def start(rbm=BINARY, optimizer=SGD):
-    return rbm_jax.init_train_state(KEY, rbm, optimizer, n_chains=5)
+    return rbm_jax.training.init_train_state(KEY, rbm, optimizer, n_chains=5)
 
 
 def fit(samples=V, state=None, **options):
@@ -56,18 +41,18 @@ def fit(samples=V, state=None, **options):
 
 def fit_streamed(source=V, **options):
     options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2, "batch_size": 2} | options
-    return rbm_jax.fit_streamed(KEY, options.pop("state", None) or start(), source, **options)
+    return rbm_jax.training.fit_streamed(KEY, options.pop("state", None) or start(), source, **options)
 
 
 def fit_ensemble(samples=V, keys=None, states=None, **options):
     options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2} | options
     states = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), start()) if states is None else states
-    return rbm_jax.fit_ensemble(jax.random.split(KEY, 2) if keys is None else keys, states, samples, **options)
+    return rbm_jax.training.fit_ensemble(jax.random.split(KEY, 2) if keys is None else keys, states, samples, **options)
 
 
 def fit_sweep(states, keys=None, **options):
     options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2} | options
-    return rbm_jax.fit_sweep(jax.random.split(KEY, 2) if keys is None else keys, states, V, **options)
+    return rbm_jax.training.fit_sweep(jax.random.split(KEY, 2) if keys is None else keys, states, V, **options)
 
 
 def make(**options):
@@ -80,7 +65,7 @@ def ais(rbm=BINARY, **options):
 
 
 def tempering(ladder=LADDER, n_chains=3):
-    return rbm_jax.init_tempering(KEY, ladder, n_chains)
+    return rbm_jax.sampling.init_tempering(KEY, ladder, n_chains)
 
 
 def step_estimator(estimator, **options):
@@ -97,11 +82,11 @@ def linear(ts=(0.0, 1.0), initial=(0.1,), variance=(2.0,)):
 
 
 def tempering_step(ladder=LADDER, **options):
-    return rbm_jax.tempering_step(KEY, ladder, tempering(), **options)
+    return rbm_jax.sampling.tempering_step(KEY, ladder, tempering(), **options)
 
 
 def ladder_health(n_chains=3, **options):
-    return rbm_jax.ladder_health(KEY, LADDER, tempering(n_chains=n_chains), **options)
+    return rbm_jax.likelihood.ladder_health(KEY, LADDER, tempering(n_chains=n_chains), **options)
 
 
 def solve_mean_field(rbm=BINARY, **options):
@@ -199,12 +184,12 @@ def all_cases():
         too_large=({"estimator": exact, "state": start(LARGE), "samples": np.ones((3, 30))}, "too many to enumerate"),
     )
     yield from table(
-        rbm_jax.init_train_state,
+        rbm_jax.training.init_train_state,
         no_chains=((KEY, BINARY, SGD), "n_chains or chains, got neither"),
         learning_rate=((KEY, BINARY, 0.1), "n_chains or chains"),
     )
     yield from table(
-        functools.partial(rbm_jax.init_train_state, KEY, BINARY, SGD),
+        functools.partial(rbm_jax.training.init_train_state, KEY, BINARY, SGD),
         zero=({"n_chains": 0}, "n_chains must be at least 1"),
         both=({"n_chains": 1, "chains": V}, "got both"),
         narrow=({"chains": V[:, :2]}, "chains must have 4 units"),
@@ -226,11 +211,12 @@ def all_cases():
         ptt_floor=({"estimator": ptt, "floor": NAN}, "floor must be"),
     )
     yield from table(
-        rbm_jax.keeps_equilibrium,
+        rbm_jax.training.keeps_equilibrium,
         narrow=((BINARY, BINARY, V[:, :2]), "chains must have 4 units"),
     )
     yield from table(
-        functools.partial(rbm_jax.keeps_equilibrium, BINARY, BINARY, V), share=({"min_share": 2}, "min_share must be")
+        functools.partial(rbm_jax.training.keeps_equilibrium, BINARY, BINARY, V),
+        share=({"min_share": 2}, "min_share must be"),
     )
     yield from table(
         fit_streamed,
@@ -261,11 +247,14 @@ def all_cases():
         single=((start(),), "states must be a sequence"),
         keys=(([start(), start()], jax.random.split(KEY, 1)), "keys must be one for each"),
     )
-    yield from table(rbm_jax.penalize_weights, negative=({"l1": -1.0}, "l1 must"), text=({"group": "a"}, "group must"))
-    yield from table(rbm_jax.log_spaced_updates, none=((0, 5), "n_updates"), one=((10, 1), "n_saves"))
-    yield from table(rbm_jax.project_updates, none=((0,), "n_modes must be at least 1"))
     yield from table(
-        functools.partial(rbm_jax.set_hyperparameters, start()), unknown=({"learning_rate": 1}, "learning_rate")
+        rbm_jax.training.penalize_weights, negative=({"l1": -1.0}, "l1 must"), text=({"group": "a"}, "group must")
+    )
+    yield from table(rbm_jax.training.log_spaced_updates, none=((0, 5), "n_updates"), one=((10, 1), "n_saves"))
+    yield from table(rbm_jax.training.project_updates, none=((0,), "n_modes must be at least 1"))
+    yield from table(
+        functools.partial(rbm_jax.training.set_hyperparameters, start()),
+        unknown=({"learning_rate": 1}, "learning_rate"),
     )
     yield from table(
         functools.partial(rbm_jax.sample_gibbs, KEY),
@@ -293,7 +282,7 @@ def all_cases():
     )
     yield from table(rbm_jax.joint_energy, batches=((BINARY, V, np.ones((2, 3))), "axes of v and h must broadcast"))
     yield from table(rbm_jax.exact_log_z, large=((LARGE,), "too many"), stack=((LADDER,), "rbm must be one RBM"))
-    yield from table(rbm_jax.exact_moments, large=((LARGE,), "too many to enumerate; use a smaller RBM"))
+    yield from table(rbm_jax.model.exact_moments, large=((LARGE,), "too many to enumerate; use a smaller RBM"))
     yield from table(
         rbm_jax.exact_log_likelihood,
         empty=((BINARY, V[:0]), "data must hold at least one sample"),
@@ -301,7 +290,7 @@ def all_cases():
         weights=((BINARY, V, np.zeros(3)), "weights must be"),
     )
     yield from table(
-        rbm_jax.enumerate_states,
+        rbm_jax.model.enumerate_states,
         large=((Spin(), 25), "too many"),
         continuum=((Gaussian(), 2), "continuum"),
         none=((Spin(), 0), "size must be"),
@@ -312,7 +301,7 @@ def all_cases():
         nan=((BINARY, WITH_NAN), "data holds 1 values"),
     )
     yield from table(
-        rbm_jax.conditional_moments,
+        rbm_jax.model.conditional_moments,
         empty=((BINARY, V[:0]), "v must hold"),
         vector=((BINARY, V[0]), "v must have 2 axes"),
     )
@@ -328,20 +317,20 @@ def all_cases():
         stack=({"rbm": LADDER}, "rbm must be one RBM"),
     )
     yield from table(
-        functools.partial(rbm_jax.reverse_ais_log_z, KEY, BINARY),
+        functools.partial(rbm_jax.likelihood.reverse_ais_log_z, KEY, BINARY),
         narrow=({"samples": V[:, :2]}, "samples must have 4 units"),
         one=({"samples": V[:1]}, "n_chains must be at least 2"),
         nan=({"samples": WITH_NAN}, "samples holds 1 values"),
     )
     yield from table(
-        functools.partial(rbm_jax.tempering_log_z, KEY, BINARY),
+        functools.partial(rbm_jax.likelihood.tempering_log_z, KEY, BINARY),
         rungs=({"n_rungs": 1}, "n_rungs must be at least 2"),
         steps=({"n_steps": 1}, "n_steps must be at least 2"),
         other_ladder=({"ladder": stack_rbms([LARGE])}, "ladder must be a stack of RBMs like rbm"),
         single=({"ladder": BINARY}, "ladder must be a stack of RBMs like rbm"),
     )
     yield from table(
-        functools.partial(rbm_jax.log_z_along, KEY),
+        functools.partial(rbm_jax.likelihood.log_z_along, KEY),
         flat=((LADDER, V), "chains must have 3 axes"),
         times=((LADDER, np.stack([V] * 3)), "first axes must be equal"),
         single=((BINARY, np.stack([V] * 2)), "ladder must be a stack"),
@@ -354,7 +343,7 @@ def all_cases():
         nan=((BINARY, WITH_NAN), "data holds 1 values"),
     )
     yield from table(
-        functools.partial(rbm_jax.tap_log_z, BINARY),
+        functools.partial(rbm_jax.likelihood.tap_log_z, BINARY),
         starts=({"data": V, "n_starts": 0}, "n_starts must be at least 1"),
         empty=({"data": V[:0]}, "data must hold"),
         nan=({"data": WITH_NAN}, "data holds 1 values"),
@@ -370,7 +359,7 @@ def all_cases():
         other=({"ladder": stack_rbms([BINARY] * 3)}, "state must have chains of 4 units on 3 rungs"),
     )
     yield from table(
-        rbm_jax.temper_ladder,
+        rbm_jax.sampling.temper_ladder,
         mixed=((BINARY, SPIN, H), "start and end must agree"),
         nan=((BINARY, BINARY, np.array([0, NAN])), "positions holds 1 values"),
         matrix=((BINARY, BINARY, np.ones((2, 2))), "positions must be numbers in one axis"),
@@ -381,7 +370,7 @@ def all_cases():
         one_chain=({"n_chains": 1}, "state must have at least two chains"),
     )
     yield from table(
-        rbm_jax.init_trajectory_chains,
+        rbm_jax.sampling.init_trajectory_chains,
         none=((KEY, BINARY, 0), "n_chains must be at least 1"),
     )
     yield from table(
@@ -397,7 +386,8 @@ def all_cases():
         stack=({"rbm": LADDER}, "rbm must be one RBM"),
     )
     yield from table(
-        rbm_jax.mean_field_free_energy, narrow=((BINARY, np.ones(3), H), "visible_magnetization must have 4 units")
+        rbm_jax.mean_field.mean_field_free_energy,
+        narrow=((BINARY, np.ones(3), H), "visible_magnetization must have 4 units"),
     )
     yield from table(
         find_fixed_points,
@@ -406,9 +396,13 @@ def all_cases():
         merge=({"samples": V, "merge_tol": 0.0}, "merge_tol must be positive"),
     )
     yield from table(
-        rbm_jax.fixed_point_tree, none=(([], V), "rbms must hold"), stack=((LADDER, V), "rbms must be a sequence")
+        rbm_jax.mean_field.fixed_point_tree,
+        none=(([], V), "rbms must hold"),
+        stack=((LADDER, V), "rbms must be a sequence"),
     )
-    yield from table(rbm_jax.log_state_weights, counts=((jnp.ones(2), jnp.ones((3, 4))), "free_energy has 2"))
+    yield from table(
+        rbm_jax.mean_field.log_state_weights, counts=((jnp.ones(2), jnp.ones((3, 4))), "free_energy has 2")
+    )
     yield from table(
         rbm_jax.svd_modes,
         vector=((jnp.ones(3),), "weights must be a matrix"),
@@ -417,20 +411,26 @@ def all_cases():
         nan=((jnp.full((3, 3), NAN),), "weights holds 9 values"),
         complex_numbers=((np.ones((3, 2)) * 1j,), "weights must be an array of real numbers"),
     )
-    yield from table(rbm_jax.leading_modes, none=((BINARY.weights, 0), "n_modes must be at least 1"))
-    yield from table(rbm_jax.split_bulk, vector=((jnp.ones(3),), "matrix"), nan=((NAN_RBM.weights,), "weights holds"))
-    yield from table(rbm_jax.effective_temperature, vector=((jnp.ones(3),), "weights must be a matrix"))
-    yield from table(rbm_jax.mode_statistics, vector=((jnp.ones(3),), "vectors must be a matrix"))
-    yield from table(rbm_jax.project, narrow=((V[:, :2], rbm_jax.svd_modes(BINARY.weights)), "data must have 4 units"))
-    yield from table(rbm_jax.marchenko_pastur_edges, noise=((-1.0,), "noise must be positive"))
+    yield from table(rbm_jax.spectral.leading_modes, none=((BINARY.weights, 0), "n_modes must be at least 1"))
     yield from table(
-        functools.partial(rbm_jax.marchenko_pastur_density, jnp.ones(2)),
+        rbm_jax.spectral.split_bulk, vector=((jnp.ones(3),), "matrix"), nan=((NAN_RBM.weights,), "weights holds")
+    )
+    yield from table(rbm_jax.spectral.effective_temperature, vector=((jnp.ones(3),), "weights must be a matrix"))
+    yield from table(rbm_jax.spectral.mode_statistics, vector=((jnp.ones(3),), "vectors must be a matrix"))
+    yield from table(
+        rbm_jax.spectral.project, narrow=((V[:, :2], rbm_jax.svd_modes(BINARY.weights)), "data must have 4 units")
+    )
+    yield from table(rbm_jax.spectral.marchenko_pastur_edges, noise=((-1.0,), "noise must be positive"))
+    yield from table(
+        functools.partial(rbm_jax.spectral.marchenko_pastur_density, jnp.ones(2)),
         noise=({"noise": 0.0}, "noise must be positive"),
         ratio=({"noise": 1.0, "ratio": 0.0}, "ratio must be positive"),
     )
-    yield from table(rbm_jax.marchenko_pastur_quantile, beyond=((1.5,), "probability must be"))
-    yield from table(functools.partial(rbm_jax.spiked_value, 3.0, 1.0), ratio=({"ratio": -2.0}, "ratio must be"))
-    yield from table(rbm_jax.spiked_outlier, noise=((3.0, -1.0), "noise must be at least 0"))
+    yield from table(rbm_jax.spectral.marchenko_pastur_quantile, beyond=((1.5,), "probability must be"))
+    yield from table(
+        functools.partial(rbm_jax.spectral.spiked_value, 3.0, 1.0), ratio=({"ratio": -2.0}, "ratio must be")
+    )
+    yield from table(rbm_jax.spectral.spiked_outlier, noise=((3.0, -1.0), "noise must be at least 0"))
     yield from table(
         replica.Control,
         scalar=((2.0,), "singular_values must be a vector"),
@@ -448,9 +448,9 @@ def all_cases():
         steps=({"max_steps": 0}, "max_steps must be at least 1"),
         start=({"m_start": jnp.ones(2)}, "m_start must have the shape"),
     )
-    yield from table(replica.SparseLaw, zero=((0.0,), "share must be"), nan=((NAN,), "share must be"))
+    yield from table(replica.SparseDistribution, zero=((0.0,), "share must be"), nan=((NAN,), "share must be"))
     yield from table(
-        replica.EmpiricalLaw,
+        replica.EmpiricalDistribution,
         vector=((H,), "components must"),
         nan=((np.full((3, 1), NAN),), "components holds 3 values"),
     )
@@ -536,7 +536,11 @@ def all_cases():
         vector=((jnp.ones(3),), "covariance must be a square matrix"),
     )
     yield from table(functools.partial(data.ising_chain, KEY, 3, 3), nan=({"coupling": NAN}, "coupling holds 1 values"))
-    for diagnostic in (rbm_jax.autocorrelation_time, rbm_jax.effective_sample_size, rbm_jax.r_hat):
+    for diagnostic in (
+        rbm_jax.sampling.autocorrelation_time,
+        rbm_jax.sampling.effective_sample_size,
+        rbm_jax.sampling.r_hat,
+    ):
         yield from table(
             diagnostic,
             short=((SERIES[:3],), "series must have shape"),
@@ -545,19 +549,21 @@ def all_cases():
             nan=((SERIES * NAN,), "series holds 30 values"),
             text=((TEXT,), "series must be an array"),
         )
-    yield from table(rbm_jax.overlaps, widths=((V, V[:, :2]), "first and second"), vector=((V[0],), "first and second"))
-    for distance in (rbm_jax.energy_distance, rbm_jax.adversarial_accuracy):
+    yield from table(
+        rbm_jax.sampling.overlaps, widths=((V, V[:, :2]), "first and second"), vector=((V[0],), "first and second")
+    )
+    for distance in (rbm_jax.sampling.energy_distance, rbm_jax.sampling.adversarial_accuracy):
         yield from table(
             distance, one=((V[:1], V), "two sets of samples"), nan=((WITH_NAN, V), "samples holds 1 values")
         )
     yield from table(
-        functools.partial(rbm_jax.relaxation, KEY, BINARY),
+        functools.partial(rbm_jax.sampling.relaxation, KEY, BINARY),
         one=((V[:1],), "data must hold at least two samples"),
         nan=((WITH_NAN,), "data holds 1 values"),
     )
-    yield from table(rbm_jax.bernoulli_to_spin, spins=((SPIN,), "rbm must have Bernoulli"))
-    yield from table(rbm_jax.interpolate, shapes=((BINARY, LARGE, 0.5), "start and end must agree"))
-    yield from table(rbm_jax.independent_rbm, shape=((BINARY, H), "visible_mean must have 4 units"))
+    yield from table(rbm_jax.model.bernoulli_to_spin, spins=((SPIN,), "rbm must have Bernoulli"))
+    yield from table(rbm_jax.model.interpolate, shapes=((BINARY, LARGE, 0.5), "start and end must agree"))
+    yield from table(rbm_jax.model.independent_rbm, shape=((BINARY, H), "visible_mean must have 4 units"))
     yield from table(
         plotting.plot_images,
         shape=((V, (2, 3)), "images must have one row of 2×3 pixels"),

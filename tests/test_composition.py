@@ -19,8 +19,8 @@ REFERENCE_MODES = rbm_jax.svd_modes(reference_rbm(4, 3, 1.0).weights)
 
 
 def moments_difference(rbm):
-    data = rbm_jax.conditional_moments(rbm, V)
-    return rbm_jax.likelihood_gradient(rbm, data, rbm_jax.exact_moments(rbm), centered=True)
+    data = rbm_jax.model.conditional_moments(rbm, V)
+    return rbm_jax.model.likelihood_gradient(rbm, data, rbm_jax.model.exact_moments(rbm), centered=True)
 
 
 def two_state(rbm):
@@ -38,11 +38,11 @@ def two_times(rbm):
 
 def ladder_and_state(rbm):
     ladder = two_times(rbm).rbms
-    return ladder, rbm_jax.init_tempering(jax.random.key(KEY), ladder, 5)
+    return ladder, rbm_jax.sampling.init_tempering(jax.random.key(KEY), ladder, 5)
 
 
 def trajectory_chains(rbm):
-    return rbm_jax.init_trajectory_chains(jax.random.key(KEY), rbm, 5, n_rungs=3)
+    return rbm_jax.sampling.init_trajectory_chains(jax.random.key(KEY), rbm, 5, n_rungs=3)
 
 
 SMOOTH = {
@@ -51,90 +51,106 @@ SMOOTH = {
     "joint_energy": lambda rbm: rbm_jax.joint_energy(rbm, V, H),
     "visible_free_energy": lambda rbm: rbm_jax.visible_free_energy(rbm, V),
     "hidden_free_energy": lambda rbm: rbm_jax.hidden_free_energy(rbm, H),
-    "conditional_moments": lambda rbm: rbm_jax.conditional_moments(rbm, V, np.array([1.0, 2.0])),
+    "conditional_moments": lambda rbm: rbm_jax.model.conditional_moments(rbm, V, np.array([1.0, 2.0])),
     "likelihood_gradient": moments_difference,
     "exact_log_z": rbm_jax.exact_log_z,
-    "exact_moments": rbm_jax.exact_moments,
+    "exact_moments": rbm_jax.model.exact_moments,
     "exact_log_likelihood": lambda rbm: rbm_jax.exact_log_likelihood(rbm, V),
-    "exact_gradient": lambda rbm: rbm_jax.exact_gradient(rbm, V),
-    "gaussian_log_z": lambda rbm: rbm_jax.gaussian_log_z(rbm, *layer_variances(rbm)),
-    "gaussian_moments": lambda rbm: rbm_jax.gaussian_moments(rbm, *layer_variances(rbm)),
-    "clamp": lambda rbm: rbm_jax.clamp(rbm, V[0], V[0] == 1),
-    "observed_free_energy": lambda rbm: rbm_jax.missing.observed_free_energy(rbm, LOSSY),
-    "clamped_enumeration": lambda rbm: rbm_jax.missing.clamped_enumeration(None, rbm, LOSSY),
-    "clamped_mean_field": lambda rbm: rbm_jax.missing.clamped_mean_field(None, rbm, LOSSY),
+    "exact_gradient": lambda rbm: rbm_jax.model.exact_gradient(rbm, V),
+    "gaussian_log_z": lambda rbm: rbm_jax.model.gaussian_log_z(rbm, *layer_variances(rbm)),
+    "gaussian_moments": lambda rbm: rbm_jax.model.gaussian_moments(rbm, *layer_variances(rbm)),
+    "clamp": lambda rbm: rbm_jax.model.clamp(rbm, V[0], V[0] == 1),
+    "observed_free_energy": lambda rbm: rbm_jax.missing.data_terms.observed_free_energy(rbm, LOSSY),
+    "clamped_enumeration": lambda rbm: rbm_jax.missing.data_terms.clamped_enumeration(None, rbm, LOSSY),
+    "clamped_mean_field": lambda rbm: rbm_jax.missing.data_terms.clamped_mean_field(None, rbm, LOSSY),
     "temper": lambda rbm: rbm_jax.temper(rbm, np.float64(0.5)),
-    "interpolate": lambda rbm: rbm_jax.interpolate(rbm, rbm_jax.temper(rbm, 2.0), np.float64(0.3)),
-    "transpose": rbm_jax.transpose,
+    "interpolate": lambda rbm: rbm_jax.model.interpolate(rbm, rbm_jax.temper(rbm, 2.0), np.float64(0.3)),
+    "transpose": rbm_jax.model.transpose,
     "svd_modes": lambda rbm: rbm_jax.svd_modes(rbm.weights),
-    "align_modes": lambda rbm: rbm_jax.align_modes(rbm_jax.svd_modes(rbm.weights), REFERENCE_MODES),
-    "project": lambda rbm: rbm_jax.project(V, rbm_jax.svd_modes(rbm.weights)),
-    "effective_temperature": lambda rbm: rbm_jax.effective_temperature(rbm.weights),
-    "leading_modes": lambda rbm: rbm_jax.leading_modes(rbm.weights, 2),
-    "mode_statistics": lambda rbm: rbm_jax.mode_statistics(rbm.weights).kurtosis,
-    "modes_along": lambda rbm: rbm_jax.modes_along(two_times(rbm)),
-    "singular_values_along": lambda rbm: rbm_jax.singular_values_along(two_times(rbm)),
-    "follow_modes": lambda rbm: rbm_jax.follow_modes(rbm_jax.modes_along(two_times(rbm))),
-    "marchenko_pastur_density": lambda rbm: rbm_jax.marchenko_pastur_density(0.8 + rbm.hidden_bias, 1.0, ratio=0.75),
-    "marchenko_pastur_edges": lambda rbm: rbm_jax.marchenko_pastur_edges(rbm.hidden_bias[0], ratio=0.75),
-    "marchenko_pastur_quantile": lambda rbm: rbm_jax.marchenko_pastur_quantile(0.5, rbm.hidden_bias[0], ratio=0.75),
-    "spiked_outlier": lambda rbm: rbm_jax.spiked_outlier(2 + rbm.hidden_bias, 1.0, ratio=0.75),
-    "spiked_overlaps": lambda rbm: rbm_jax.spiked_overlaps(2 + rbm.hidden_bias, 1.0, ratio=0.75),
-    "spiked_value": lambda rbm: rbm_jax.spiked_value(3 + rbm.hidden_bias, 1.0, ratio=0.75),
-    "split_bulk": lambda rbm: rbm_jax.split_bulk(rbm.weights).values,
-    "mean_field_free_energy": lambda rbm: rbm_jax.mean_field_free_energy(rbm, V / 2, H / 2, order=3),
-    "quadratic_free_energy": lambda rbm: rbm_jax.quadratic_free_energy(rbm, V / 2, H / 2),
-    "mean_field_moments": lambda rbm: rbm_jax.mean_field_moments(rbm, V / 2, H / 2, order=3),
-    "mean_field_hessian": lambda rbm: rbm_jax.mean_field_hessian(rbm, V / 2, H / 2),
-    "mean_field_covariance": lambda rbm: rbm_jax.mean_field_covariance(rbm, V / 2, H / 2),
-    "mean_field_stability": lambda rbm: rbm_jax.mean_field_stability(rbm, V / 2, H / 2),
+    "align_modes": lambda rbm: rbm_jax.spectral.align_modes(rbm_jax.svd_modes(rbm.weights), REFERENCE_MODES),
+    "project": lambda rbm: rbm_jax.spectral.project(V, rbm_jax.svd_modes(rbm.weights)),
+    "effective_temperature": lambda rbm: rbm_jax.spectral.effective_temperature(rbm.weights),
+    "leading_modes": lambda rbm: rbm_jax.spectral.leading_modes(rbm.weights, 2),
+    "mode_statistics": lambda rbm: rbm_jax.spectral.mode_statistics(rbm.weights).kurtosis,
+    "modes_along": lambda rbm: rbm_jax.spectral.modes_along(two_times(rbm)),
+    "singular_values_along": lambda rbm: rbm_jax.spectral.singular_values_along(two_times(rbm)),
+    "follow_modes": lambda rbm: rbm_jax.spectral.follow_modes(rbm_jax.spectral.modes_along(two_times(rbm))),
+    "marchenko_pastur_density": lambda rbm: rbm_jax.spectral.marchenko_pastur_density(
+        0.8 + rbm.hidden_bias, 1.0, ratio=0.75
+    ),
+    "marchenko_pastur_edges": lambda rbm: rbm_jax.spectral.marchenko_pastur_edges(rbm.hidden_bias[0], ratio=0.75),
+    "marchenko_pastur_quantile": lambda rbm: rbm_jax.spectral.marchenko_pastur_quantile(
+        0.5, rbm.hidden_bias[0], ratio=0.75
+    ),
+    "spiked_outlier": lambda rbm: rbm_jax.spectral.spiked_outlier(2 + rbm.hidden_bias, 1.0, ratio=0.75),
+    "spiked_overlaps": lambda rbm: rbm_jax.spectral.spiked_overlaps(2 + rbm.hidden_bias, 1.0, ratio=0.75),
+    "spiked_value": lambda rbm: rbm_jax.spectral.spiked_value(3 + rbm.hidden_bias, 1.0, ratio=0.75),
+    "split_bulk": lambda rbm: rbm_jax.spectral.split_bulk(rbm.weights).values,
+    "mean_field_free_energy": lambda rbm: rbm_jax.mean_field.mean_field_free_energy(rbm, V / 2, H / 2, order=3),
+    "quadratic_free_energy": lambda rbm: rbm_jax.mean_field.quadratic_free_energy(rbm, V / 2, H / 2),
+    "mean_field_moments": lambda rbm: rbm_jax.mean_field.mean_field_moments(rbm, V / 2, H / 2, order=3),
+    "mean_field_hessian": lambda rbm: rbm_jax.mean_field.mean_field_hessian(rbm, V / 2, H / 2),
+    "mean_field_covariance": lambda rbm: rbm_jax.mean_field.mean_field_covariance(rbm, V / 2, H / 2),
+    "mean_field_stability": lambda rbm: rbm_jax.mean_field.mean_field_stability(rbm, V / 2, H / 2),
     "solve_mean_field": lambda rbm: rbm_jax.solve_mean_field(rbm, damping=np.float64(0.2)).visible,
-    "log_z_mean_field": lambda rbm: rbm_jax.log_z_mean_field(rbm, init=V),
-    "emf": lambda rbm: rbm_jax.emf(None, rbm, V, V / 2)[0],
-    "independent_rbm": lambda rbm: rbm_jax.independent_rbm(rbm, jnp.tanh(rbm.visible_bias)),
-    "temper_ladder": lambda rbm: rbm_jax.temper_ladder(rbm_jax.temper(rbm, 0.5), rbm, np.linspace(0, 1, 3)),
+    "log_z_mean_field": lambda rbm: rbm_jax.mean_field.log_z_mean_field(rbm, init=V),
+    "emf": lambda rbm: rbm_jax.training.emf(None, rbm, V, V / 2)[0],
+    "independent_rbm": lambda rbm: rbm_jax.model.independent_rbm(rbm, jnp.tanh(rbm.visible_bias)),
+    "temper_ladder": lambda rbm: rbm_jax.sampling.temper_ladder(rbm_jax.temper(rbm, 0.5), rbm, np.linspace(0, 1, 3)),
     "log_likelihood": lambda rbm: rbm_jax.log_likelihood(rbm, V).value,
-    "tap_log_z": lambda rbm: rbm_jax.tap_log_z(rbm).value,
-    "weight_penalty": lambda rbm: rbm_jax.weight_penalty(rbm.weights, l1=0.1, l2=0.2, group=0.3),
+    "tap_log_z": lambda rbm: rbm_jax.likelihood.tap_log_z(rbm).value,
+    "weight_penalty": lambda rbm: rbm_jax.training.weight_penalty(rbm.weights, l1=0.1, l2=0.2, group=0.3),
 }
 DISCRETE = {
-    "exact_visible_probabilities": rbm_jax.exact_visible_probabilities,
+    "exact_visible_probabilities": rbm_jax.model.exact_visible_probabilities,
     "pseudo_log_likelihood": lambda rbm: rbm_jax.pseudo_log_likelihood(rbm, V_SPIN),
 }
 SAMPLERS = {
     "sample_hidden": lambda rbm: rbm_jax.sample_hidden(jax.random.key(KEY), rbm, V),
     "sample_visible": lambda rbm: rbm_jax.sample_visible(jax.random.key(KEY), rbm, H),
     "gibbs_step": lambda rbm: rbm_jax.gibbs_step(jax.random.key(KEY), rbm, V),
-    "sample_gibbs": lambda rbm: rbm_jax.sample_gibbs(jax.random.key(KEY), rbm, V, n_steps=3, clamp_mask=V[0] == 1),
+    "sample_gibbs": lambda rbm: rbm_jax.sample_gibbs(jax.random.key(KEY), rbm, V, n_sweeps=3, clamp_mask=V[0] == 1),
     "ais_log_z": lambda rbm: rbm_jax.ais_log_z(jax.random.key(KEY), rbm, n_chains=5, n_temperatures=20).value,
     "reverse_ais_log_z": lambda rbm: (
-        rbm_jax.reverse_ais_log_z(jax.random.key(KEY), rbm, samples=V, data=V, n_temperatures=20).value
+        rbm_jax.likelihood.reverse_ais_log_z(jax.random.key(KEY), rbm, samples=V, data=V, n_temperatures=20).value
     ),
     "tempering_log_z": lambda rbm: (
-        rbm_jax.tempering_log_z(jax.random.key(KEY), rbm, n_rungs=3, n_chains=5, n_steps=10).value
+        rbm_jax.likelihood.tempering_log_z(jax.random.key(KEY), rbm, n_rungs=3, n_chains=5, n_steps=10).value
     ),
-    "log_z_along": lambda rbm: rbm_jax.log_z_along(jax.random.key(KEY), two_times(rbm).rbms, jnp.stack([V, V])).value,
-    "init_tempering": lambda rbm: rbm_jax.init_tempering(jax.random.key(KEY), two_times(rbm).rbms, 5).chains,
-    "tempering_step": lambda rbm: rbm_jax.tempering_step(jax.random.key(KEY), *ladder_and_state(rbm))[0].chains,
+    "log_z_along": lambda rbm: (
+        rbm_jax.likelihood.log_z_along(jax.random.key(KEY), two_times(rbm).rbms, jnp.stack([V, V])).value
+    ),
+    "init_tempering": lambda rbm: rbm_jax.sampling.init_tempering(jax.random.key(KEY), two_times(rbm).rbms, 5).chains,
+    "tempering_step": lambda rbm: (
+        rbm_jax.sampling.tempering_step(jax.random.key(KEY), *ladder_and_state(rbm))[0].chains
+    ),
     "sample_tempering": lambda rbm: (
-        rbm_jax.sample_tempering(jax.random.key(KEY), *ladder_and_state(rbm), n_steps=3)[0].chains
+        rbm_jax.sampling.sample_tempering(jax.random.key(KEY), *ladder_and_state(rbm), n_steps=3)[0].chains
     ),
-    "ladder_health": lambda rbm: rbm_jax.ladder_health(jax.random.key(KEY), *ladder_and_state(rbm), n_steps=3)[1].drift,
-    "init_trajectory_chains": lambda rbm: rbm_jax.init_trajectory_chains(jax.random.key(KEY), rbm, 5).tempering.chains,
+    "ladder_health": lambda rbm: (
+        rbm_jax.likelihood.ladder_health(jax.random.key(KEY), *ladder_and_state(rbm), n_steps=3)[1].drift
+    ),
+    "init_trajectory_chains": lambda rbm: (
+        rbm_jax.sampling.init_trajectory_chains(jax.random.key(KEY), rbm, 5).tempering.chains
+    ),
     "trajectory_step": lambda rbm: (
-        rbm_jax.trajectory_step(jax.random.key(KEY), rbm, trajectory_chains(rbm)).tempering.chains
+        rbm_jax.sampling.trajectory_step(jax.random.key(KEY), rbm, trajectory_chains(rbm)).tempering.chains
     ),
-    "ptt": lambda rbm: rbm_jax.ptt(jax.random.key(KEY), rbm, V, trajectory_chains(rbm))[0],
-    "relaxation": lambda rbm: rbm_jax.relaxation(jax.random.key(KEY), rbm, V, n_times=3, n_chains=4).fresh_mean,
-    "clamped_gibbs": lambda rbm: rbm_jax.missing.clamped_gibbs(jax.random.key(KEY), rbm, LOSSY),
-    "impute": lambda rbm: rbm_jax.missing.impute(jax.random.key(KEY), rbm, LOSSY, n_steps=5, n_burn_in=2),
-    "class_probabilities": lambda rbm: rbm_jax.missing.class_probabilities(jax.random.key(KEY), rbm, LOSSY[:, :2], 2),
+    "ptt": lambda rbm: rbm_jax.training.ptt(jax.random.key(KEY), rbm, V, trajectory_chains(rbm))[0],
+    "relaxation": lambda rbm: (
+        rbm_jax.sampling.relaxation(jax.random.key(KEY), rbm, V, n_times=3, n_chains=4).fresh_mean
+    ),
+    "clamped_gibbs": lambda rbm: rbm_jax.missing.data_terms.clamped_gibbs(jax.random.key(KEY), rbm, LOSSY),
+    "impute": lambda rbm: rbm_jax.missing.data_terms.impute(jax.random.key(KEY), rbm, LOSSY, n_sweeps=5, n_burn_in=2),
+    "class_probabilities": lambda rbm: rbm_jax.missing.data_terms.class_probabilities(
+        jax.random.key(KEY), rbm, LOSSY[:, :2], 2
+    ),
     "init_chains": lambda rbm: rbm_jax.init_chains(jax.random.key(KEY), rbm, 5),
 }
 MAPS = {
-    "bernoulli_to_spin": (rbm_jax.bernoulli_to_spin, Bernoulli()),
-    "spin_to_bernoulli": (rbm_jax.spin_to_bernoulli, Spin()),
-    "zero_sum_gauge": (lambda rbm: rbm_jax.zero_sum_gauge(two_state(rbm)), Bernoulli()),
+    "bernoulli_to_spin": (rbm_jax.model.bernoulli_to_spin, Bernoulli()),
+    "spin_to_bernoulli": (rbm_jax.model.spin_to_bernoulli, Spin()),
+    "zero_sum_gauge": (lambda rbm: rbm_jax.model.zero_sum_gauge(two_state(rbm)), Bernoulli()),
 }
 
 MIXED, BINARY, CONTINUOUS = (Spin(), Gaussian(0.7)), (Bernoulli(), Bernoulli()), (Gaussian(0.7), Gaussian(0.7))

@@ -14,9 +14,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from rbm_jax import Bernoulli, Gaussian, Spin, enumerate_states, exact_log_likelihood, exact_visible_probabilities
+from rbm_jax import Bernoulli, Gaussian, Spin, exact_log_likelihood
+from rbm_jax.model import enumerate_states, exact_visible_probabilities
 from rbm_jax.sklearn import RBMTransformer
-from rbm_jax.training import advance_on_data
+from rbm_jax.training.loop import advance_on_data
 from tests.helpers import reference_rbm
 
 STATES = np.asarray(enumerate_states(Bernoulli(), 4))

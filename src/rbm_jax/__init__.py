@@ -1,261 +1,141 @@
 """Restricted Boltzmann Machines in JAX, with the ODEs and the statistical physics of how they learn.
 
 Three kinds of things live here: pure functions of an `RBM` pytree, which compose under `jit`, `vmap` and `grad`;
-training by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time learning equations. Data sets are in
-`rbm_jax.data`, pictures in `rbm_jax.plotting`, files in `rbm_jax.checkpoint`, other packages in `rbm_jax.interop` and
-`rbm_jax.sklearn`.
+training by any optax optimizer; and, in `rbm_jax.dynamics`, the continuous-time learning equations. The names that most
+programs start from stand in this module; all others in the packages, which load when they are first used.
 """
 
-from rbm_jax import data, dynamics, estimators, missing, replica, symmetry
+import importlib
+from typing import TYPE_CHECKING
+
 from rbm_jax._version import __version__ as __version__
-from rbm_jax.diagnostics import (
-    Relaxation,
-    adversarial_accuracy,
-    autocorrelation_time,
-    effective_sample_size,
-    energy_distance,
-    overlaps,
-    r_hat,
-    relaxation,
-)
-from rbm_jax.energies import (
-    hidden_field,
-    hidden_free_energy,
-    joint_energy,
-    visible_field,
-    visible_free_energy,
-)
-from rbm_jax.ensemble import fit_ensemble, fit_sweep, set_hyperparameters
-from rbm_jax.estimators import cd, emf, keeps_equilibrium, pcd, ptt
-from rbm_jax.exact import (
-    enumerate_states,
-    exact_gradient,
-    exact_log_likelihood,
-    exact_log_z,
-    exact_moments,
-    exact_visible_probabilities,
-)
-from rbm_jax.gaussian import gaussian_log_z, gaussian_moments
-from rbm_jax.ladder_health import LadderHealth, ladder_health
-from rbm_jax.mean_field import (
-    FixedPoints,
-    MeanFieldSolution,
-    find_fixed_points,
-    fixed_point_tree,
-    log_state_weights,
-    log_z_mean_field,
-    mean_field_covariance,
-    mean_field_free_energy,
-    mean_field_hessian,
-    mean_field_moments,
-    mean_field_stability,
-    quadratic_free_energy,
-    solve_mean_field,
-)
-from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
-from rbm_jax.partition import (
-    LikelihoodEstimate,
-    LogZEstimate,
-    ais_log_z,
-    log_likelihood,
-    log_z_along,
-    reverse_ais_log_z,
-    tap_log_z,
-    tempering_log_z,
-)
-from rbm_jax.penalties import penalize_weights, weight_penalty
-from rbm_jax.pseudolikelihood import pseudo_log_likelihood
-from rbm_jax.rbm import RBM, init_rbm, stack_rbms
-from rbm_jax.sampling import (
-    TemperingInfo,
-    TemperingState,
-    TrajectoryChains,
-    equalize_acceptance,
-    gibbs_step,
-    init_chains,
-    init_tempering,
-    init_trajectory_chains,
-    live_rungs,
-    live_states,
-    sample_gibbs,
-    sample_hidden,
-    sample_tempering,
-    sample_visible,
-    temper_ladder,
-    tempering_step,
-    trajectory_step,
-)
-from rbm_jax.spectral import (
-    Bulk,
-    Modes,
-    ModeStatistics,
-    align_modes,
-    effective_temperature,
-    follow_modes,
-    leading_modes,
-    marchenko_pastur_density,
-    marchenko_pastur_edges,
-    marchenko_pastur_quantile,
-    mode_statistics,
-    modes_along,
-    project,
-    singular_values_along,
-    spiked_outlier,
-    spiked_overlaps,
-    spiked_value,
-    split_bulk,
-    svd_modes,
-)
-from rbm_jax.streaming import RowSource, fit_streamed
-from rbm_jax.training import (
-    TrainInfo,
-    TrainState,
-    fit,
-    init_train_state,
-    log_spaced_updates,
-    project_updates,
-    train_step,
-)
-from rbm_jax.trajectory import Status, Trajectory
-from rbm_jax.transforms import (
-    bernoulli_to_spin,
-    clamp,
-    independent_rbm,
-    interpolate,
-    spin_to_bernoulli,
-    temper,
-    transpose,
-    zero_sum_gauge,
-)
-from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, Potts, ReLU, Spin
+
+if TYPE_CHECKING:
+    from rbm_jax.dynamics import integrate as integrate
+    from rbm_jax.likelihood import LogZEstimate as LogZEstimate
+    from rbm_jax.likelihood import ais_log_z as ais_log_z
+    from rbm_jax.likelihood import log_likelihood as log_likelihood
+    from rbm_jax.likelihood import pseudo_log_likelihood as pseudo_log_likelihood
+    from rbm_jax.mean_field import find_fixed_points as find_fixed_points
+    from rbm_jax.mean_field import solve_mean_field as solve_mean_field
+    from rbm_jax.model import RBM as RBM
+    from rbm_jax.model import Status as Status
+    from rbm_jax.model import Trajectory as Trajectory
+    from rbm_jax.model import exact_log_likelihood as exact_log_likelihood
+    from rbm_jax.model import exact_log_z as exact_log_z
+    from rbm_jax.model import hidden_field as hidden_field
+    from rbm_jax.model import hidden_free_energy as hidden_free_energy
+    from rbm_jax.model import init_rbm as init_rbm
+    from rbm_jax.model import joint_energy as joint_energy
+    from rbm_jax.model import stack_rbms as stack_rbms
+    from rbm_jax.model import temper as temper
+    from rbm_jax.model import visible_field as visible_field
+    from rbm_jax.model import visible_free_energy as visible_free_energy
+    from rbm_jax.sampling import gibbs_step as gibbs_step
+    from rbm_jax.sampling import init_chains as init_chains
+    from rbm_jax.sampling import sample_gibbs as sample_gibbs
+    from rbm_jax.sampling import sample_hidden as sample_hidden
+    from rbm_jax.sampling import sample_visible as sample_visible
+    from rbm_jax.spectral import Modes as Modes
+    from rbm_jax.spectral import svd_modes as svd_modes
+    from rbm_jax.training import TrainState as TrainState
+    from rbm_jax.training import fit as fit
+    from rbm_jax.training import train_step as train_step
+    from rbm_jax.units import AbstractUnits as AbstractUnits
+    from rbm_jax.units import Bernoulli as Bernoulli
+    from rbm_jax.units import Gaussian as Gaussian
+    from rbm_jax.units import Potts as Potts
+    from rbm_jax.units import ReLU as ReLU
+    from rbm_jax.units import Spin as Spin
 
 __all__ = [
+    "RBM",
     "AbstractUnits",
     "Bernoulli",
-    "Bulk",
-    "FixedPoints",
     "Gaussian",
-    "LadderHealth",
-    "LikelihoodEstimate",
     "LogZEstimate",
-    "MeanFieldSolution",
-    "ModeStatistics",
     "Modes",
-    "Moments",
     "Potts",
-    "RBM",
     "ReLU",
-    "Relaxation",
-    "RowSource",
     "Spin",
     "Status",
-    "TemperingInfo",
-    "TemperingState",
-    "TrainInfo",
     "TrainState",
     "Trajectory",
-    "TrajectoryChains",
-    "adversarial_accuracy",
     "ais_log_z",
-    "align_modes",
-    "autocorrelation_time",
-    "bernoulli_to_spin",
-    "cd",
-    "clamp",
-    "conditional_moments",
-    "data",
-    "dynamics",
-    "effective_sample_size",
-    "effective_temperature",
-    "emf",
-    "energy_distance",
-    "enumerate_states",
-    "equalize_acceptance",
-    "estimators",
-    "exact_gradient",
     "exact_log_likelihood",
     "exact_log_z",
-    "exact_moments",
-    "exact_visible_probabilities",
     "find_fixed_points",
     "fit",
-    "fit_ensemble",
-    "fit_streamed",
-    "fit_sweep",
-    "fixed_point_tree",
-    "follow_modes",
-    "gaussian_log_z",
-    "gaussian_moments",
     "gibbs_step",
     "hidden_field",
     "hidden_free_energy",
-    "independent_rbm",
     "init_chains",
     "init_rbm",
-    "init_tempering",
-    "init_train_state",
-    "init_trajectory_chains",
-    "interpolate",
+    "integrate",
     "joint_energy",
-    "keeps_equilibrium",
-    "ladder_health",
-    "leading_modes",
-    "likelihood_gradient",
-    "live_rungs",
-    "live_states",
     "log_likelihood",
-    "log_spaced_updates",
-    "log_state_weights",
-    "log_z_along",
-    "log_z_mean_field",
-    "marchenko_pastur_density",
-    "marchenko_pastur_edges",
-    "marchenko_pastur_quantile",
-    "mean_field_covariance",
-    "mean_field_free_energy",
-    "mean_field_hessian",
-    "mean_field_moments",
-    "mean_field_stability",
-    "missing",
-    "mode_statistics",
-    "modes_along",
-    "overlaps",
-    "pcd",
-    "penalize_weights",
-    "project",
-    "project_updates",
     "pseudo_log_likelihood",
-    "ptt",
-    "quadratic_free_energy",
-    "r_hat",
-    "relaxation",
-    "replica",
-    "reverse_ais_log_z",
     "sample_gibbs",
     "sample_hidden",
-    "sample_tempering",
     "sample_visible",
-    "set_hyperparameters",
-    "singular_values_along",
     "solve_mean_field",
-    "spiked_outlier",
-    "spiked_overlaps",
-    "spiked_value",
-    "spin_to_bernoulli",
-    "split_bulk",
     "stack_rbms",
     "svd_modes",
-    "symmetry",
-    "tap_log_z",
     "temper",
-    "temper_ladder",
-    "tempering_log_z",
-    "tempering_step",
     "train_step",
-    "trajectory_step",
-    "transpose",
-    "zero_sum_gauge",
     "visible_field",
     "visible_free_energy",
-    "weight_penalty",
 ]
+
+_HOMES = {
+    name: package
+    for package, names in {
+        "units": "AbstractUnits Bernoulli Gaussian Potts ReLU Spin",
+        "model": "RBM init_rbm stack_rbms joint_energy visible_free_energy hidden_free_energy visible_field hidden_field "
+        "temper Trajectory Status exact_log_z exact_log_likelihood",
+        "sampling": "gibbs_step init_chains sample_gibbs sample_hidden sample_visible",
+        "training": "TrainState fit train_step",
+        "dynamics": "integrate",
+        "likelihood": "LogZEstimate ais_log_z log_likelihood pseudo_log_likelihood",
+        "spectral": "Modes svd_modes",
+        "mean_field": "find_fixed_points solve_mean_field",
+    }.items()
+    for name in names.split()
+}
+_PACKAGES = (
+    "data",
+    "units",
+    "model",
+    "spectral",
+    "sampling",
+    "mean_field",
+    "missing",
+    "symmetry",
+    "likelihood",
+    "training",
+    "dynamics",
+    "replica",
+    "sharding",
+    "progress",
+    "io",
+    "plotting",
+    "sklearn",
+    "cli",
+)
+
+if not TYPE_CHECKING:  # pyright shall not take every name for a public one
+
+    def __getattr__(name: str):
+        """Import the package that has the name, and keep the name here."""
+        if name in _HOMES:
+            value = getattr(importlib.import_module(f"rbm_jax.{_HOMES[name]}"), name)
+        elif name in _PACKAGES:
+            value = importlib.import_module(f"rbm_jax.{name}")
+        else:
+            raise AttributeError(f"module 'rbm_jax' has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_PACKAGES, "__version__"])

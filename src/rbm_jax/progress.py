@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
-from rbm_jax._optional import require
+from rbm_jax._internal.optional import require
 
 __all__ = ["progress_bar"]
 

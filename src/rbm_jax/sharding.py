@@ -22,9 +22,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from rbm_jax._checks import check_count
+from rbm_jax._internal.checks import check_count
 from rbm_jax.sampling import TrajectoryChains
-from rbm_jax.training import TrainState
+from rbm_jax.training.loop import TrainState
 
 __all__ = ["device_mesh", "divide", "place_state", "replicate", "start_processes", "to_host", "virtual_devices"]
 
@@ -47,7 +47,7 @@ def device_mesh(n_devices: int | None = None) -> Mesh:
         >>> from rbm_jax.sharding import device_mesh, replicate
         >>> rbm = replicate(init_rbm(jax.random.key(0), 784, 100), device_mesh())
         >>> chains = init_chains(jax.random.key(1), rbm, 16 * jax.device_count())
-        >>> chains = sample_gibbs(jax.random.key(2), rbm, chains, n_steps=10)
+        >>> chains = sample_gibbs(jax.random.key(2), rbm, chains, n_sweeps=10)
         >>> chains.addressable_shards[0].data.shape
         (16, 784)
     """

@@ -11,18 +11,18 @@ import numpy as np
 import optax
 from jax import lax
 
-from rbm_jax._checks import check_count, check_positive
-from rbm_jax._fitting import check_support
-from rbm_jax._optional import require
-from rbm_jax._typing import Array, Float, Shaped
-from rbm_jax.energies import hidden_field
-from rbm_jax.ensemble import set_hyperparameters
-from rbm_jax.estimators import pcd
-from rbm_jax.pseudolikelihood import pseudo_log_likelihood
-from rbm_jax.rbm import RBM, init_rbm
+from rbm_jax._internal.checks import check_count, check_positive
+from rbm_jax._internal.optional import require
+from rbm_jax._internal.typing import Array, Float, Shaped
+from rbm_jax.likelihood.pseudo import pseudo_log_likelihood
+from rbm_jax.model.energies import hidden_field
+from rbm_jax.model.rbm import RBM, init_rbm
+from rbm_jax.model.trajectory import Status
 from rbm_jax.sampling import init_chains, sample_gibbs
-from rbm_jax.training import TrainState, fit, init_train_state
-from rbm_jax.trajectory import Status
+from rbm_jax.training.estimators import pcd
+from rbm_jax.training.fitting import check_support
+from rbm_jax.training.loop import TrainState, fit, init_train_state
+from rbm_jax.training.many import set_hyperparameters
 from rbm_jax.units import AbstractUnits, Bernoulli
 
 __all__ = ["RBMTransformer"]
@@ -57,7 +57,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
 
     Trained by `rbm_jax.fit` with plain SGD; an RBM that was trained in another way becomes a step of a pipeline by
     `from_rbm`. Beside scikit-learn's own `BernoulliRBM` it has other units, biases that start at the data's means,
-    centered gradients, several Gibbs sweeps per update and a deterministic score. `rbm_jax.interop` maps RBMs to
+    centered gradients, several Gibbs sweeps per update and a deterministic score. `rbm_jax.io.interop` maps RBMs to
     `BernoulliRBM` and back.
 
     Visible units of two states take a feature as its upper state if it is at least `threshold`: an RBM is a probability
@@ -77,7 +77,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         learning_rate: of plain SGD.
         batch_size: samples of a minibatch, or all of them if there are fewer.
         n_chains: persistent Markov chains.
-        n_steps: Gibbs sweeps of the chains per update.
+        n_sweeps: Gibbs sweeps of the chains per update.
         random_state: an int, a `numpy.random.RandomState`, or None for NumPy's global one.
 
     Attributes:
@@ -108,7 +108,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         learning_rate=0.1,
         batch_size=100,
         n_chains=100,
-        n_steps=1,
+        n_sweeps=1,
         random_state=None,
     ):
         self.n_components = n_components
@@ -119,7 +119,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.n_chains = n_chains
-        self.n_steps = n_steps
+        self.n_sweeps = n_sweeps
         self.random_state = random_state
 
     @classmethod
@@ -212,12 +212,12 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         del y
         return float(self.score_samples(X).mean(dtype=np.float64))
 
-    def sample(self, n_samples: int = 1, *, n_steps: int = 1000, random_state: Any = None) -> States:
-        """Visible states of independent Markov chains, after n_steps Gibbs sweeps from the visible biases' states.
+    def sample(self, n_samples: int = 1, *, n_sweeps: int = 1000, random_state: Any = None) -> States:
+        """Visible states of independent Markov chains, after n_sweeps Gibbs sweeps from the visible biases' states.
 
         Args:
             n_samples: number of chains.
-            n_steps: Gibbs sweeps of each.
+            n_sweeps: Gibbs sweeps of each.
             random_state: an int, a `numpy.random.RandomState`, or None for NumPy's global one.
 
         Raises:
@@ -227,7 +227,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         _validation.check_is_fitted(self)
         start, run = jax.random.split(jax.random.key(_seed(random_state)))
         chains = init_chains(start, self.rbm_, check_count("n_samples", n_samples))
-        return np.asarray(sample_gibbs(run, self.rbm_, chains, n_steps=check_count("n_steps", n_steps)))
+        return np.asarray(sample_gibbs(run, self.rbm_, chains, n_sweeps=check_count("n_sweeps", n_sweeps)))
 
     @property
     def components_(self) -> Float[np.ndarray, "n_components n_features"]:
@@ -300,7 +300,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
             jax.random.key(seed),
             state,
             states,
-            estimator=functools.partial(pcd, n_steps=self.n_steps, centered=True),
+            estimator=functools.partial(pcd, n_sweeps=self.n_sweeps, centered=True),
             optimizer=_OPTIMIZER,
             n_updates=n_updates,
             batch_size=batch_size,

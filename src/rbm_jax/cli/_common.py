@@ -13,15 +13,15 @@ import jax
 import typer
 from jax.sharding import Mesh
 
-from rbm_jax.checkpoint import atomic_write, latest_checkpoint, load_config, load_rbm, load_trajectory
 from rbm_jax.cli._datasets import Source
-from rbm_jax.estimators import cd, emf, exact, pcd, ptt
-from rbm_jax.missing import clamped_enumeration, clamped_gibbs, clamped_mean_field
+from rbm_jax.io import atomic_write, latest_checkpoint, load_config, load_rbm, load_trajectory
+from rbm_jax.missing.data_terms import clamped_enumeration, clamped_gibbs, clamped_mean_field
+from rbm_jax.model.rbm import RBM
+from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.progress import progress_bar
-from rbm_jax.rbm import RBM
 from rbm_jax.sampling import sample_gibbs
 from rbm_jax.sharding import device_mesh, virtual_devices
-from rbm_jax.trajectory import Trajectory
+from rbm_jax.training.estimators import cd, emf, exact, pcd, ptt
 
 __all__ = [
     "MODEL",
@@ -191,7 +191,7 @@ def run_chains(key, rbm: RBM, chains, n_steps: int, **options: Any) -> jax.Array
     """States of Gibbs chains after n_steps sweeps, with a progress bar; options are those of `sample_gibbs`."""
     for steps in in_chunks(n_steps, SWEEPS_OF_A_CHUNK, "sampling", "sweep"):
         key_part = jax.random.fold_in(key, steps.start)
-        chains = sample_gibbs(key_part, rbm, chains, n_steps=steps.stop - steps.start, **options)
+        chains = sample_gibbs(key_part, rbm, chains, n_sweeps=steps.stop - steps.start, **options)
         jax.block_until_ready(chains)
     return chains
 
@@ -215,11 +215,11 @@ def echo_warnings(messages: list[str]) -> None:
 def make_estimator(method: Method, n_steps: int, order: int, *, is_lossy: bool = False) -> Callable:
     """The estimator of a method, with the centered gradient; for data with missing entries with its own data term."""
     estimator, term = {
-        Method.PCD: (functools.partial(pcd, n_steps=n_steps), clamped_gibbs),
-        Method.PTT: (functools.partial(ptt, n_steps=n_steps), clamped_gibbs),
-        Method.CD: (functools.partial(cd, n_steps=n_steps), clamped_gibbs),
+        Method.PCD: (functools.partial(pcd, n_sweeps=n_steps), clamped_gibbs),
+        Method.PTT: (functools.partial(ptt, n_sweeps=n_steps), clamped_gibbs),
+        Method.CD: (functools.partial(cd, n_sweeps=n_steps), clamped_gibbs),
         Method.EMF: (
-            functools.partial(emf, n_steps=n_steps, order=order),
+            functools.partial(emf, n_sweeps=n_steps, order=order),
             functools.partial(clamped_mean_field, order=order),
         ),
         Method.EXACT: (exact, clamped_enumeration),

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from rbm_jax._checks import check_positive
-from rbm_jax.checkpoint import save_trajectories
+from rbm_jax._internal.checks import check_positive
 from rbm_jax.cli._common import (
     BatchSize,
     LearningRate,
@@ -27,10 +26,11 @@ from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Un
 from rbm_jax.cli._json import with_json
 from rbm_jax.cli._side_by_side import ComparisonRecipe, SideBySide, train_and_integrate
 from rbm_jax.dynamics import Comparison, GrowthModes, growth_rates_along, linear_window
-from rbm_jax.exact import exact_log_likelihood
+from rbm_jax.io import save_trajectories
+from rbm_jax.model.exact import exact_log_likelihood
+from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.plotting import figure_style, new_figure, plot_comparison, plot_images, plot_quantity
 from rbm_jax.spectral import svd_modes
-from rbm_jax.trajectory import Trajectory
 
 __all__ = ["compare", "comparison_error_figure", "comparison_figure"]
 

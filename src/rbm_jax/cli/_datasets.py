@@ -21,8 +21,8 @@ from rbm_jax.data import (
     remove_duplicates,
     sequence_weights,
 )
-from rbm_jax.missing import complete_samples
-from rbm_jax.rbm import RBM
+from rbm_jax.missing.data_terms import complete_samples
+from rbm_jax.model.rbm import RBM
 from rbm_jax.units import AbstractUnits, Bernoulli, Potts, Spin
 
 __all__ = ["Alphabet", "Data", "Dataset", "Identity", "Missing", "Source", "Threshold", "UnitName", "Units"]
@@ -122,7 +122,7 @@ class Dataset:
         if not self.is_lossy:
             return self
         typer.echo("missing entries are drawn from the RBM, given what was observed")
-        samples = np.asarray(complete_samples(jax.random.key(0), rbm, self.samples, n_steps=100))
+        samples = np.asarray(complete_samples(jax.random.key(0), rbm, self.samples, n_sweeps=100))
         return dataclasses.replace(self, samples=samples)
 
     def batch_size(self, wanted: int | None) -> int | None:

@@ -8,16 +8,16 @@ import jax
 import numpy as np
 import typer
 
-from rbm_jax.checkpoint import atomic_write, saved_updates
 from rbm_jax.cli._common import UPDATES, Order, Run, load_source, load_training, write_figure
 from rbm_jax.cli._datasets import Dataset
 from rbm_jax.cli._json import with_json
+from rbm_jax.io import atomic_write, saved_updates
 from rbm_jax.mean_field import FixedPoints, find_fixed_points, fixed_point_tree
+from rbm_jax.model.rbm import RBM
+from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.plotting import figure_style, new_figure, plot_fixed_points, plot_images, plot_quantity, plot_tree
 from rbm_jax.progress import progress_bar
-from rbm_jax.rbm import RBM
 from rbm_jax.spectral import project, svd_modes
-from rbm_jax.trajectory import Trajectory
 
 __all__ = ["PointsAlong", "fixed_points", "fixed_points_figure", "points_along", "training_at"]
 

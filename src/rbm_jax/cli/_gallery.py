@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import jax
 import typer
 
-from rbm_jax.checkpoint import atomic_write
 from rbm_jax.cli._common import Out, Seed, load_training, prepare_folder, write_figure
 from rbm_jax.cli._compare import comparison_error_figure, comparison_figure
 from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Units
@@ -38,8 +37,9 @@ from rbm_jax.cli._side_by_side import ComparisonRecipe, SideBySide, train_and_in
 from rbm_jax.cli._spectrum import SPECTRUM_FIGURES, SpectrumReport, spectrum_report
 from rbm_jax.cli._symmetry import symmetry_figure
 from rbm_jax.cli._training import Recipe, train_run
+from rbm_jax.io import atomic_write
+from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.progress import progress_bar
-from rbm_jax.trajectory import Trajectory
 
 __all__ = ["FIGURES", "Experiments", "caption", "figures"]
 

@@ -10,11 +10,11 @@ import typer
 
 from rbm_jax.cli._datasets import Dataset
 from rbm_jax.dynamics import growth_modes, growth_rates_along, growth_windows, linear_window
-from rbm_jax.estimators import pcd
+from rbm_jax.model.rbm import init_rbm
 from rbm_jax.plotting import figure_style, new_figure, plot_growth_rates
 from rbm_jax.progress import progress_bar
-from rbm_jax.rbm import init_rbm
-from rbm_jax.training import fit, init_train_state
+from rbm_jax.training.estimators import pcd
+from rbm_jax.training.loop import fit, init_train_state
 
 __all__ = ["growth_rates_figure"]
 

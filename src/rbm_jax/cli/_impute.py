@@ -8,11 +8,11 @@ import jax
 import numpy as np
 import typer
 
-from rbm_jax.checkpoint import atomic_write
 from rbm_jax.cli._common import Run, Seed, in_chunks, load_model, load_source, write_figure
 from rbm_jax.cli._datasets import Missing
 from rbm_jax.cli._json import with_json
-from rbm_jax.missing import Imputation, impute
+from rbm_jax.io import atomic_write
+from rbm_jax.missing.imputation import Imputation, impute
 from rbm_jax.plotting import figure_style, new_figure, plot_images
 
 __all__ = ["draw_imputation", "impute_command"]

@@ -12,8 +12,8 @@ import typer
 from rbm_jax.cli._common import Run, Seed, load_model, load_source, run_chains, write_figure
 from rbm_jax.cli._datasets import Source, Threshold, UnitName
 from rbm_jax.cli._likelihood import some_rows
+from rbm_jax.model.rbm import RBM
 from rbm_jax.plotting import figure_style, new_figure, plot_images
-from rbm_jax.rbm import RBM
 from rbm_jax.units import Spin
 
 __all__ = ["Half", "inpaint", "inpaint_halves"]

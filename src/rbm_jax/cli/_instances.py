@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rbm_jax.energies import joint_energy
 from rbm_jax.mean_field import solve_mean_field
-from rbm_jax.rbm import RBM
-from rbm_jax.replica import AbstractLaw, GaussianLaw, sample_ensemble
+from rbm_jax.model.energies import joint_energy
+from rbm_jax.model.rbm import RBM
+from rbm_jax.model.transforms import temper
+from rbm_jax.replica import AbstractDistribution, GaussianDistribution, sample_ensemble
 from rbm_jax.sampling import sample_gibbs, sample_hidden
 from rbm_jax.spectral import Modes
-from rbm_jax.transforms import temper
 from rbm_jax.units import AbstractUnits, Spin
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
     "tap_order",
 ]
 
-_GAUSSIAN, _SPIN = GaussianLaw(), Spin()
+_GAUSSIAN, _SPIN = GaussianDistribution(), Spin()
 
 
 class InstanceOrder(NamedTuple):
@@ -55,11 +55,11 @@ def sample_instances(
     singular_values,
     noise: float,
     *,
-    law: AbstractLaw = _GAUSSIAN,
+    law: AbstractDistribution = _GAUSSIAN,
     units: tuple[AbstractUnits, AbstractUnits] = (_SPIN, _SPIN),
 ) -> tuple[RBM, Modes]:
     """RBMs of the ensemble and their modes, stacked."""
-    options = {"component_law": law, "visible_units": units[0], "hidden_units": units[1]}
+    options = {"component_distribution": law, "visible_units": units[0], "hidden_units": units[1]}
     sample = functools.partial(
         sample_ensemble,
         n_visible=n_visible,
@@ -94,11 +94,11 @@ def gibbs_order(
     """
     key_start, key_burn, key_run = jax.random.split(key, 3)
     field = jnp.broadcast_to(modes.left[:, 0] * math.sqrt(rbm.n_visible), (n_chains, rbm.n_visible))
-    start = sample_gibbs(key_burn, rbm, rbm.visible_units.sample(key_start, field), n_steps=n_burn)
+    start = sample_gibbs(key_burn, rbm, rbm.visible_units.sample(key_start, field), n_sweeps=n_burn)
 
     def measure(chains, key):
         key_chains, key_hidden = jax.random.split(key)
-        chains = sample_gibbs(key_chains, rbm, chains, n_steps=n_steps)
+        chains = sample_gibbs(key_chains, rbm, chains, n_sweeps=n_steps)
         sign = jnp.sign(chains @ modes.left[:, :1])
         visible, hidden = sign * chains, sign * sample_hidden(key_hidden, rbm, chains)
         order = _order(modes, visible.mean(0), hidden.mean(0))
@@ -120,11 +120,11 @@ def annealed_free_energy(
         key, beta = state
         key_burn, key_samples = jax.random.split(key)
         tempered = temper(rbm, beta)
-        chains = sample_gibbs(key_burn, tempered, chains, n_steps=n_burn)
+        chains = sample_gibbs(key_burn, tempered, chains, n_sweeps=n_burn)
 
         def measure(chains, key):
             key_chains, key_hidden = jax.random.split(key)
-            chains = sample_gibbs(key_chains, tempered, chains, n_steps=1)
+            chains = sample_gibbs(key_chains, tempered, chains, n_sweeps=1)
             return chains, joint_energy(rbm, chains, sample_hidden(key_hidden, tempered, chains)).mean()
 
         chains, energies = lax.scan(measure, chains, jax.random.split(key_samples, n_samples))
@@ -164,10 +164,10 @@ def measure_phases(
 
         def cool(chains, state):
             key, beta = state
-            return sample_gibbs(key, temper(rbm, beta), chains, n_steps=n_steps // 20), None
+            return sample_gibbs(key, temper(rbm, beta), chains, n_sweeps=n_steps // 20), None
 
         def measure(history, key):
-            chains = sample_gibbs(key, rbm, history[-1], n_steps=n_steps // 20)
+            chains = sample_gibbs(key, rbm, history[-1], n_sweeps=n_steps // 20)
             overlap = ((chains * history[0]).mean(1) ** 2).mean()
             magnetization = ((chains @ modes.left[:, 0]) ** 2).mean() / n_units
             return jnp.concatenate([history[1:], chains[None]]), jnp.stack([magnetization, overlap])

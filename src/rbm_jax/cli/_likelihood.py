@@ -12,12 +12,12 @@ import typer
 from rbm_jax.cli._common import Run, Seed, collect_warnings, echo_warnings, load_model, load_source
 from rbm_jax.cli._datasets import Dataset
 from rbm_jax.cli._json import with_json
-from rbm_jax.energies import visible_free_energy
-from rbm_jax.exact import exact_log_likelihood
-from rbm_jax.partition import ais_log_z, log_likelihood, reverse_ais_log_z
+from rbm_jax.likelihood import ais_log_z, log_likelihood, reverse_ais_log_z
+from rbm_jax.model.energies import visible_free_energy
+from rbm_jax.model.exact import exact_log_likelihood
+from rbm_jax.model.rbm import RBM
+from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.progress import progress_bar
-from rbm_jax.rbm import RBM
-from rbm_jax.trajectory import Trajectory
 
 __all__ = ["likelihood", "log_likelihood_along", "one_by_one", "some_rows"]
 
@@ -59,7 +59,7 @@ def likelihood(
     if min(rbm.n_visible, rbm.n_hidden) > ENUMERABLE:
         estimates, messages = _both_ways(rbm, next(iter(sets.values())).samples, n_chains, n_temperatures, seed)
     found = {
-        name: log_likelihood(rbm, each.samples, *estimates.values(), weights=each.weights)
+        name: log_likelihood(rbm, each.samples, *estimates.values(), sample_weights=each.weights)
         for name, each in sets.items()
     }
     for name, each in estimates.items():

@@ -12,11 +12,11 @@ import typer
 
 from rbm_jax.data import gaussian_data
 from rbm_jax.dynamics import DataStatistics, gaussian_force, integrate, linear_fixed_points, linear_solution
-from rbm_jax.estimators import exact, pcd
-from rbm_jax.exact import exact_log_likelihood
+from rbm_jax.model.exact import exact_log_likelihood
+from rbm_jax.model.rbm import RBM
 from rbm_jax.plotting import figure_style, new_figure, plot_convergence, plot_linear_theory, plot_quantity
-from rbm_jax.rbm import RBM
-from rbm_jax.training import fit, init_train_state
+from rbm_jax.training.estimators import exact, pcd
+from rbm_jax.training.loop import fit, init_train_state
 from rbm_jax.units import Gaussian
 
 __all__ = [

@@ -12,12 +12,13 @@ import typer
 
 from rbm_jax.cli._datasets import Dataset
 from rbm_jax.cli._impute import draw_imputation
-from rbm_jax.estimators import pcd
-from rbm_jax.exact import exact_log_likelihood
-from rbm_jax.missing import Imputation, clamped_gibbs, impute
+from rbm_jax.missing.data_terms import clamped_gibbs
+from rbm_jax.missing.imputation import Imputation, impute
+from rbm_jax.model.exact import exact_log_likelihood
+from rbm_jax.model.rbm import RBM, init_rbm
 from rbm_jax.plotting import figure_style, new_figure, plot_against_fraction
-from rbm_jax.rbm import RBM, init_rbm
-from rbm_jax.training import fit, init_train_state
+from rbm_jax.training.estimators import pcd
+from rbm_jax.training.loop import fit, init_train_state
 
 __all__ = ["LossyRecipe", "lossy_data_figure"]
 
@@ -27,7 +28,7 @@ HIDDEN_FRACTION = 0.5
 """Of the pixels of the test data, that are to be reconstructed."""
 FILLED = "filled in by means"
 OBSERVED = "what was observed"
-TERMS: dict[str, Callable | None] = {OBSERVED: functools.partial(clamped_gibbs, n_steps=10), FILLED: None}
+TERMS: dict[str, Callable | None] = {OBSERVED: functools.partial(clamped_gibbs, n_sweeps=10), FILLED: None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _train(key, dataset: Dataset, lossy: np.ndarray, term, recipe: LossyRecipe, 
     rbm = init_rbm(key, lossy.shape[1], recipe.n_hidden, visible_mean=mean, **units)
     optimizer = optax.sgd(learning_rate)
     options = {
-        "estimator": functools.partial(pcd, n_steps=recipe.n_steps, centered=True, data_term=term),
+        "estimator": functools.partial(pcd, n_sweeps=recipe.n_steps, centered=True, data_term=term),
         "optimizer": optimizer,
         "n_updates": n_updates,
         "batch_size": min(recipe.batch_size, len(lossy)),

@@ -9,8 +9,7 @@ import numpy as np
 import optax
 import typer
 
-from rbm_jax._checks import check_positive
-from rbm_jax.checkpoint import save_trajectories
+from rbm_jax._internal.checks import check_positive
 from rbm_jax.cli._common import (
     LearningRate,
     Method,
@@ -28,13 +27,14 @@ from rbm_jax.cli._datasets import Data, Dataset, Source, Threshold, UnitName, Un
 from rbm_jax.cli._json import with_json
 from rbm_jax.cli._likelihood import log_likelihood_along, one_by_one
 from rbm_jax.dynamics import Comparison, compare_trajectories
+from rbm_jax.io import save_trajectories
+from rbm_jax.likelihood.pseudo import pseudo_log_likelihood
+from rbm_jax.model.rbm import init_rbm
+from rbm_jax.model.trajectory import Status, Trajectory
 from rbm_jax.plotting import figure_style, new_figure, plot_comparison, plot_quantity
 from rbm_jax.progress import progress_bar
-from rbm_jax.pseudolikelihood import pseudo_log_likelihood
-from rbm_jax.rbm import init_rbm
 from rbm_jax.spectral import effective_temperature, svd_modes
-from rbm_jax.training import fit, init_train_state
-from rbm_jax.trajectory import Status, Trajectory
+from rbm_jax.training.loop import fit, init_train_state
 
 __all__ = ["MethodsRecipe", "TrainingMethods", "compare_training", "train_by_all", "training_methods_figure"]
 

@@ -10,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 
-from rbm_jax._checks import check_positive
+from rbm_jax._internal.checks import check_positive
 from rbm_jax.cli._common import load_training, write_figure
 from rbm_jax.cli._json import with_json
+from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.plotting import PhaseLine, figure_style, new_figure, plot_phase_diagram
 from rbm_jax.progress import progress_bar
 from rbm_jax.replica import (
-    AbstractLaw,
-    BernoulliLaw,
-    GaussianLaw,
-    LaplaceLaw,
+    AbstractDistribution,
+    BernoulliDistribution,
+    GaussianDistribution,
+    LaplaceDistribution,
     Location,
     Phase,
     almeida_thouless_strength,
@@ -27,7 +28,6 @@ from rbm_jax.replica import (
     locate,
     phase_diagram,
 )
-from rbm_jax.trajectory import Trajectory
 
 __all__ = ["LAWS", "LawName", "PhaseMap", "map_phases", "path_points", "phase_diagram_command", "training_path"]
 
@@ -40,10 +40,10 @@ class LawName(enum.StrEnum):
     LAPLACE = "laplace"
 
 
-LAWS: dict[LawName, AbstractLaw] = {
-    LawName.GAUSSIAN: GaussianLaw(),
-    LawName.BERNOULLI: BernoulliLaw(),
-    LawName.LAPLACE: LaplaceLaw(),
+LAWS: dict[LawName, AbstractDistribution] = {
+    LawName.GAUSSIAN: GaussianDistribution(),
+    LawName.BERNOULLI: BernoulliDistribution(),
+    LawName.LAPLACE: LaplaceDistribution(),
 }
 
 
@@ -81,13 +81,15 @@ def phase_diagram_command(
     return {"law": law, "ratio": ratio, "lines": lines, **numbers, "files": [out]}
 
 
-def training_path(training: Trajectory, law: AbstractLaw) -> list[Location]:
+def training_path(training: Trajectory, law: AbstractDistribution) -> list[Location]:
     """Where the RBM stands at each time, for as long as most of its modes are noise."""
     n_modes = min(training.rbms.weights.shape[1:])
     path = []
     with progress_bar(len(training.ts), "path of the training", unit="time") as progress:
         for time in range(len(training.ts)):
-            location = locate(jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms), component_law=law)
+            location = locate(
+                jax.tree.map(lambda leaf, time=time: leaf[time], training.rbms), component_distribution=law
+            )
             if count_modes(location) > n_modes / 2:
                 break
             path.append(location)
@@ -137,9 +139,9 @@ def map_phases(name: LawName, *, ratio: float = 1.0, n_points: int = 120, path=N
         bias = np.geomspace(0.3, max(3, 2 * highest), n_points)
     noise = jnp.asarray(1 / temperature)
     # Off the dense Gaussian rule, each solution averages over many more points, and neighbors look alike.
-    coarse = slice(None) if isinstance(law, GaussianLaw | BernoulliLaw) else slice(None, None, 3)
+    coarse = slice(None) if isinstance(law, GaussianDistribution | BernoulliDistribution) else slice(None, None, 3)
     rows = jnp.asarray(bias[coarse])[:, None]
-    phase = phase_diagram(noise[coarse], rows * noise[coarse], ratio=ratio, component_law=law).phase
+    phase = phase_diagram(noise[coarse], rows * noise[coarse], ratio=ratio, component_distribution=law).phase
     return PhaseMap(temperature[coarse], bias[coarse], np.asarray(phase), _lines(noise, ratio, name))
 
 
@@ -154,7 +156,9 @@ def _lines(noise, ratio: float, name: LawName) -> dict[str, PhaseLine]:
     }
     if cold.size:
         breaking = jax.lax.map(
-            lambda each: almeida_thouless_strength(each, ratio=ratio, component_law=LAWS[name]), cold, batch_size=32
+            lambda each: almeida_thouless_strength(each, ratio=ratio, component_distribution=LAWS[name]),
+            cold,
+            batch_size=32,
         )
         breaking = np.asarray(breaking / cold)
         lines["de Almeida-Thouless"] = PhaseLine(1 / np.asarray(cold), breaking, ":")

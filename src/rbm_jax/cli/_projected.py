@@ -10,11 +10,11 @@ import numpy as np
 import optax
 
 from rbm_jax.cli._instances import orthogonalize
-from rbm_jax.dynamics import ThermodynamicForce, thermodynamic_force
-from rbm_jax.estimators import pcd
-from rbm_jax.rbm import RBM
-from rbm_jax.replica import AbstractLaw, Clusters, EmpiricalLaw, sample_clusters
-from rbm_jax.training import TrainState, fit, init_train_state, project_updates
+from rbm_jax.model.rbm import RBM
+from rbm_jax.replica import AbstractDistribution, Clusters, EmpiricalDistribution, sample_clusters
+from rbm_jax.replica.learning import ThermodynamicForce, thermodynamic_force
+from rbm_jax.training.estimators import pcd
+from rbm_jax.training.loop import TrainState, fit, init_train_state, project_updates
 from rbm_jax.units import Spin
 
 __all__ = ["Instance", "ProjectedRuns", "instance_force", "projected_training"]
@@ -60,7 +60,7 @@ def projected_training(
     key,
     clusters: Clusters,
     matrix,
-    law: AbstractLaw,
+    law: AbstractDistribution,
     *,
     n_visible: int = 300,
     n_hidden: int | None = None,
@@ -97,7 +97,7 @@ def projected_training(
             key_run,
             state,
             data,
-            estimator=functools.partial(pcd, n_steps=n_steps),
+            estimator=functools.partial(pcd, n_sweeps=n_steps),
             optimizer=optimizer,
             observe=functools.partial(_chain_moments, left),
             **options,
@@ -117,8 +117,8 @@ def instance_force(instance: Instance) -> ThermodynamicForce:
         Clusters(jnp.zeros((1, n_modes))),
         n_visible=n_visible,
         ratio=len(instance.right) / n_visible,
-        component_law=EmpiricalLaw(np.asarray(instance.left)),
-        hidden_component_law=EmpiricalLaw(np.asarray(instance.right)),
+        component_distribution=EmpiricalDistribution(np.asarray(instance.left)),
+        hidden_component_distribution=EmpiricalDistribution(np.asarray(instance.right)),
     )
     magnetizations = instance.data @ instance.left / n_visible
     weights = jnp.full(len(magnetizations), 1 / len(magnetizations), magnetizations.dtype)

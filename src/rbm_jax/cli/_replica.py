@@ -11,12 +11,12 @@ import numpy as np
 from rbm_jax.cli._instances import gibbs_order, measure_phases, orthogonalize, sample_instances, tap_order
 from rbm_jax.cli._phase_diagram import LAWS, LawName, map_phases, path_points, training_path
 from rbm_jax.cli._projected import projected_training
-from rbm_jax.dynamics import integrate_thermodynamic, thermodynamic_force
+from rbm_jax.model.trajectory import Trajectory
+from rbm_jax.model.transforms import temper
 from rbm_jax.plotting import figure_style, new_figure, plot_theory
-from rbm_jax.replica import AbstractLaw, Clusters, Control, compositional_threshold, solve_saddle
+from rbm_jax.replica import AbstractDistribution, Clusters, Control, compositional_threshold, solve_saddle
+from rbm_jax.replica.learning import integrate_thermodynamic, thermodynamic_force
 from rbm_jax.spectral import Modes
-from rbm_jax.trajectory import Trajectory
-from rbm_jax.transforms import temper
 
 __all__ = [
     "deterministic_trajectory_figure",
@@ -134,7 +134,7 @@ def mode_competition_figure(key, n_units: int = 1000, n_instances: int = 8, n_po
     figure = new_figure(7, 2.6)
     axes = figure.subplots(1, 3, sharey=True)
     for ax, (name, law), last in zip(axes, laws.items(), (1.4, 1.4, 2.8), strict=True):
-        alone = solve_saddle(Control(np.array([strength]), noise=noise), component_law=law)
+        alone = solve_saddle(Control(np.array([strength]), noise=noise), component_distribution=law)
         threshold = float(compositional_threshold(alone, strength))
         ratios = np.linspace(0.5, last, n_points)
         theory, points = _competition(key, law, (strength, noise), threshold, ratios, (n_units, n_instances))
@@ -144,7 +144,9 @@ def mode_competition_figure(key, n_units: int = 1000, n_instances: int = 8, n_po
     return figure
 
 
-def _competition(key, law: AbstractLaw, control: tuple[float, float], threshold: float, ratios, sizes: tuple[int, int]):
+def _competition(
+    key, law: AbstractDistribution, control: tuple[float, float], threshold: float, ratios, sizes: tuple[int, int]
+):
     """Magnetizations where the first mode condenses first: by theory, and by TAP on RBMs with orthogonal modes."""
     (strength, noise), (n_units, n_instances) = control, sizes
     random, modes = sample_instances(key, n_instances, n_units, n_units, [0.0, 0.0], noise, law=law)
@@ -153,7 +155,7 @@ def _competition(key, law: AbstractLaw, control: tuple[float, float], threshold:
     def solve(ratio):
         start = jnp.where(ratio < threshold, jnp.array([0.8, 0.0]), jnp.array([0.2, 0.8]))
         control = Control(strength * jnp.stack([jnp.ones_like(ratio), ratio]), noise=noise)
-        return solve_saddle(control, component_law=law, m_start=start).m_visible
+        return solve_saddle(control, component_distribution=law, m_start=start).m_visible
 
     def measure(ratio, rbm, left, right):
         modes = Modes(left, strength * jnp.stack([jnp.ones_like(ratio), ratio]), right)
@@ -193,7 +195,7 @@ def deterministic_trajectory_figure(key, n_visible: int = 300, n_runs: int = 4) 
         clusters = Clusters(jnp.asarray(fields))
         options = {"n_visible": n_visible, "n_samples": 1000, "n_chains": 200, "n_steps": 5, "n_runs": n_runs}
         runs = projected_training(key, clusters, matrix, law, **options)
-        force = thermodynamic_force(clusters, n_visible=n_visible, component_law=law)
+        force = thermodynamic_force(clusters, n_visible=n_visible, component_distribution=law)
         path = integrate_thermodynamic(force, jnp.asarray(matrix), jnp.linspace(0, runs.ts[-1], 81))
         top = ("$w_{}$", "singular values of $B$", path.singular_values, runs.singular_values)
         moments = (np.diagonal(each, axis1=-2, axis2=-1) for each in (path.moments.model_visible, runs.chain_moments))

@@ -10,8 +10,7 @@ import numpy as np
 import typer
 from jax.sharding import Mesh
 
-from rbm_jax._typing import Array
-from rbm_jax.checkpoint import saved_updates
+from rbm_jax._internal.typing import Array
 from rbm_jax.cli._common import (
     MODEL,
     SWEEPS_OF_A_CHUNK,
@@ -40,8 +39,9 @@ from rbm_jax.cli._datasets import Alphabet, Data, Identity, Missing, Source, Thr
 from rbm_jax.cli._json import with_json
 from rbm_jax.cli._training import Recipe, train_run
 from rbm_jax.data import Alignment, states_of, write_fasta
+from rbm_jax.io import saved_updates
+from rbm_jax.model.rbm import RBM
 from rbm_jax.plotting import new_figure, plot_images
-from rbm_jax.rbm import RBM
 from rbm_jax.sampling import init_chains, init_tempering, sample_tempering
 from rbm_jax.sharding import check_even, divide, replicate
 from rbm_jax.spectral import effective_temperature, svd_modes

@@ -28,12 +28,12 @@ from rbm_jax.dynamics import (
     linear_weights,
     mean_field_force,
 )
-from rbm_jax.energies import visible_free_energy
-from rbm_jax.estimators import pcd
+from rbm_jax.model.energies import visible_free_energy
+from rbm_jax.model.rbm import RBM, init_rbm
+from rbm_jax.model.trajectory import Status, Trajectory, finite_status
 from rbm_jax.progress import progress_bar
-from rbm_jax.rbm import RBM, init_rbm
-from rbm_jax.training import TrainState, fit, init_train_state
-from rbm_jax.trajectory import Status, Trajectory, finite_status
+from rbm_jax.training.estimators import pcd
+from rbm_jax.training.loop import TrainState, fit, init_train_state
 
 __all__ = ["ComparisonRecipe", "SideBySide", "train_and_integrate"]
 
@@ -101,7 +101,7 @@ def train_and_integrate(dataset: Dataset, recipe: ComparisonRecipe) -> SideBySid
             key_run,
             state,
             dataset.samples,
-            estimator=functools.partial(pcd, n_steps=recipe.n_steps, centered=recipe.centered),
+            estimator=functools.partial(pcd, n_sweeps=recipe.n_steps, centered=recipe.centered),
             optimizer=optimizer,
             n_updates=n_updates,
             batch_size=dataset.batch_size(recipe.batch_size),

@@ -17,6 +17,7 @@ from rbm_jax.cli._json import with_json
 from rbm_jax.cli._likelihood import log_likelihood_along
 from rbm_jax.cli._training import NAMED_EPOCHS, Recipe, train_run
 from rbm_jax.dynamics import data_statistics
+from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.plotting import (
     figure_style,
     new_figure,
@@ -35,7 +36,6 @@ from rbm_jax.spectral import (
     modes_along,
     split_bulk,
 )
-from rbm_jax.trajectory import Trajectory
 
 __all__ = ["SPECTRUM_FIGURES", "SpectrumReport", "bulk_law", "spectrum", "spectrum_report"]
 

@@ -12,24 +12,16 @@ import typer
 
 from rbm_jax.cli._datasets import Dataset
 from rbm_jax.data import ising_chain
-from rbm_jax.energies import visible_free_energy
-from rbm_jax.estimators import exact, pcd
-from rbm_jax.exact import enumerate_states, exact_log_z
-from rbm_jax.partition import ais_log_z
+from rbm_jax.likelihood import ais_log_z
+from rbm_jax.model.energies import visible_free_energy
+from rbm_jax.model.exact import enumerate_states, exact_log_z
+from rbm_jax.model.rbm import RBM, init_rbm
 from rbm_jax.plotting import figure_style, new_figure, plot_growth_rates, plot_learning_curves
 from rbm_jax.progress import progress_bar
-from rbm_jax.rbm import RBM, init_rbm
-from rbm_jax.symmetry import (
-    TiedRBM,
-    Translations,
-    expand,
-    fourier_growth_rates,
-    fourier_pcd,
-    fourier_singular_values,
-    init_tied_rbm,
-    tied_estimator,
-)
-from rbm_jax.training import TrainState, fit, init_train_state, log_spaced_updates
+from rbm_jax.symmetry import TiedRBM, Translations, expand, fourier_growth_rates, fourier_singular_values, init_tied_rbm
+from rbm_jax.training.estimators import exact, pcd
+from rbm_jax.training.loop import TrainState, fit, init_train_state, log_spaced_updates
+from rbm_jax.training.tied import fourier_pcd, tied_estimator
 from rbm_jax.units import Spin
 
 __all__ = ["SymmetryRecipe", "symmetry_figure"]
@@ -165,7 +157,7 @@ def _ring_divergence(key, recipe: SymmetryRecipe):
     def least(start, estimator, data, weights):
         state = init_train_state(key, start, optimizer, n_chains=1)
         options = {"estimator": estimator, "optimizer": optimizer, "n_updates": n_updates, "save_at": saves}
-        return fit(key, state, data, weights=weights, observe=divergence, **options)[1].observations.min()
+        return fit(key, state, data, sample_weights=weights, observe=divergence, **options)[1].observations.min()
 
     contenders = {TIED: (tied, tied_estimator(exact)), UNTIED: (untied, exact)}
     runs = {name: jax.jit(jax.vmap(functools.partial(least, *each), (0, None))) for name, each in contenders.items()}
@@ -189,8 +181,11 @@ def _torus_likelihood(key, torus: _Torus, sizes: list[int], recipe: SymmetryReci
     key, key_chains, key_run = jax.random.split(key, 3)
     tied = init_tied_rbm(key, Translations(torus.shape), N_CHANNELS, **options)
     contenders = {
-        TIED: (tied, functools.partial(fourier_pcd, n_steps=5, centered=True)),
-        UNTIED: (init_rbm(key, images.shape[1], N_UNTIED, **options), functools.partial(pcd, n_steps=5, centered=True)),
+        TIED: (tied, functools.partial(fourier_pcd, n_sweeps=5, centered=True)),
+        UNTIED: (
+            init_rbm(key, images.shape[1], N_UNTIED, **options),
+            functools.partial(pcd, n_sweeps=5, centered=True),
+        ),
     }
     optimizer, n_updates = optax.sgd(0.05), recipe.torus_updates
     test, found = images[: recipe.n_test], {name: [] for name in contenders}

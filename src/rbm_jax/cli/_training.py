@@ -15,10 +15,8 @@ import optax
 import typer
 from jax.sharding import Mesh
 
-from rbm_jax._checks import check_positive
-from rbm_jax._fitting import times_at
-from rbm_jax._typing import Array, Bool
-from rbm_jax.checkpoint import load_checkpoint, load_config, save_checkpoint, save_rbm, saved_updates, software_versions
+from rbm_jax._internal.checks import check_positive
+from rbm_jax._internal.typing import Array, Bool
 from rbm_jax.cli._common import (
     MODEL,
     UPDATES,
@@ -32,16 +30,18 @@ from rbm_jax.cli._common import (
 from rbm_jax.cli._datasets import Dataset, Source
 from rbm_jax.cli._likelihood import some_rows
 from rbm_jax.dynamics import mode_motion
-from rbm_jax.estimators import keeps_equilibrium
-from rbm_jax.ladder_health import ladder_health
-from rbm_jax.penalties import penalize_weights
+from rbm_jax.io import load_checkpoint, load_config, save_checkpoint, save_rbm, saved_updates, software_versions
+from rbm_jax.likelihood.health import ladder_health
+from rbm_jax.model.rbm import RBM, init_rbm
+from rbm_jax.model.trajectory import Status, finite_status
 from rbm_jax.progress import progress_bar
-from rbm_jax.rbm import RBM, init_rbm
 from rbm_jax.sampling import TrajectoryChains, init_chains, init_trajectory_chains, live_states
 from rbm_jax.sharding import check_even, place_state, replicate
 from rbm_jax.spectral import svd_modes
-from rbm_jax.training import TrainState, fit, init_train_state, log_spaced_updates
-from rbm_jax.trajectory import Status, finite_status
+from rbm_jax.training.estimators import keeps_equilibrium
+from rbm_jax.training.fitting import times_at
+from rbm_jax.training.loop import TrainState, fit, init_train_state, log_spaced_updates
+from rbm_jax.training.penalties import penalize_weights
 
 __all__ = ["NAMED_EPOCHS", "Recipe", "train_run"]
 
@@ -161,7 +161,7 @@ def _make_loop(
             optimizer=optimizer,
             n_updates=n_updates,
             batch_size=batch_size,
-            weights=dataset.weights,
+            sample_weights=dataset.weights,
             allow_missing=dataset.is_lossy,
             save_at=(n_updates,),
         )[0]

@@ -6,13 +6,13 @@ from rbm_jax.data.sequences import Alignment, one_hot, remove_duplicates, sequen
 from rbm_jax.data.synthetic import bars_and_stripes, gaussian_data, ising_chain, planted_clusters
 
 __all__ = [
-    "Alignment",
     "DNA",
     "PROTEIN",
     "RNA",
+    "Alignment",
     "bars_and_stripes",
-    "gaussian_data",
     "binarize",
+    "gaussian_data",
     "intensities",
     "ising_chain",
     "load_array",

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._checks import as_array, check_finite, check_share
-from rbm_jax._files import check_size, existing_file, read_unzipped
-from rbm_jax._optional import require
-from rbm_jax._typing import ArrayLike, Float, PRNGKey, Shaped
+from rbm_jax._internal.checks import as_array, check_finite, check_share
+from rbm_jax._internal.files import check_size, existing_file, read_unzipped
+from rbm_jax._internal.optional import require
+from rbm_jax._internal.typing import ArrayLike, Float, PRNGKey, Shaped
 
 __all__ = ["binarize", "intensities", "load_array", "load_digits", "load_idx", "open_array"]
 
@@ -113,7 +113,7 @@ def load_array(
 
 
 def open_array(path: str | os.PathLike, *, name: str | None = None) -> Any:
-    """Open a data set in a .npy or HDF5 file without reading it, for `rbm_jax.fit_streamed`.
+    """Open a data set in a .npy or HDF5 file without reading it, for `rbm_jax.training.fit_streamed`.
 
     Args:
         path: the file; its suffix says what it is.

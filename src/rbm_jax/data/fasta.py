@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rbm_jax._checks import check_count
-from rbm_jax._files import atomic_write, existing_file, read_unzipped
+from rbm_jax._internal.checks import check_count
+from rbm_jax._internal.files import atomic_write, existing_file, read_unzipped
 from rbm_jax.data.sequences import Alignment, check_states
 
 __all__ = ["DNA", "PROTEIN", "RNA", "load_fasta", "write_fasta"]

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rbm_jax._checks import check_count, check_positive
-from rbm_jax._typing import Array, ArrayLike, Float, Int, Shaped
+from rbm_jax._internal.checks import check_count, check_positive
+from rbm_jax._internal.typing import Array, ArrayLike, Float, Int, Shaped
 
 __all__ = ["Alignment", "check_states", "one_hot", "remove_duplicates", "sequence_weights", "states_of"]
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rbm_jax._checks import as_array, check_count, check_finite, check_positive, is_concrete
-from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
+from rbm_jax._internal.checks import as_array, check_count, check_finite, check_positive, is_concrete
+from rbm_jax._internal.typing import Array, ArrayLike, Float, PRNGKey, Shaped
 
 __all__ = ["bars_and_stripes", "gaussian_data", "ising_chain", "planted_clusters"]
 

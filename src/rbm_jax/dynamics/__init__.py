@@ -1,8 +1,8 @@
 """The continuous-time learning equations, and what is known about their solutions.
 
-`forces` has the equations with the model's averages from enumeration, the Gaussian closure or mean field; `solve`
+`forces` has the equations with the model's averages from enumeration, the Gaussian closure or mean field; `ode`
 integrates them with diffrax; `modes` writes them on the singular value decomposition of W, and `mode_flow` integrates
-them there; `linear` has the closed solutions; `thermodynamic` the limit of large layers; `compare` puts training and
+them there; `linear` has the closed solutions; `compare` puts training and
 theory on one clock. Time is t = Σ learning rate × updates, for gradients per sample.
 
 Source: Decelle, Fissore & Furtlehner, EPL 119, 60001 (2017) and J. Stat. Phys. 172, 1576 (2018). Equation numbers are
@@ -49,16 +49,7 @@ from rbm_jax.dynamics.modes import (
     rebuild_velocity,
     split_degenerate,
 )
-from rbm_jax.dynamics.solve import integrate
-from rbm_jax.dynamics.thermodynamic import (
-    OrderMoments,
-    ThermodynamicForce,
-    ThermodynamicTrajectory,
-    integrate_thermodynamic,
-    thermodynamic_force,
-    thermodynamic_moments,
-)
-from rbm_jax.trajectory import Status, Trajectory
+from rbm_jax.dynamics.ode import integrate
 
 __all__ = [
     "Comparison",
@@ -68,11 +59,6 @@ __all__ = [
     "ModeFlow",
     "ModeMotion",
     "ModeVelocity",
-    "OrderMoments",
-    "Status",
-    "ThermodynamicForce",
-    "ThermodynamicTrajectory",
-    "Trajectory",
     "compare_trajectories",
     "data_statistics",
     "exact_force",
@@ -83,7 +69,6 @@ __all__ = [
     "growth_windows",
     "integrate",
     "integrate_modes",
-    "integrate_thermodynamic",
     "linear_bound",
     "linear_fixed_points",
     "linear_likelihood_gain",
@@ -101,6 +86,4 @@ __all__ = [
     "modes_derivative",
     "rebuild_velocity",
     "split_degenerate",
-    "thermodynamic_force",
-    "thermodynamic_moments",
 ]

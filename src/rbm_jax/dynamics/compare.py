@@ -6,11 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from rbm_jax._checks import check_count, check_positive
-from rbm_jax._typing import Array, Float, Shaped
+from rbm_jax._internal.checks import check_count, check_positive
+from rbm_jax._internal.typing import Array, Float, Shaped
 from rbm_jax.dynamics.linear import GrowthModes
+from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.spectral import Modes, align_modes, svd_modes
-from rbm_jax.trajectory import Trajectory
 
 __all__ = [
     "Comparison",

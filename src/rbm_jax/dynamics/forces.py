@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.tree_util import Partial
 
-from rbm_jax._checks import (
+from rbm_jax._internal.checks import (
     as_array,
     as_configurations,
     check_count,
@@ -24,14 +24,15 @@ from rbm_jax._checks import (
     check_sample_weights,
     is_concrete,
 )
-from rbm_jax._math import normalized_weights
-from rbm_jax._typing import Array, ArrayLike, Float, Sample, Shaped, Weighting
-from rbm_jax.exact import exact_moments
-from rbm_jax.gaussian import gaussian_moments
+from rbm_jax._internal.math import normalized_weights
+from rbm_jax._internal.typing import Array, ArrayLike, Float, Sample, Shaped, Weighting
 from rbm_jax.mean_field import log_state_weights, mean_field_covariance, mean_field_moments, solve_mean_field
-from rbm_jax.moments import Moments, conditional_moments, likelihood_gradient
-from rbm_jax.rbm import RBM
-from rbm_jax.transforms import clamp
+from rbm_jax.model.exact import exact_moments
+from rbm_jax.model.gaussian import gaussian_moments
+from rbm_jax.model.metrics import likelihood_gradient
+from rbm_jax.model.rbm import RBM
+from rbm_jax.model.statistics import Moments, conditional_moments
+from rbm_jax.model.transforms import clamp
 from rbm_jax.units import check_scalar_units
 
 __all__ = [
@@ -76,50 +77,52 @@ class DataStatistics(eqx.Module):
     covariance: Float[Array, "n_visible n_visible"]
 
 
-def data_statistics(data: Sample, weights: Weighting = None, *, dtype=None) -> DataStatistics:
+def data_statistics(data: Sample, sample_weights: Weighting = None, *, dtype=None) -> DataStatistics:
     """Mean and covariance of data (divided by the number of samples, not by one less).
 
     Args:
         data: shape (n_samples, n_visible).
-        weights: non-negative sample weights, shape (n_samples,).
+        sample_weights: non-negative sample weights, shape (n_samples,).
         dtype: floating dtype to compute in; None for JAX's default.
 
     Raises:
         ValueError: not a matrix, no samples, NaN, or bad weights.
     """
     dtype = jnp.zeros((), dtype).dtype
-    data = jnp.asarray(_check_data(data, weights)).astype(dtype)
-    share = normalized_weights(weights, len(data), dtype)
+    data = jnp.asarray(_check_data(data, sample_weights)).astype(dtype)
+    share = normalized_weights(sample_weights, len(data), dtype)
     mean = share @ data
     deviation = data - mean
     return DataStatistics(mean, (share[:, None] * deviation).T @ deviation)
 
 
-def as_statistics(data: Sample | DataStatistics, weights: Weighting = None) -> DataStatistics:
+def as_statistics(data: Sample | DataStatistics, sample_weights: Weighting = None) -> DataStatistics:
     """The statistics of data, or statistics as they are.
 
     Raises:
         ValueError: weights beside statistics, or data that is not a matrix.
     """
     if not isinstance(data, DataStatistics):
-        return data_statistics(data, weights)
-    if weights is not None:
-        raise ValueError("weights must be None when data is DataStatistics: pass them to data_statistics instead")
+        return data_statistics(data, sample_weights)
+    if sample_weights is not None:
+        raise ValueError(
+            "sample_weights must be None when data is DataStatistics: pass them to data_statistics instead"
+        )
     return data
 
 
-def exact_force(data: Sample, *, weights: Weighting = None, centered: bool = False) -> LearningForce:
+def exact_force(data: Sample, *, sample_weights: Weighting = None, centered: bool = False) -> LearningForce:
     """The learning equations without approximation: gradient ascent on the log-likelihood, by enumeration.
 
     Args:
         data: shape (n_samples, n_visible). Checked for NaN alone.
-        weights: non-negative sample weights, shape (n_samples,).
+        sample_weights: non-negative sample weights, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
 
     Returns:
         A force for any pair of unit types that `exact_moments` can enumerate.
     """
-    return LearningForce(_data_response(data, weights), Partial(exact_moments), centered)
+    return LearningForce(_data_response(data, sample_weights), Partial(exact_moments), centered)
 
 
 def mean_field_force(
@@ -128,7 +131,7 @@ def mean_field_force(
     order: int = 2,
     starts: Shaped[ArrayLike, "n_starts n_visible"] | None = None,
     linear_response: bool = False,
-    weights: Weighting = None,
+    sample_weights: Weighting = None,
     centered: bool = False,
     tol: float | None = None,
     max_steps: int = 1000,
@@ -146,7 +149,7 @@ def mean_field_force(
             None for the mean of the data alone, which is enough until clusters appear.
         linear_response: take ⟨vhᵀ⟩ of a fixed point from `mean_field_covariance` instead: more accurate before clusters
             appear, and what gives order 1 its threshold c = σ_v² for growth; but it repels from phase transitions.
-        weights: non-negative sample weights, shape (n_samples,).
+        sample_weights: non-negative sample weights, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`).
         tol: largest change in the last sweep of each solution; None as in `solve_mean_field`.
         max_steps: sweeps at most for each solution. Starts that have not converged by then are left out.
@@ -157,16 +160,16 @@ def mean_field_force(
     Raises:
         ValueError: shapes that do not fit, or another order.
     """
-    data_moments = _data_response(data, weights)
+    data_moments = _data_response(data, sample_weights)
     if starts is None:
-        starts = normalized_weights(weights, jnp.shape(data)[0], jnp.zeros(()).dtype)[None] @ jnp.asarray(data)
+        starts = normalized_weights(sample_weights, jnp.shape(data)[0], jnp.zeros(()).dtype)[None] @ jnp.asarray(data)
     starts = as_configurations("starts", starts, jnp.shape(data)[1], jnp.zeros(()).dtype, ndim=2)
     options = check_order(order), linear_response, tol, check_count("max_steps", max_steps)
     return LearningForce(data_moments, _FixedPointMoments(starts, *options), centered)
 
 
 def gaussian_force(
-    data: Sample | DataStatistics, *, weights: Weighting = None, centered: bool = False
+    data: Sample | DataStatistics, *, sample_weights: Weighting = None, centered: bool = False
 ) -> LearningForce:
     """The learning equations in the Gaussian (linear) closure, with one variance per unit.
 
@@ -178,7 +181,7 @@ def gaussian_force(
     Args:
         data: shape (n_samples, n_visible), or its `DataStatistics`. Means are moved 1e-3 in probability from the edge
             of the support before their variance is taken, so that constant pixels do not divide by zero.
-        weights: non-negative sample weights, shape (n_samples,); for data only.
+        sample_weights: non-negative sample weights, shape (n_samples,); for data only.
         centered: the centered gradient (`likelihood_gradient`).
 
     Returns:
@@ -188,7 +191,7 @@ def gaussian_force(
     Raises:
         ValueError: weights beside DataStatistics, or data that is not a matrix.
     """
-    statistics = as_statistics(data, weights)
+    statistics = as_statistics(data, sample_weights)
     response, model = (
         Partial(_gaussian_data_moments, statistics),
         Partial(_gaussian_model_moments, statistics.mean),
@@ -196,7 +199,7 @@ def gaussian_force(
     return LearningForce(response, model, centered)
 
 
-def missing_gaussian_force(data: Sample, *, weights: Weighting = None, centered: bool = False) -> LearningForce:
+def missing_gaussian_force(data: Sample, *, sample_weights: Weighting = None, centered: bool = False) -> LearningForce:
     """`gaussian_force` for data with missing entries: the linear theory of learning from what was observed.
 
     In the data term, each sample's missing units and hidden units follow the Gaussian model given the observed ones:
@@ -206,7 +209,7 @@ def missing_gaussian_force(data: Sample, *, weights: Weighting = None, centered:
 
     Args:
         data: shape (n_samples, n_visible), NaN where an entry is missing.
-        weights: non-negative sample weights, shape (n_samples,).
+        sample_weights: non-negative sample weights, shape (n_samples,).
         centered: the centered gradient (`likelihood_gradient`), at the means of the completed data.
 
     Returns:
@@ -217,8 +220,8 @@ def missing_gaussian_force(data: Sample, *, weights: Weighting = None, centered:
         ValueError: data that is not a matrix, bad weights, or a unit that no sample shows.
     """
     data = as_configurations("data", data, jnp.shape(data)[-1], jnp.zeros(()).dtype, ndim=2)
-    check_sample_weights(weights, len(data))
-    share, observed = normalized_weights(weights, len(data), data.dtype), ~jnp.isnan(data)
+    check_sample_weights(sample_weights, len(data))
+    share, observed = normalized_weights(sample_weights, len(data), data.dtype), ~jnp.isnan(data)
     seen = share @ observed.astype(data.dtype)
     if is_concrete(seen) and not (seen > 0).all():
         raise ValueError(f"data must show every unit in some sample, but has none of unit {int(seen.argmin())}")
@@ -227,19 +230,19 @@ def missing_gaussian_force(data: Sample, *, weights: Weighting = None, centered:
     return LearningForce(response, Partial(_gaussian_model_moments, mean), centered)
 
 
-def _data_response(data: Sample, weights: Weighting) -> Callable[[RBM], Moments]:
-    data = _check_data(data, weights)
-    weights = None if weights is None else jnp.asarray(weights)
-    return Partial(_conditional_moments, jnp.asarray(data), weights)
+def _data_response(data: Sample, sample_weights: Weighting) -> Callable[[RBM], Moments]:
+    data = _check_data(data, sample_weights)
+    sample_weights = None if sample_weights is None else jnp.asarray(sample_weights)
+    return Partial(_conditional_moments, jnp.asarray(data), sample_weights)
 
 
-def _check_data(data: Sample, weights: Weighting) -> Array | np.ndarray:
+def _check_data(data: Sample, sample_weights: Weighting) -> Array | np.ndarray:
     """Data as an array, or an error: shape, NaN, sample weights."""
     data = as_array("data", data)
     if data.ndim != 2 or data.size == 0:
         raise ValueError(f"data must have shape (n_samples, n_visible), with at least one sample, got {data.shape}")
     check_finite("data", data)
-    check_sample_weights(weights, data.shape[0])
+    check_sample_weights(sample_weights, data.shape[0])
     return data
 
 
@@ -263,7 +266,7 @@ class _FixedPointMoments(eqx.Module):
         log_weights = log_state_weights(solution.free_energy, visible, solution.converged)
         found = solution.converged.any()
         share = jnp.where(found, jax.nn.softmax(log_weights), 1)
-        moments = mean_field_moments(rbm, visible, hidden, order=self.order, weights=share)
+        moments = mean_field_moments(rbm, visible, hidden, order=self.order, sample_weights=share)
         if self.linear_response:
             covariance = mean_field_covariance(rbm, visible, hidden, order=self.order)
             cross = jnp.tensordot(share, covariance, 1)[: rbm.n_visible, rbm.n_visible :]

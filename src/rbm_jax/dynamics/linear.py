@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import is_concrete
-from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Sample, Weighting
+from rbm_jax._internal.checks import is_concrete
+from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Sample, Weighting
 from rbm_jax.dynamics.forces import DataStatistics, as_statistics
 from rbm_jax.dynamics.modes import ModeVelocity
 from rbm_jax.spectral import Modes
@@ -272,7 +272,7 @@ def growth_modes(
     *,
     visible_units: AbstractUnits,
     hidden_units: AbstractUnits,
-    weights: Weighting = None,
+    sample_weights: Weighting = None,
 ) -> GrowthModes:
     """Eigenmodes of early learning: σ_h² × eigenvalues of C_d - Σ_v, with their eigenvectors.
 
@@ -285,7 +285,7 @@ def growth_modes(
         data: shape (n_samples, n_visible), or its `DataStatistics`.
         visible_units: unit type of the visible layer; any but Potts.
         hidden_units: unit type of the hidden layer; any but Potts.
-        weights: non-negative sample weights, shape (n_samples,); for data only.
+        sample_weights: non-negative sample weights, shape (n_samples,); for data only.
 
     Returns:
         All n_visible modes. Each vector's largest component is positive.
@@ -294,7 +294,7 @@ def growth_modes(
         ValueError: Potts units, or shapes that do not fit.
     """
     check_scalar_units("growth_modes", visible_units, hidden_units)
-    statistics = as_statistics(data, weights)
+    statistics = as_statistics(data, sample_weights)
     mean = visible_units.interior_mean(statistics.mean, 1e-3)
     visible_variance = visible_units.variance(visible_units.field_at_mean(mean))
     hidden_variance = hidden_units.variance(jnp.zeros(1, mean.dtype))[0]

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import check_count, check_positive
-from rbm_jax._typing import Array, ArrayLike, Float, Int
+from rbm_jax._internal.checks import check_count, check_positive
+from rbm_jax._internal.typing import Array, ArrayLike, Float, Int
 from rbm_jax.dynamics.modes import modes_derivative
-from rbm_jax.dynamics.solve import check_times, default_rtol
-from rbm_jax.rbm import RBM
+from rbm_jax.dynamics.ode import check_times, default_rtol
+from rbm_jax.model.rbm import RBM
+from rbm_jax.model.trajectory import Status, Trajectory, finite_status
 from rbm_jax.spectral import Modes, align_modes, svd_modes
-from rbm_jax.trajectory import Status, Trajectory, finite_status
 
 __all__ = ["ModeFlow", "integrate_modes"]
 

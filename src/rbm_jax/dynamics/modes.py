@@ -7,7 +7,7 @@ For W = U diag(σ) Vᵀ and any dW/dt, with A = Uᵀ (dW/dt) V: dσ_α/dt = A_α
 import equinox as eqx
 import jax.numpy as jnp
 
-from rbm_jax._typing import Array, Float, Shaped
+from rbm_jax._internal.typing import Array, Float, Shaped
 from rbm_jax.spectral import Modes
 
 __all__ = [

@@ -8,13 +8,11 @@ from rbm_jax.mean_field.clustering import (
     log_z_mean_field,
 )
 from rbm_jax.mean_field.free_energy import (
-    mean_field_covariance,
     mean_field_free_energy,
-    mean_field_hessian,
     mean_field_moments,
-    mean_field_stability,
     quadratic_free_energy,
 )
+from rbm_jax.mean_field.response import mean_field_covariance, mean_field_hessian, mean_field_stability
 from rbm_jax.mean_field.solve import MeanFieldSolution, solve_mean_field
 
 __all__ = [

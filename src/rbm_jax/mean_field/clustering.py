@@ -16,11 +16,11 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._checks import as_configurations, check_finite, check_positive, check_same_length
-from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Int, Sample, Shaped
-from rbm_jax.mean_field.free_energy import mean_field_stability
+from rbm_jax._internal.checks import as_configurations, check_finite, check_positive, check_same_length
+from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Int, Sample, Shaped
+from rbm_jax.mean_field.response import mean_field_stability
 from rbm_jax.mean_field.solve import solve_mean_field
-from rbm_jax.rbm import RBM
+from rbm_jax.model.rbm import RBM
 from rbm_jax.spectral import svd_modes
 
 __all__ = [

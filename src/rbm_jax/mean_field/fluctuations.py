@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from rbm_jax._checks import check_order, unsupported_units
-from rbm_jax._typing import Array, Float
-from rbm_jax.rbm import RBM
+from rbm_jax._internal.checks import check_order, unsupported_units
+from rbm_jax._internal.typing import Array, Float
+from rbm_jax.model.rbm import RBM
 from rbm_jax.units import AbstractUnits
 
 __all__ = ["Fluctuations", "check_expansion", "coupling", "fluctuations", "received_curvature"]

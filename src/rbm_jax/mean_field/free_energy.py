@@ -5,16 +5,13 @@ is W⁴. What a unit contributes is in its cumulants at a given mean. Units whos
 as Gaussian ones, have it at the stationary value, which sums a class of higher orders (Tramel et al. 2018).
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optimistix as optx
 
-from rbm_jax._checks import as_configurations, check_mask, check_sample_weights
-from rbm_jax._math import max_norm, normalized_weights
-from rbm_jax._typing import Array, ArrayLike, Float, Shaped
-from rbm_jax.energies import joint_energy
+from rbm_jax._internal.checks import as_configurations, check_mask, check_sample_weights
+from rbm_jax._internal.math import max_norm, normalized_weights
+from rbm_jax._internal.typing import Array, ArrayLike, Float, Shaped
 from rbm_jax.mean_field.fluctuations import (
     Fluctuations,
     check_expansion,
@@ -22,16 +19,19 @@ from rbm_jax.mean_field.fluctuations import (
     fluctuations,
     received_curvature,
 )
-from rbm_jax.moments import Moments, average_product
-from rbm_jax.rbm import RBM
+from rbm_jax.model.energies import joint_energy
+from rbm_jax.model.rbm import RBM
+from rbm_jax.model.statistics import Moments, average_product
 from rbm_jax.units import AbstractUnits
 
 __all__ = [
-    "mean_field_covariance",
+    "Hidden",
+    "Visible",
+    "as_magnetizations",
+    "broadcast_batch",
+    "interaction_energy",
     "mean_field_free_energy",
-    "mean_field_hessian",
     "mean_field_moments",
-    "mean_field_stability",
     "quadratic_free_energy",
 ]
 
@@ -85,7 +85,8 @@ def mean_field_free_energy(
 
     Example:
         >>> import jax
-        >>> from rbm_jax import exact_log_z, init_rbm, mean_field_free_energy, solve_mean_field
+        >>> from rbm_jax import exact_log_z, init_rbm, solve_mean_field
+        >>> from rbm_jax.mean_field import mean_field_free_energy
         >>> rbm = init_rbm(jax.random.key(0), 8, 5, scale=0.5)
         >>> solution = solve_mean_field(rbm, order=2)
         >>> G = mean_field_free_energy(rbm, solution.visible, solution.hidden, order=2)
@@ -93,14 +94,14 @@ def mean_field_free_energy(
         10.47 approximates 10.47
     """
     order = check_expansion(order, rbm)
-    visible, hidden = _as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
+    visible, hidden = as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
     group_size = rbm.visible_units.group_size
     mask = check_mask("clamp_mask", clamp_mask, visible.shape, group_size)
     entropy = rbm.visible_units.entropy(visible)
     if mask is not None:
         entropy = jnp.where(mask[..., ::group_size], rbm.visible_units.log_base_measure(visible), entropy)
     entropy = entropy.sum(-1) + rbm.hidden_units.entropy(hidden).sum(-1)
-    return _interaction(rbm, visible, hidden, order, mask) - entropy
+    return interaction_energy(rbm, visible, hidden, order, mask) - entropy
 
 
 def quadratic_free_energy(
@@ -120,7 +121,7 @@ def quadratic_free_energy(
     Raises:
         ValueError: shapes that do not fit.
     """
-    visible, hidden = _as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
+    visible, hidden = as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
     entropy = _quadratic_entropy(rbm.visible_units, visible) + _quadratic_entropy(rbm.hidden_units, hidden)
     return joint_energy(rbm, visible, hidden) - entropy
 
@@ -131,7 +132,7 @@ def mean_field_moments(
     hidden_magnetization: Hidden,
     *,
     order: int = 2,
-    weights: Shaped[ArrayLike, " n_points"] | None = None,
+    sample_weights: Shaped[ArrayLike, " n_points"] | None = None,
     clamp_mask: ClampMask = None,
 ) -> Moments:
     """The model's ⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ as derivatives -∂G/∂a, -∂G/∂b, -∂G/∂W of `mean_field_free_energy`.
@@ -144,19 +145,19 @@ def mean_field_moments(
         visible_magnetization: one point of shape (n_visible,), or several, shape (n_points, n_visible).
         hidden_magnetization: the same for the hidden layer.
         order: 1, 2 or 3; with Potts units 1 or 2.
-        weights: non-negative weights of the points, shape (n_points,), normalized here; None for equal ones.
+        sample_weights: non-negative weights of the points, shape (n_points,), normalized here; None for equal ones.
         clamp_mask: True where a visible unit is held at its value in m_v, as in `mean_field_free_energy`.
 
     Raises:
         ValueError: shapes that do not fit, or another order.
     """
     order = check_expansion(order, rbm)
-    visible, hidden = _as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
+    visible, hidden = as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
     visible, hidden = jnp.atleast_2d(visible), jnp.atleast_2d(hidden)
-    check_sample_weights(weights, len(visible))
+    check_sample_weights(sample_weights, len(visible))
     mask = check_mask("clamp_mask", clamp_mask, visible.shape)
-    share = normalized_weights(weights, len(visible), rbm.dtype)
-    moments = average_product(visible, hidden, weights)
+    share = normalized_weights(sample_weights, len(visible), rbm.dtype)
+    moments = average_product(visible, hidden, sample_weights)
     product = moments.product
     if order >= 2:
         layers = _fluctuations(rbm, visible, hidden, mask)
@@ -167,85 +168,15 @@ def mean_field_moments(
     return moments._replace(product=product)
 
 
-def mean_field_hessian(
-    rbm: RBM, visible_magnetization: Visible, hidden_magnetization: Hidden, *, order: int = 2
-) -> Float[Array, "*batch n_units n_units"]:
-    """Second derivatives of `mean_field_free_energy` in all magnetizations, visible before hidden.
-
-    At a solution its inverse is the susceptibility ∂m/∂(field), the mean-field covariance of the units. Magnetizations
-    of Potts units are taken as independent numbers; only directions that keep their sum of 1 have a meaning.
-
-    Args:
-        rbm: any pair of unit types.
-        visible_magnetization: m_v, shape (*batch, n_visible); on the edge of the support the Hessian is infinite.
-        hidden_magnetization: m_h, shape (*batch, n_hidden).
-        order: 1, 2 or 3; with Potts units 1 or 2.
-
-    Returns:
-        Shape (*batch, n_visible + n_hidden, n_visible + n_hidden).
-
-    Raises:
-        ValueError: shapes that do not fit, or another order.
-    """
-    curvature, layers = _hessian_parts(rbm, visible_magnetization, hidden_magnetization, order)
-    diagonal = jnp.concatenate([layer.diagonal for layer in layers], axis=-1)
-    return curvature + jnp.eye(curvature.shape[-1], dtype=rbm.dtype) / diagonal[..., None]
-
-
-def mean_field_stability(
-    rbm: RBM, visible_magnetization: Visible, hidden_magnetization: Hidden, *, order: int = 2
-) -> Float[Array, "*batch"]:
-    """Lowest eigenvalue of √c H √c, with H of `mean_field_hessian` and c the units' variances: is the phase stable?
-
-    For Potts units it is that of RᵀHR, with R Rᵀ their covariances.
-
-    It is 1 without couplings and negative if and only if H has a negative eigenvalue, so that the point is no minimum
-    of G. The scaling by c makes it finite and accurate for saturated units too. Derivatives exist while the eigenvalue
-    is simple.
-
-    Args:
-        rbm: any pair of unit types.
-        visible_magnetization: m_v at a solution, shape (*batch, n_visible).
-        hidden_magnetization: m_h, shape (*batch, n_hidden).
-        order: 1, 2 or 3; with Potts units 1 or 2.
-
-    Raises:
-        ValueError: shapes that do not fit, or another order.
-    """
-    scaled, _ = _scaled_hessian(rbm, visible_magnetization, hidden_magnetization, order)
-    return jnp.linalg.eigvalsh(scaled)[..., 0]
-
-
-def mean_field_covariance(
-    rbm: RBM, visible_magnetization: Visible, hidden_magnetization: Hidden, *, order: int = 2
-) -> Float[Array, "*batch n_units n_units"]:
-    """Linear-response covariance of all units, the inverse of `mean_field_hessian`, visible before hidden.
-
-    It is the susceptibility ∂m/∂(field) at a solution. Computed as √c (√c H √c)^{-1} √c, which is finite for saturated
-    units (for Potts ones R (RᵀHR)^{-1} Rᵀ, with R Rᵀ their covariances). At order 1 its block between the layers is
-    (Σ_v^{-1} - W Σ_h Wᵀ)^{-1} W Σ_h, exact for Gaussian units.
-
-    Args:
-        rbm: any pair of unit types.
-        visible_magnetization: m_v at a solution, shape (*batch, n_visible).
-        hidden_magnetization: m_h, shape (*batch, n_hidden).
-        order: 1, 2 or 3; with Potts units 1 or 2.
-
-    Raises:
-        ValueError: shapes that do not fit, or another order.
-    """
-    scaled, layers = _scaled_hessian(rbm, visible_magnetization, hidden_magnetization, order)
-    return _on_both_sides(_root_times, layers, jnp.linalg.inv(scaled))
-
-
-def _as_magnetizations(rbm: RBM, visible, hidden) -> tuple[Array, Array]:
+def as_magnetizations(rbm: RBM, visible, hidden) -> tuple[Array, Array]:
+    """Both layers' magnetizations in the RBM's dtype, or an error about their last axes."""
     return (
         as_configurations("visible_magnetization", visible, rbm.n_visible, rbm.dtype),
         as_configurations("hidden_magnetization", hidden, rbm.n_hidden, rbm.dtype),
     )
 
 
-def _interaction(rbm: RBM, visible, hidden, order: int, mask) -> Float[Array, "..."]:
+def interaction_energy(rbm: RBM, visible, hidden, order: int, mask) -> Float[Array, "..."]:
     """`mean_field_free_energy` without the entropies: finite derivatives on the edge of the support too."""
     energy = joint_energy(rbm, visible, hidden)
     if order == 1:
@@ -322,61 +253,7 @@ def _quadratic_entropy(units: AbstractUnits, mean: Array) -> Array:
     return units.entropy(at_rest).sum(-1) - spread.sum(-1)
 
 
-def _hessian_parts(rbm: RBM, visible, hidden, order: int) -> tuple[Array, tuple[Fluctuations, Fluctuations]]:
-    """The Hessian of the interaction, and the fluctuations whose inverses are that of the entropies."""
-    order, (visible, hidden) = check_expansion(order, rbm), _as_magnetizations(rbm, visible, hidden)
-    n_visible = rbm.n_visible
-
-    def interaction(magnetization):
-        return _interaction(rbm, magnetization[:n_visible], magnetization[n_visible:], order, None)
-
-    magnetization = jnp.concatenate(_broadcast_batch(visible, hidden), axis=-1)
-    layers = (
-        fluctuations(rbm.visible_units, magnetization[..., :n_visible]),
-        fluctuations(rbm.hidden_units, magnetization[..., n_visible:]),
-    )
-    return jnp.vectorize(jax.hessian(interaction), signature="(n)->(n,n)")(magnetization), layers
-
-
-def _scaled_hessian(rbm: RBM, visible, hidden, order: int) -> tuple[Array, tuple[Fluctuations, Fluctuations]]:
-    """RᵀHR, with R Rᵀ the covariances that the entropies alone give (√c H √c for scalar units), and these."""
-    curvature, layers = _hessian_parts(rbm, visible, hidden, order)
-    scaled = _on_both_sides(_transposed_root_times, layers, curvature)
-    return jnp.eye(scaled.shape[-1], dtype=rbm.dtype) + scaled, layers
-
-
-def _on_both_sides(apply: Callable, layers: tuple[Fluctuations, Fluctuations], symmetric: Array) -> Array:
-    """A M Aᵀ of a symmetric matrix M, with A block by block on the two layers."""
-    n_visible = layers[0].diagonal.shape[-1]
-
-    def on_rows(matrix):
-        parts = matrix[..., :n_visible, :], matrix[..., n_visible:, :]
-        return jnp.concatenate([apply(layer, part) for layer, part in zip(layers, parts, strict=True)], axis=-2)
-
-    return on_rows(on_rows(symmetric).mT)
-
-
-def _root_times(layer: Fluctuations, matrix: Array) -> Array:
-    """R M with R = diag(√d), or diag(√p) - p √pᵀ for a one-hot unit, so that R Rᵀ is its covariance."""
-    root = jnp.sqrt(layer.diagonal)
-    scaled = root[..., None] * matrix
-    return scaled if layer.outer is None else scaled - layer.diagonal[..., None] * _summed(layer.outer, scaled)
-
-
-def _transposed_root_times(layer: Fluctuations, matrix: Array) -> Array:
-    """Rᵀ M."""
-    root = jnp.sqrt(layer.diagonal)
-    if layer.outer is not None:
-        matrix = matrix - _summed(layer.outer, layer.diagonal[..., None] * matrix)
-    return root[..., None] * matrix
-
-
-def _summed(outer: Array, rows: Array) -> Array:
-    """The sum of the rows of each unit, in place of each of them."""
-    groups = rows.reshape(*rows.shape[:-2], *outer.shape[-2:], rows.shape[-1])
-    return jnp.broadcast_to(groups.sum(-2, keepdims=True), groups.shape).reshape(rows.shape)
-
-
-def _broadcast_batch(visible: Array, hidden: Array) -> tuple[Array, Array]:
+def broadcast_batch(visible: Array, hidden: Array) -> tuple[Array, Array]:
+    """Both layers' magnetizations with the same leading axes."""
     batch = jnp.broadcast_shapes(visible.shape[:-1], hidden.shape[:-1])
     return jnp.broadcast_to(visible, (*batch, visible.shape[-1])), jnp.broadcast_to(hidden, (*batch, hidden.shape[-1]))

@@ -10,16 +10,15 @@ import jax.numpy as jnp
 import optimistix as optx
 from jax import lax
 
-from rbm_jax._checks import (
+from rbm_jax._internal.checks import (
     as_configurations,
     check_count,
     check_mask,
     check_positive,
     check_share,
 )
-from rbm_jax._math import max_norm
-from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Int, Shaped
-from rbm_jax.energies import check_single
+from rbm_jax._internal.math import max_norm
+from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Int, Shaped
 from rbm_jax.mean_field.fluctuations import check_expansion
 from rbm_jax.mean_field.free_energy import mean_field_free_energy
 from rbm_jax.mean_field.sweep import (
@@ -29,7 +28,8 @@ from rbm_jax.mean_field.sweep import (
     start_magnetizations,
     sweep,
 )
-from rbm_jax.rbm import RBM
+from rbm_jax.model.energies import check_single
+from rbm_jax.model.rbm import RBM
 
 __all__ = ["MeanFieldSolution", "solve_mean_field"]
 

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._typing import Array, ArrayLike
+from rbm_jax._internal.typing import Array, ArrayLike
 from rbm_jax.mean_field.fluctuations import coupling, fluctuations, received_curvature
-from rbm_jax.rbm import RBM
+from rbm_jax.model.rbm import RBM
 from rbm_jax.units import AbstractUnits
 
 __all__ = ["Equations", "Magnetizations", "mean_field_equations", "start_magnetizations", "sweep"]

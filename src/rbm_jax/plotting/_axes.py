@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from rbm_jax._checks import as_array
-from rbm_jax._optional import require
+from rbm_jax._internal.checks import as_array
+from rbm_jax._internal.optional import require
 from rbm_jax.plotting.style import new_figure
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rbm_jax._typing import ArrayLike, Float, Shaped
+from rbm_jax._internal.typing import ArrayLike, Float, Shaped
 from rbm_jax.plotting._axes import Axes, as_matrix, new_axes
 
 __all__ = ["plot_fixed_points", "plot_tree"]

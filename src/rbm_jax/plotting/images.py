@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rbm_jax._checks import as_array, check_count
-from rbm_jax._typing import ArrayLike, Float
+from rbm_jax._internal.checks import as_array, check_count
+from rbm_jax._internal.typing import ArrayLike, Float
 from rbm_jax.plotting._axes import Axes, new_axes
 
 __all__ = ["plot_images"]

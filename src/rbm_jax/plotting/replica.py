@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rbm_jax._optional import require
-from rbm_jax._typing import ArrayLike, Float, Int
+from rbm_jax._internal.optional import require
+from rbm_jax._internal.typing import ArrayLike, Float, Int
 from rbm_jax.plotting._axes import LINE_STYLES, Axes, mode_colors, new_axes
 from rbm_jax.replica import Phase
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rbm_jax._checks import check_finite
-from rbm_jax._typing import ArrayLike, Float, Shaped
+from rbm_jax._internal.checks import check_finite
+from rbm_jax._internal.typing import ArrayLike, Float, Shaped
 from rbm_jax.plotting._axes import LINE_STYLES, Axes, label_time_axes, mode_colors, new_axes
 from rbm_jax.spectral import marchenko_pastur_density, marchenko_pastur_edges
 

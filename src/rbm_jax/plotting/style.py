@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from rbm_jax._optional import require
+from rbm_jax._internal.optional import require
 
 __all__ = ["figure_style", "new_figure"]
 

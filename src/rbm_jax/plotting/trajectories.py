@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rbm_jax._typing import ArrayLike, Float, Shaped
+from rbm_jax._internal.typing import ArrayLike, Float, Shaped
 from rbm_jax.plotting._axes import LINE_STYLES, Axes, as_matrix, label_time_axes, mode_colors, new_axes
 
 __all__ = [

@@ -5,15 +5,23 @@ the data model whose learning `dynamics.thermodynamic` follows.
 """
 
 from rbm_jax.replica.clusters import Clusters, cluster_magnetizations, sample_clusters
-from rbm_jax.replica.ensemble import (
-    AbstractLaw,
-    BernoulliLaw,
-    EmpiricalLaw,
-    GaussianLaw,
-    LaplaceLaw,
-    SparseLaw,
-    UniformLaw,
-    sample_ensemble,
+from rbm_jax.replica.distributions import (
+    AbstractDistribution,
+    BernoulliDistribution,
+    EmpiricalDistribution,
+    GaussianDistribution,
+    LaplaceDistribution,
+    SparseDistribution,
+    UniformDistribution,
+)
+from rbm_jax.replica.ensemble import sample_ensemble
+from rbm_jax.replica.learning import (
+    OrderMoments,
+    ThermodynamicForce,
+    ThermodynamicTrajectory,
+    integrate_thermodynamic,
+    thermodynamic_force,
+    thermodynamic_moments,
 )
 from rbm_jax.replica.phases import (
     Location,
@@ -30,25 +38,29 @@ from rbm_jax.replica.phases import (
 from rbm_jax.replica.saddle import Control, OrderParameters, almeida_thouless, replica_free_energy, solve_saddle
 
 __all__ = [
-    "AbstractLaw",
-    "BernoulliLaw",
+    "AbstractDistribution",
+    "BernoulliDistribution",
     "Clusters",
     "Control",
-    "EmpiricalLaw",
-    "GaussianLaw",
-    "LaplaceLaw",
+    "EmpiricalDistribution",
+    "GaussianDistribution",
+    "LaplaceDistribution",
     "Location",
+    "OrderMoments",
     "OrderParameters",
     "Phase",
     "PhaseDiagram",
-    "SparseLaw",
-    "UniformLaw",
+    "SparseDistribution",
+    "ThermodynamicForce",
+    "ThermodynamicTrajectory",
+    "UniformDistribution",
     "almeida_thouless",
     "almeida_thouless_strength",
     "classify_phase",
     "cluster_magnetizations",
     "compositional_threshold",
     "critical_strength",
+    "integrate_thermodynamic",
     "locate",
     "phase_diagram",
     "replica_free_energy",
@@ -56,4 +68,6 @@ __all__ = [
     "sample_ensemble",
     "solve_saddle",
     "spin_glass_noise",
+    "thermodynamic_force",
+    "thermodynamic_moments",
 ]

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._math import log2cosh
-from rbm_jax._typing import Array
-from rbm_jax.replica.ensemble import AbstractLaw, GaussianLaw
+from rbm_jax._internal.math import log2cosh
+from rbm_jax._internal.typing import Array
+from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
 from rbm_jax.units import AbstractUnits
 
 __all__ = ["Averages", "Layer", "free_log_partition", "free_magnetization", "respond"]
@@ -34,11 +34,11 @@ class Averages(NamedTuple):
     squared_variance: Array
 
 
-def respond(law: AbstractLaw, units: AbstractUnits, along, strength, other: Layer) -> Averages:
+def respond(law: AbstractDistribution, units: AbstractUnits, along, strength, other: Layer) -> Averages:
     """Averages over units whose field has a part `along` the components and noise from the other layer."""
     curvature = strength * (other.second - other.q)
     noise = strength * jnp.maximum(other.q, 0)
-    if isinstance(law, GaussianLaw):
+    if isinstance(law, GaussianDistribution):
         field, weights = _normal_fields(jnp.zeros_like(noise), (along**2).sum() + noise)
     else:
         points, point_weights = (jnp.asarray(nodes, along.dtype) for nodes in law.product_nodes(along.shape[0]))
@@ -49,7 +49,7 @@ def respond(law: AbstractLaw, units: AbstractUnits, along, strength, other: Laye
     def average(values):
         return (weights * values).sum()
 
-    if isinstance(law, GaussianLaw):
+    if isinstance(law, GaussianDistribution):
         m = along * average(variance)  # integration by parts
     else:
         m = ((weights * mean).sum(1)) @ points
@@ -61,18 +61,18 @@ def respond(law: AbstractLaw, units: AbstractUnits, along, strength, other: Laye
     )
 
 
-def free_magnetization(law: AbstractLaw, along):
+def free_magnetization(law: AbstractDistribution, along):
     """E[û tanh(along·û)]: magnetizations of ±1 units in a field along the modes alone."""
-    if isinstance(law, GaussianLaw):
+    if isinstance(law, GaussianDistribution):
         field, weights = _normal_fields(jnp.zeros_like(along[0]), (along**2).sum())
         return along * (weights * (1 - jnp.tanh(field) ** 2)).sum()  # integration by parts
     points, weights = (jnp.asarray(nodes, along.dtype) for nodes in law.product_nodes(along.shape[0]))
     return (weights * jnp.tanh(points @ along)) @ points
 
 
-def free_log_partition(law: AbstractLaw, along):
+def free_log_partition(law: AbstractDistribution, along):
     """E[log 2cosh(along·û)] for ±1 units in a field along the modes alone."""
-    if isinstance(law, GaussianLaw):
+    if isinstance(law, GaussianDistribution):
         field, weights = _normal_fields(jnp.zeros_like(along[0]), (along**2).sum())
     else:
         points, weights = (jnp.asarray(nodes, along.dtype) for nodes in law.product_nodes(along.shape[0]))

@@ -8,14 +8,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from rbm_jax._checks import check_count
-from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey
+from rbm_jax._internal.checks import check_count
+from rbm_jax._internal.typing import Array, ArrayLike, Float, PRNGKey
 from rbm_jax.replica.averages import free_magnetization
-from rbm_jax.replica.ensemble import AbstractLaw, GaussianLaw
+from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
 
 __all__ = ["Clusters", "cluster_magnetizations", "sample_clusters"]
 
-_GAUSSIAN = GaussianLaw()
+_GAUSSIAN = GaussianDistribution()
 
 
 class Clusters(eqx.Module):
@@ -44,15 +44,15 @@ class Clusters(eqx.Module):
 
 
 def cluster_magnetizations(
-    clusters: Clusters, *, component_law: AbstractLaw = _GAUSSIAN
+    clusters: Clusters, *, component_distribution: AbstractDistribution = _GAUSSIAN
 ) -> Float[Array, "n_clusters n_modes"]:
     """Magnetization m_α = E[û_α ⟨s⟩] of each cluster.
 
     Args:
         clusters: the data model.
-        component_law: law of û.
+        component_distribution: law of û.
     """
-    return jax.vmap(lambda field: free_magnetization(component_law, field))(clusters.fields)
+    return jax.vmap(lambda field: free_magnetization(component_distribution, field))(clusters.fields)
 
 
 def sample_clusters(

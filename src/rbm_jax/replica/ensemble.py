@@ -6,177 +6,19 @@ variance 1 from a component law; r_ij are independent normal numbers of variance
 Source: Decelle, Fissore & Furtlehner (2018).
 """
 
-import abc
-import dataclasses
-import itertools
 import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from rbm_jax._checks import check_count, check_finite, check_positive
-from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, PRNGKey
-from rbm_jax.rbm import RBM
+from rbm_jax._internal.checks import check_count, check_finite, check_positive
+from rbm_jax._internal.typing import ArrayLike, Float, FloatLike, PRNGKey
+from rbm_jax.model.rbm import RBM
+from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
 from rbm_jax.spectral import Modes
 from rbm_jax.units import AbstractUnits, Spin
 
-__all__ = [
-    "AbstractLaw",
-    "BernoulliLaw",
-    "EmpiricalLaw",
-    "GaussianLaw",
-    "LaplaceLaw",
-    "SparseLaw",
-    "UniformLaw",
-    "sample_ensemble",
-]
-
-Nodes = tuple[np.ndarray, np.ndarray]
-
-
-class AbstractLaw(abc.ABC):
-    """Distribution of the components of modes, with mean 0 and variance 1: a stateless, hashable strategy."""
-
-    @property
-    def kurtosis(self) -> float:
-        """Fourth moment E û⁴: 3 for Gaussian components, 1 for Bernoulli, 1.8 for uniform, 6 for Laplace ones."""
-        points, weights = self.nodes()
-        return float(weights @ points**4)
-
-    @abc.abstractmethod
-    def sample(self, key: PRNGKey, shape: tuple[int, ...], dtype) -> Array:
-        """Independent components."""
-
-    @abc.abstractmethod
-    def nodes(self) -> Nodes:
-        """Quadrature points and weights for averages over one component; the weights sum to 1."""
-
-    def product_nodes(self, n_modes: int) -> Nodes:
-        """The same for the components of several modes at one unit: points (n_points, n_modes), weights (n_points,)."""
-        points, weights = self.nodes()
-        grids = list(itertools.product(range(len(points)), repeat=n_modes))
-        return points[np.array(grids)], np.prod(weights[np.array(grids)], axis=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class GaussianLaw(AbstractLaw):
-    """Normal components: fields are normal too, and averages one-dimensional for any number of modes."""
-
-    def sample(self, key: PRNGKey, shape: tuple[int, ...], dtype) -> Array:
-        """Standard normal numbers."""
-        return jax.random.normal(key, shape, dtype)
-
-    def nodes(self) -> Nodes:
-        """Gauss-Hermite quadrature of 40 points."""
-        points, weights = np.polynomial.hermite_e.hermegauss(40)
-        return points, weights / weights.sum()
-
-
-@dataclasses.dataclass(frozen=True)
-class BernoulliLaw(AbstractLaw):
-    """±1 with equal probabilities."""
-
-    def sample(self, key: PRNGKey, shape: tuple[int, ...], dtype) -> Array:
-        """Random signs."""
-        return jax.random.rademacher(key, shape, dtype)
-
-    def nodes(self) -> Nodes:
-        """The two values: exact."""
-        return np.array([-1.0, 1.0]), np.array([0.5, 0.5])
-
-
-@dataclasses.dataclass(frozen=True)
-class UniformLaw(AbstractLaw):
-    """Uniform in [-√3, √3]."""
-
-    def sample(self, key: PRNGKey, shape: tuple[int, ...], dtype) -> Array:
-        """Uniform numbers."""
-        return jax.random.uniform(key, shape, dtype, -math.sqrt(3), math.sqrt(3))
-
-    def nodes(self) -> Nodes:
-        """Gauss-Legendre quadrature of 32 points."""
-        points, weights = np.polynomial.legendre.leggauss(32)
-        return math.sqrt(3) * points, weights / 2
-
-
-@dataclasses.dataclass(frozen=True)
-class LaplaceLaw(AbstractLaw):
-    """Density e^{-√2|û|}/√2: heavy tails."""
-
-    def sample(self, key: PRNGKey, shape: tuple[int, ...], dtype) -> Array:
-        """Laplace numbers of variance 1."""
-        return jax.random.laplace(key, shape, dtype) / math.sqrt(2)
-
-    def nodes(self) -> Nodes:
-        """Gauss-Legendre quadrature of 40 points on either side of the kink, in the square root of |û|."""
-        points, weights = np.polynomial.legendre.leggauss(40)
-        longest = 45.0
-        t, measure = longest * ((1 + points) / 2) ** 2, longest * (1 + points) / 2 * weights
-        share = measure * np.exp(-t)
-        share = share / (2 * share.sum())
-        return np.concatenate([-t[::-1], t]) / math.sqrt(2), np.concatenate([share[::-1], share])
-
-
-@dataclasses.dataclass(frozen=True)
-class SparseLaw(AbstractLaw):
-    """0, but for a share of the components, which are ±1/√share.
-
-    Attributes:
-        share: of components that are not zero, in (0, 1].
-    """
-
-    share: float
-
-    def __post_init__(self):
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must be in (0, 1], got {self.share}")
-
-    def sample(self, key: PRNGKey, shape: tuple[int, ...], dtype) -> Array:
-        """Random signs of random components."""
-        key_sign, key_place = jax.random.split(key)
-        present = jax.random.bernoulli(key_place, self.share, shape)
-        return jnp.where(present, jax.random.rademacher(key_sign, shape, dtype) / math.sqrt(self.share), 0)
-
-    def nodes(self) -> Nodes:
-        """The three values: exact."""
-        value = 1 / math.sqrt(self.share)
-        return np.array([-value, 0.0, value]), np.array([self.share / 2, 1 - self.share, self.share / 2])
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class EmpiricalLaw(AbstractLaw):
-    """The components of given modes: averages over them are those of one instance of the ensemble.
-
-    Two of these laws are the same only if they are the same object, as far as compilation is concerned.
-
-    Attributes:
-        components: û of all units, shape (n_units, n_modes), normalized by the caller.
-    """
-
-    components: np.ndarray
-
-    def __post_init__(self):
-        components = np.asarray(self.components, float)
-        if components.ndim != 2 or components.size == 0:
-            raise ValueError(f"components must have shape (n_units, n_modes), got {components.shape}")
-        check_finite("components", components)
-        object.__setattr__(self, "components", components)
-
-    def sample(self, key: PRNGKey, shape: tuple[int, ...], dtype) -> Array:
-        """Components drawn with replacement, independently of each other."""
-        return jax.random.choice(key, jnp.asarray(self.components.ravel(), dtype), shape)
-
-    def nodes(self) -> Nodes:
-        """Every component, with equal weights."""
-        return self.components.ravel(), np.full(self.components.size, 1 / self.components.size)
-
-    def product_nodes(self, n_modes: int) -> Nodes:
-        """Every unit's components of all modes, with equal weights."""
-        n_units, n_given = self.components.shape
-        if n_modes != n_given:
-            raise ValueError(f"n_modes is {n_modes}, but components have {n_given} modes")
-        return self.components, np.full(n_units, 1 / n_units)
+__all__ = ["sample_ensemble"]
 
 
 def sample_ensemble(
@@ -186,7 +28,7 @@ def sample_ensemble(
     singular_values: Float[ArrayLike, " n_modes"],
     noise: FloatLike,
     *,
-    component_law: AbstractLaw | None = None,
+    component_distribution: AbstractDistribution | None = None,
     visible_field: Float[ArrayLike, " n_modes"] | None = None,
     hidden_field: Float[ArrayLike, " n_modes"] | None = None,
     visible_units: AbstractUnits | None = None,
@@ -201,7 +43,7 @@ def sample_ensemble(
         n_hidden: number of hidden units.
         singular_values: strengths w_α, shape (n_modes,).
         noise: σ ≥ 0; entries of r have the variance σ²/L.
-        component_law: law of û and v̂; `GaussianLaw()` by default.
+        component_distribution: law of û and v̂; `GaussianDistribution()` by default.
         visible_field: â_α, for visible biases Σ_α â_α û_iα; none by default, shape (n_modes,).
         hidden_field: b̂_α, for hidden biases Σ_α b̂_α v̂_jα; none by default, shape (n_modes,).
         visible_units: `Spin()` by default.
@@ -216,7 +58,7 @@ def sample_ensemble(
     """
     n_visible, n_hidden = check_count("n_visible", n_visible), check_count("n_hidden", n_hidden)
     check_positive("noise", noise, or_zero=True)
-    law = GaussianLaw() if component_law is None else component_law
+    law = GaussianDistribution() if component_distribution is None else component_distribution
     dtype = jnp.zeros((), dtype).dtype
     strengths = jnp.asarray(singular_values, dtype)
     if strengths.ndim != 1:

@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from rbm_jax._checks import check_finite
-from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Int
-from rbm_jax.rbm import RBM
-from rbm_jax.replica.ensemble import AbstractLaw, GaussianLaw
+from rbm_jax._internal.checks import check_finite
+from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Int
+from rbm_jax.model.rbm import RBM
+from rbm_jax.model.transforms import bernoulli_to_spin
+from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
 from rbm_jax.replica.saddle import Control, OrderParameters, solve_saddle
 from rbm_jax.spectral import spiked_value, split_bulk
-from rbm_jax.transforms import bernoulli_to_spin
 from rbm_jax.units import AbstractUnits, Bernoulli, Spin
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "spin_glass_noise",
 ]
 
-_GAUSSIAN, _SPIN = GaussianLaw(), Spin()
+_GAUSSIAN, _SPIN = GaussianDistribution(), Spin()
 _THRESHOLD = 0.03
 """Magnetizations below count as zero; within 1e-3 of w = 1 they are smaller even in the ferromagnet."""
 _N_BISECTIONS = 50
@@ -94,14 +94,14 @@ def classify_phase(order: OrderParameters, *, threshold: float = _THRESHOLD) -> 
 
 
 @functools.partial(
-    jax.jit, static_argnames=("component_law", "visible_units", "hidden_units", "batch_size"), inline=True
+    jax.jit, static_argnames=("component_distribution", "visible_units", "hidden_units", "batch_size"), inline=True
 )
 def phase_diagram(
     noise: Float[ArrayLike, "*#points"] | float,
     strength: Float[ArrayLike, "*#points"] | float,
     *,
     ratio: FloatLike = 1.0,
-    component_law: AbstractLaw = _GAUSSIAN,
+    component_distribution: AbstractDistribution = _GAUSSIAN,
     visible_units: AbstractUnits = _SPIN,
     hidden_units: AbstractUnits = _SPIN,
     batch_size: int = 32,
@@ -112,7 +112,7 @@ def phase_diagram(
         noise: σ, of any shape.
         strength: w, of a shape that broadcasts with it.
         ratio: κ = n_hidden / n_visible, the same everywhere.
-        component_law: as in `solve_saddle`. Gaussian and Bernoulli components are quick, others need up to 80
+        component_distribution: as in `solve_saddle`. Gaussian and Bernoulli components are quick, others need up to 80
             times the quadrature points.
         visible_units: as in `solve_saddle`.
         hidden_units: as in `solve_saddle`.
@@ -130,7 +130,10 @@ def phase_diagram(
     def solve(point):
         control = Control(point[1][None], noise=point[0], ratio=ratio)
         return solve_saddle(
-            control, component_law=component_law, visible_units=visible_units, hidden_units=hidden_units
+            control,
+            component_distribution=component_distribution,
+            visible_units=visible_units,
+            hidden_units=hidden_units,
         )
 
     order = lax.map(solve, (noise.ravel(), strength.ravel()), batch_size=batch_size)
@@ -190,7 +193,7 @@ def almeida_thouless_strength(
     noise: FloatLike,
     *,
     ratio: FloatLike = 1.0,
-    component_law: AbstractLaw = _GAUSSIAN,
+    component_distribution: AbstractDistribution = _GAUSSIAN,
     visible_units: AbstractUnits = _SPIN,
     hidden_units: AbstractUnits = _SPIN,
 ) -> Float[Array, ""]:
@@ -202,7 +205,7 @@ def almeida_thouless_strength(
     Args:
         noise: σ; use `vmap` for several.
         ratio: κ = n_hidden / n_visible.
-        component_law: as in `solve_saddle`.
+        component_distribution: as in `solve_saddle`.
         visible_units: as in `solve_saddle`.
         hidden_units: as in `solve_saddle`.
     """
@@ -210,7 +213,7 @@ def almeida_thouless_strength(
     def unstable(strength):
         order = solve_saddle(
             Control(strength[None], noise=noise, ratio=ratio),
-            component_law=component_law,
+            component_distribution=component_distribution,
             visible_units=visible_units,
             hidden_units=hidden_units,
         )
@@ -235,7 +238,7 @@ def compositional_threshold(order: OrderParameters, strength: FloatLike) -> Floa
     return 1 / (jnp.asarray(strength) * jnp.sqrt(_response(order)))
 
 
-def locate(rbm: RBM, *, component_law: AbstractLaw = _GAUSSIAN) -> Location:
+def locate(rbm: RBM, *, component_distribution: AbstractDistribution = _GAUSSIAN) -> Location:
     """Where an RBM stands in the ensemble: σ from the bulk of its singular values, w from what sticks out of it.
 
     The weights are taken for planted modes plus independent noise, and the biases are left out: an RBM whose biases are
@@ -243,7 +246,7 @@ def locate(rbm: RBM, *, component_law: AbstractLaw = _GAUSSIAN) -> Location:
 
     Args:
         rbm: one RBM. Bernoulli-Bernoulli ones are mapped to ±1 units first, which divides weights by 4.
-        component_law: as in `solve_saddle`.
+        component_distribution: as in `solve_saddle`.
 
     Returns:
         The location; its `control.singular_values` holds the strengths by decreasing value, or a single 0 where nothing
@@ -265,7 +268,7 @@ def locate(rbm: RBM, *, component_law: AbstractLaw = _GAUSSIAN) -> Location:
     strengths = jnp.asarray(strengths if len(strengths) else np.zeros(1), rbm.dtype)
     order = solve_saddle(
         Control(strengths[:1], noise=bulk.noise, ratio=ratio),
-        component_law=component_law,
+        component_distribution=component_distribution,
         visible_units=rbm.visible_units,
         hidden_units=rbm.hidden_units,
     )

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import as_array, check_count, check_finite, check_positive
-from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Shaped
+from rbm_jax._internal.checks import as_array, check_count, check_finite, check_positive
+from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Shaped
 from rbm_jax.replica.averages import Averages, Layer, respond
-from rbm_jax.replica.ensemble import AbstractLaw, GaussianLaw
+from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
 from rbm_jax.units import AbstractUnits, Spin, check_scalar_units
 
 __all__ = ["Control", "OrderParameters", "almeida_thouless", "replica_free_energy", "solve_saddle"]
@@ -26,7 +26,7 @@ __all__ = ["Control", "OrderParameters", "almeida_thouless", "replica_free_energ
 _N_SWEEPS = 50
 """Plain iterations, which find the basin, before Newton steps."""
 _SPIN = Spin()
-_GAUSSIAN = GaussianLaw()
+_GAUSSIAN = GaussianDistribution()
 
 
 class Control(eqx.Module):
@@ -111,18 +111,20 @@ class OrderParameters(eqx.Module):
 class _Model(NamedTuple):
     """What does not change along a solution."""
 
-    law: AbstractLaw
+    law: AbstractDistribution
     visible_units: AbstractUnits
     hidden_units: AbstractUnits
 
 
 @functools.partial(
-    jax.jit, static_argnames=("component_law", "visible_units", "hidden_units", "tol", "max_steps"), inline=True
+    jax.jit,
+    static_argnames=("component_distribution", "visible_units", "hidden_units", "tol", "max_steps"),
+    inline=True,
 )
 def solve_saddle(
     control: Control,
     *,
-    component_law: AbstractLaw = _GAUSSIAN,
+    component_distribution: AbstractDistribution = _GAUSSIAN,
     visible_units: AbstractUnits = _SPIN,
     hidden_units: AbstractUnits = _SPIN,
     m_start: Float[ArrayLike, " n_modes"] | None = None,
@@ -139,8 +141,8 @@ def solve_saddle(
 
     Args:
         control: where in the ensemble.
-        component_law: law of û and v̂. Gaussian components take any number of modes; others up to two or three, as they
-            are averaged on a product grid.
+        component_distribution: law of û and v̂. Gaussian components take any number of modes; others up to two or
+            three, as they are averaged on a product grid.
         visible_units: any type but Potts; ±1 by default.
         hidden_units: any type but Potts; ±1 by default.
         m_start: visible magnetizations, shape (n_modes,); zeros for the paramagnet and the spin glass.
@@ -163,7 +165,7 @@ def solve_saddle(
         >>> order.m_visible[:, 0] > 0.1
         Array([False, False,  True,  True], dtype=bool)
     """
-    model = _model(component_law, visible_units, hidden_units)
+    model = _model(component_distribution, visible_units, hidden_units)
     dtype, n_modes = control.singular_values.dtype, control.singular_values.shape[0]
     if tol is None:
         tol = 1e-12 if jnp.finfo(dtype).bits == 64 else 1e-6
@@ -199,7 +201,7 @@ def replica_free_energy(
     order: OrderParameters,
     control: Control,
     *,
-    component_law: AbstractLaw = _GAUSSIAN,
+    component_distribution: AbstractDistribution = _GAUSSIAN,
     visible_units: AbstractUnits = _SPIN,
     hidden_units: AbstractUnits = _SPIN,
 ) -> Float[Array, ""]:
@@ -212,11 +214,11 @@ def replica_free_energy(
     Args:
         order: any order parameters; its free energy, stability and convergence are not read.
         control: where in the ensemble.
-        component_law: as in `solve_saddle`.
+        component_distribution: as in `solve_saddle`.
         visible_units: as in `solve_saddle`.
         hidden_units: as in `solve_saddle`.
     """
-    model = _model(component_law, visible_units, hidden_units)
+    model = _model(component_distribution, visible_units, hidden_units)
     visible = Layer(order.m_visible, order.q_visible, order.second_moment_visible)
     hidden = Layer(order.m_hidden, order.q_hidden, order.second_moment_hidden)
     log_visible = _visible_from(model, control, hidden).log_partition
@@ -228,7 +230,7 @@ def almeida_thouless(
     order: OrderParameters,
     control: Control,
     *,
-    component_law: AbstractLaw = _GAUSSIAN,
+    component_distribution: AbstractDistribution = _GAUSSIAN,
     visible_units: AbstractUnits = _SPIN,
     hidden_units: AbstractUnits = _SPIN,
 ) -> Float[Array, ""]:
@@ -237,20 +239,22 @@ def almeida_thouless(
     Args:
         order: order parameters, usually a solution.
         control: where in the ensemble.
-        component_law: as in `solve_saddle`.
+        component_distribution: as in `solve_saddle`.
         visible_units: as in `solve_saddle`.
         hidden_units: as in `solve_saddle`.
     """
-    model = _model(component_law, visible_units, hidden_units)
+    model = _model(component_distribution, visible_units, hidden_units)
     visible = Layer(order.m_visible, order.q_visible, order.second_moment_visible)
     hidden = Layer(order.m_hidden, order.q_hidden, order.second_moment_hidden)
     on_visible, on_hidden = _visible_from(model, control, hidden), _hidden_from(model, control, visible)
     return control.noise**4 * on_visible.squared_variance * on_hidden.squared_variance
 
 
-def _model(component_law: AbstractLaw, visible_units: AbstractUnits, hidden_units: AbstractUnits) -> _Model:
+def _model(
+    component_distribution: AbstractDistribution, visible_units: AbstractUnits, hidden_units: AbstractUnits
+) -> _Model:
     check_scalar_units("replica theory", visible_units, hidden_units)
-    return _Model(component_law, visible_units, hidden_units)
+    return _Model(component_distribution, visible_units, hidden_units)
 
 
 def _start(model: _Model, control: Control, m_start, q_start) -> Layer:

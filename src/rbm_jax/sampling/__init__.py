@@ -1,5 +1,15 @@
 """Markov chain samplers."""
 
+from rbm_jax.sampling.diagnostics import (
+    Relaxation,
+    adversarial_accuracy,
+    autocorrelation_time,
+    effective_sample_size,
+    energy_distance,
+    overlaps,
+    r_hat,
+    relaxation,
+)
 from rbm_jax.sampling.gibbs import gibbs_step, init_chains, sample_gibbs, sample_hidden, sample_visible
 from rbm_jax.sampling.tempering import (
     TemperingInfo,
@@ -10,7 +20,7 @@ from rbm_jax.sampling.tempering import (
     temper_ladder,
     tempering_step,
 )
-from rbm_jax.sampling.trajectory import (
+from rbm_jax.sampling.trajectory_tempering import (
     TrajectoryChains,
     init_trajectory_chains,
     live_rungs,
@@ -19,9 +29,14 @@ from rbm_jax.sampling.trajectory import (
 )
 
 __all__ = [
+    "Relaxation",
     "TemperingInfo",
     "TemperingState",
     "TrajectoryChains",
+    "adversarial_accuracy",
+    "autocorrelation_time",
+    "effective_sample_size",
+    "energy_distance",
     "equalize_acceptance",
     "gibbs_step",
     "init_chains",
@@ -29,6 +44,9 @@ __all__ = [
     "init_trajectory_chains",
     "live_rungs",
     "live_states",
+    "overlaps",
+    "r_hat",
+    "relaxation",
     "sample_gibbs",
     "sample_hidden",
     "sample_tempering",

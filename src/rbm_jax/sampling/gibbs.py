@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import as_configurations, check_count, check_mask
-from rbm_jax._placement import divide_rows
-from rbm_jax._random import Counter, Words, key_words, uniform
-from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey, Shaped
-from rbm_jax.energies import HiddenStates, VisibleStates, check_single, hidden_field, visible_field
-from rbm_jax.rbm import RBM, check_compute_dtype
+from rbm_jax._internal.checks import as_configurations, check_count, check_mask
+from rbm_jax._internal.placement import divide_rows
+from rbm_jax._internal.random import Counter, Words, key_words, uniform
+from rbm_jax._internal.typing import Array, ArrayLike, Float, PRNGKey, Shaped
+from rbm_jax.model.energies import HiddenStates, VisibleStates, check_single, hidden_field, visible_field
+from rbm_jax.model.rbm import RBM, check_compute_dtype
 
 __all__ = ["gibbs_step", "init_chains", "sample_gibbs", "sample_hidden", "sample_visible"]
 
@@ -69,17 +69,17 @@ def sample_gibbs(
     rbm: RBM,
     v: VisibleStates,
     *,
-    n_steps: int,
+    n_sweeps: int,
     clamp_mask: Shaped[ArrayLike, "*mask n_visible"] | None = None,
     compute_dtype=None,
 ) -> Float[Array, "*batch n_visible"]:
-    """Run chains for n_steps sweeps, in one compiled scan.
+    """Run chains for n_sweeps sweeps, in one compiled scan.
 
     Args:
         key: a JAX key.
         rbm: any pair of unit types.
         v: where the chains start, shape (*batch, n_visible). Values are not checked.
-        n_steps: sweeps; 0 returns the start.
+        n_sweeps: sweeps; 0 returns the start.
         clamp_mask: True where a visible unit stays at its value in `v`, shape (n_visible,) or one that broadcasts to
             that of `v`: the chains then sample the conditional distribution given the clamped units. Potts units are
             clamped whole.
@@ -92,22 +92,22 @@ def sample_gibbs(
 
     Raises:
         TypeError: a mask that is not boolean, or bfloat16 with continuous units.
-        ValueError: shapes that do not fit, or a negative n_steps.
+        ValueError: shapes that do not fit, or a negative n_sweeps.
 
     Example:
         >>> import jax
         >>> from rbm_jax import init_chains, init_rbm, sample_gibbs
         >>> rbm = init_rbm(jax.random.key(0), 784, 100)
         >>> chains = init_chains(jax.random.key(1), rbm, 16)
-        >>> sample_gibbs(jax.random.key(2), rbm, chains, n_steps=10).shape
+        >>> sample_gibbs(jax.random.key(2), rbm, chains, n_sweeps=10).shape
         (16, 784)
     """
     check_single(rbm)
-    n_steps = check_count("n_steps", n_steps, minimum=0)
+    n_sweeps = check_count("n_sweeps", n_sweeps, minimum=0)
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
     clamp_mask = check_mask("clamp_mask", clamp_mask, v.shape, rbm.visible_units.group_size)
     compute_dtype = check_compute_dtype(rbm, compute_dtype)
-    return _run_sweeps(key_words(key), rbm, v, clamp_mask, n_steps=n_steps, compute_dtype=compute_dtype)
+    return _run_sweeps(key_words(key), rbm, v, clamp_mask, n_sweeps=n_sweeps, compute_dtype=compute_dtype)
 
 
 def init_chains(key: PRNGKey, rbm: RBM, n_chains: int) -> Float[Array, "n_chains n_visible"]:
@@ -127,8 +127,8 @@ def init_chains(key: PRNGKey, rbm: RBM, n_chains: int) -> Float[Array, "n_chains
     return divide_rows(rbm.visible_units.sample(key, jnp.broadcast_to(rbm.visible_bias, shape)), rbm.weights)
 
 
-@functools.partial(jax.jit, static_argnames=("n_steps", "compute_dtype"))
-def _run_sweeps(words: Words, rbm: RBM, v, clamp_mask, *, n_steps: int, compute_dtype):
+@functools.partial(jax.jit, static_argnames=("n_sweeps", "compute_dtype"))
+def _run_sweeps(words: Words, rbm: RBM, v, clamp_mask, *, n_sweeps: int, compute_dtype):
     weights = rbm.weights.astype(compute_dtype)
     matrices = (weights, weights.T)  # transposed here: in the scan, XLA on CPU would do a bfloat16 h Wᵀ in float32
 
@@ -136,7 +136,7 @@ def _run_sweeps(words: Words, rbm: RBM, v, clamp_mask, *, n_steps: int, compute_
         new = _sweep(words, step, rbm, matrices, state)
         return (new if clamp_mask is None else jnp.where(clamp_mask, state, new)), None
 
-    return lax.scan(sweep, v.astype(compute_dtype), jnp.arange(n_steps, dtype=jnp.uint32))[0].astype(rbm.dtype)
+    return lax.scan(sweep, v.astype(compute_dtype), jnp.arange(n_sweeps, dtype=jnp.uint32))[0].astype(rbm.dtype)
 
 
 def _sweep(words: Words, step: Counter, rbm: RBM, matrices, v):

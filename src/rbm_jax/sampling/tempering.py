@@ -15,14 +15,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import as_array, as_configurations, check_count, check_finite, is_concrete
-from rbm_jax._placement import divide_rows
-from rbm_jax._random import key_words, uniform
-from rbm_jax._typing import Array, ArrayLike, Chains, Float, Int, PRNGKey
-from rbm_jax.energies import visible_free_energy
-from rbm_jax.rbm import RBM
+from rbm_jax._internal.checks import as_array, as_configurations, check_count, check_finite, is_concrete
+from rbm_jax._internal.placement import divide_rows
+from rbm_jax._internal.random import key_words, uniform
+from rbm_jax._internal.typing import Array, ArrayLike, Chains, Float, Int, PRNGKey
+from rbm_jax.model.energies import visible_free_energy
+from rbm_jax.model.rbm import RBM
+from rbm_jax.model.transforms import interpolate
 from rbm_jax.sampling.gibbs import init_chains, sample_gibbs
-from rbm_jax.transforms import interpolate
 
 __all__ = [
     "TemperingInfo",
@@ -126,7 +126,7 @@ def tempering_step(
         )
     key = jax.random.fold_in(key, state.step)
     key_sweep, key_swap, key_reservoir = jax.random.split(key, 3)
-    sweep = functools.partial(sample_gibbs, n_steps=check_count("n_sweeps", n_sweeps))
+    sweep = functools.partial(sample_gibbs, n_sweeps=check_count("n_sweeps", n_sweeps))
     chains = jax.vmap(sweep)(jax.random.split(key_sweep, n_rungs), ladder, state.chains)
     if reservoir is not None:
         states = as_configurations("reservoir", reservoir, ladder.n_visible, ladder.dtype, ndim=2)
@@ -165,7 +165,9 @@ def sample_tempering(
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> from rbm_jax import independent_rbm, init_rbm, init_tempering, sample_tempering, temper_ladder
+        >>> from rbm_jax import init_rbm
+        >>> from rbm_jax.model import independent_rbm
+        >>> from rbm_jax.sampling import init_tempering, sample_tempering, temper_ladder
         >>> rbm = init_rbm(jax.random.key(0), 20, 10, scale=1.0)
         >>> ladder = temper_ladder(independent_rbm(rbm, jnp.full(20, 0.5)), rbm, jnp.linspace(0, 1, 8))
         >>> state = init_tempering(jax.random.key(1), ladder, 50)

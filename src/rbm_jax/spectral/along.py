@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import check_count
-from rbm_jax._typing import Array, Float
+from rbm_jax._internal.checks import check_count
+from rbm_jax._internal.typing import Array, Float
+from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.spectral.modes import Modes, align_modes, leading_modes, svd_modes
-from rbm_jax.trajectory import Trajectory
 
 __all__ = ["follow_modes", "modes_along", "singular_values_along"]
 

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import check_positive, check_share
-from rbm_jax._typing import Array, ArrayLike, Float, FloatLike, Shaped
+from rbm_jax._internal.checks import check_positive, check_share
+from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Shaped
 from rbm_jax.spectral.modes import as_matrix
 
 __all__ = [

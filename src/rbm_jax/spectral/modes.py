@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._checks import as_array, as_configurations, check_count, check_finite
-from rbm_jax._typing import Array, ArrayLike, Float, Shaped
+from rbm_jax._internal.checks import as_array, as_configurations, check_count, check_finite
+from rbm_jax._internal.typing import Array, ArrayLike, Float, Shaped
 
 __all__ = ["Modes", "align_modes", "as_matrix", "leading_modes", "project", "svd_modes"]
 

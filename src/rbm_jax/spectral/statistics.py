@@ -5,7 +5,7 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 
-from rbm_jax._typing import Array, Float
+from rbm_jax._internal.typing import Array, Float
 from rbm_jax.spectral.modes import as_matrix
 
 __all__ = ["ModeStatistics", "effective_temperature", "mode_statistics"]

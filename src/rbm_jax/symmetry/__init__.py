@@ -4,7 +4,6 @@ A `TiedRBM` holds the free parameters; `expand` makes the RBM that every other f
 To train one, give `fit` an estimator through `tied_estimator`, or `fourier_pcd`.
 """
 
-from rbm_jax.symmetry.estimators import fourier_pcd, tied_estimator
 from rbm_jax.symmetry.fourier import (
     filters_on_lattice,
     fourier_growth_rates,
@@ -30,7 +29,6 @@ __all__ = [
     "expand",
     "filters_on_lattice",
     "fourier_growth_rates",
-    "fourier_pcd",
     "fourier_singular_values",
     "generate_group",
     "init_tied_rbm",
@@ -38,6 +36,5 @@ __all__ = [
     "reflection",
     "rotation",
     "tie",
-    "tied_estimator",
     "translation",
 ]

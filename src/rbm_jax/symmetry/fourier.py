@@ -6,9 +6,9 @@ f̂(q) = Σ_r f(r) e^{-2πi q·r/L}; wave numbers q run as in `numpy.fft.fftn`.
 
 import jax.numpy as jnp
 
-from rbm_jax._checks import as_configurations, check_finite, check_sample_weights
-from rbm_jax._math import normalized_weights
-from rbm_jax._typing import Array, Float, Sample, Weighting
+from rbm_jax._internal.checks import as_configurations, check_finite, check_sample_weights
+from rbm_jax._internal.math import normalized_weights
+from rbm_jax._internal.typing import Array, Float, Sample, Weighting
 from rbm_jax.symmetry.tied import TiedRBM
 from rbm_jax.symmetry.tyings import Translations
 from rbm_jax.units import AbstractUnits, check_scalar_units
@@ -42,7 +42,7 @@ def fourier_singular_values(tied: TiedRBM) -> Float[Array, "..."]:
     return jnp.sqrt((jnp.abs(transform) ** 2).sum(0))
 
 
-def power_spectrum(data: Sample, shape: tuple[int, ...], weights: Weighting = None) -> Float[Array, "..."]:
+def power_spectrum(data: Sample, shape: tuple[int, ...], sample_weights: Weighting = None) -> Float[Array, "..."]:
     """Eigenvalues c_q of the covariance of data that are augmented by all translations of a periodic lattice.
 
     c_q = ⟨|v̂(q)|²⟩ / N, with the mean over samples and sites taken off: the variance along Fourier mode q.
@@ -50,7 +50,7 @@ def power_spectrum(data: Sample, shape: tuple[int, ...], weights: Weighting = No
     Args:
         data: shape (n_samples, n_sites), sites in row-major order.
         shape: lengths of the lattice's axes.
-        weights: non-negative sample weights, shape (n_samples,).
+        sample_weights: non-negative sample weights, shape (n_samples,).
 
     Returns:
         Shape that of the lattice.
@@ -61,8 +61,8 @@ def power_spectrum(data: Sample, shape: tuple[int, ...], weights: Weighting = No
     tying = Translations(shape)
     data = as_configurations("data", data, tying.n_visible, jnp.zeros(()).dtype, ndim=2)
     check_finite("data", data)
-    check_sample_weights(weights, len(data))
-    share = normalized_weights(weights, len(data), data.dtype)
+    check_sample_weights(sample_weights, len(data))
+    share = normalized_weights(sample_weights, len(data), data.dtype)
     lattice = (data - (share @ data).mean()).reshape(-1, *tying.shape)
     transform = jnp.fft.fftn(lattice, axes=tuple(range(1, lattice.ndim)))
     return jnp.tensordot(share, jnp.abs(transform) ** 2, 1) / tying.n_visible
@@ -74,7 +74,7 @@ def fourier_growth_rates(
     *,
     visible_units: AbstractUnits,
     hidden_units: AbstractUnits,
-    weights: Weighting = None,
+    sample_weights: Weighting = None,
 ) -> Float[Array, "..."]:
     """Linear theory of early learning: the rate σ_h² (c_q - σ_v²) at which each Fourier mode of W grows.
 
@@ -86,7 +86,7 @@ def fourier_growth_rates(
         shape: lengths of the lattice's axes.
         visible_units: unit type of the visible layer.
         hidden_units: unit type of the hidden layer.
-        weights: non-negative sample weights, shape (n_samples,).
+        sample_weights: non-negative sample weights, shape (n_samples,).
 
     Returns:
         Shape that of the lattice.
@@ -95,8 +95,8 @@ def fourier_growth_rates(
         ValueError: as `power_spectrum`, or Potts units.
     """
     check_scalar_units("fourier_growth_rates", visible_units, hidden_units)
-    spectrum = power_spectrum(data, shape, weights)
-    share = normalized_weights(weights, len(data), spectrum.dtype)
+    spectrum = power_spectrum(data, shape, sample_weights)
+    share = normalized_weights(sample_weights, len(data), spectrum.dtype)
     mean = visible_units.interior_mean((share @ jnp.asarray(data, spectrum.dtype)).mean()[None], 1e-3)
     visible_variance = visible_units.variance(visible_units.field_at_mean(mean))[0]
     hidden_variance = hidden_units.variance(jnp.zeros(1, spectrum.dtype))[0]

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._checks import check_count
-from rbm_jax._typing import Array, ArrayLike, Float, PRNGKey
-from rbm_jax.rbm import RBM, init_rbm
+from rbm_jax._internal.checks import check_count
+from rbm_jax._internal.typing import Array, ArrayLike, Float, PRNGKey
+from rbm_jax.model.rbm import RBM, init_rbm
 from rbm_jax.symmetry.tyings import AbstractTying
 from rbm_jax.units import AbstractUnits
 

@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from rbm_jax._checks import check_count
-from rbm_jax._typing import ArrayLike, Int, Shaped
+from rbm_jax._internal.checks import check_count
+from rbm_jax._internal.typing import ArrayLike, Int, Shaped
 
 __all__ = [
     "AbstractTying",

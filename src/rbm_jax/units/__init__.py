@@ -1,9 +1,10 @@
 """Unit types. A unit is its cumulant generating function; see `AbstractUnits`."""
 
 from rbm_jax.units.abstract import AbstractUnits, check_scalar_units
-from rbm_jax.units.continuous import Gaussian, ReLU
+from rbm_jax.units.continuous import Gaussian
 from rbm_jax.units.discrete import Bernoulli, Spin
 from rbm_jax.units.potts import Potts
+from rbm_jax.units.rectified import ReLU
 
 __all__ = ["UNIT_TYPES", "AbstractUnits", "Bernoulli", "Gaussian", "Potts", "ReLU", "Spin", "check_scalar_units"]
 

@@ -15,9 +15,9 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._checks import unsupported_units
-from rbm_jax._random import key_words, uniform
-from rbm_jax._typing import Array, Float, FloatLike, PRNGKey, Shaped
+from rbm_jax._internal.checks import unsupported_units
+from rbm_jax._internal.random import key_words, uniform
+from rbm_jax._internal.typing import Array, Float, FloatLike, PRNGKey, Shaped
 
 __all__ = ["AbstractUnits", "Field", "PerUnit", "check_scalar_units"]
 

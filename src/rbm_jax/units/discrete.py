@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import entr
 
-from rbm_jax._math import log2cosh, softplus
-from rbm_jax._typing import FloatLike
+from rbm_jax._internal.math import log2cosh, softplus
+from rbm_jax._internal.typing import FloatLike
 from rbm_jax.units.abstract import AbstractUnits, Field, PerUnit
 
 __all__ = ["Bernoulli", "Spin"]

@@ -8,8 +8,8 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import entr, logsumexp
 
-from rbm_jax._checks import check_count
-from rbm_jax._typing import Array, FloatLike
+from rbm_jax._internal.checks import check_count
+from rbm_jax._internal.typing import Array, FloatLike
 from rbm_jax.units.abstract import AbstractUnits, Field, PerUnit
 
 __all__ = ["Potts"]

@@ -1,0 +1,3 @@
+"""What the packages share and no user needs."""
+
+__all__ = []

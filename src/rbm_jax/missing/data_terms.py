@@ -1,0 +1,193 @@
+"""Data with missing entries, which are NaN, in other places in each sample.
+
+The likelihood of what was observed, log P(v_o) = log Σ_{v_m, h} e^{-E} - log Z, has the gradient
+⟨.⟩_{P(v_m, h | v_o)} - ⟨.⟩_model: nothing is filled in before training. The functions `clamped_...` take the first
+average; give one to an estimator as its `data_term`. They assume that whether an entry is missing does not depend on
+its value. Source: Fissore, Decelle, Furtlehner & Han (2019), arXiv:1912.09382.
+"""
+
+import functools
+
+import jax.numpy as jnp
+from jax import lax
+
+from rbm_jax._internal.checks import as_configurations, check_count, check_order, check_sample_weights, is_concrete
+from rbm_jax._internal.math import normalized_weights
+from rbm_jax._internal.typing import Array, ArrayLike, Bool, Float, PRNGKey, Sample, Shaped, Weighting
+from rbm_jax.mean_field import mean_field_moments, solve_mean_field
+from rbm_jax.mean_field.sweep import mean_field_equations, start_magnetizations, sweep
+from rbm_jax.model.energies import hidden_field, visible_free_energy
+from rbm_jax.model.exact import exact_log_z, exact_moments
+from rbm_jax.model.rbm import RBM
+from rbm_jax.model.statistics import Moments, average_product, conditional_moments
+from rbm_jax.model.transforms import clamp
+from rbm_jax.sampling import sample_gibbs
+
+__all__ = [
+    "clamped_enumeration",
+    "clamped_gibbs",
+    "clamped_mean_field",
+    "complete_samples",
+    "fill_in_means",
+    "observed_free_energy",
+]
+
+_N_AT_ONCE = 16
+"""Samples whose states are enumerated together."""
+
+
+def clamped_gibbs(
+    key: PRNGKey, rbm: RBM, v: Sample, sample_weights: Weighting = None, *, n_sweeps: int = 10
+) -> Moments:
+    """Averages over data and what completes them, from Gibbs chains with the observed units clamped.
+
+    One chain for each sample (`complete_samples`). With nothing missing the result is that of `conditional_moments`,
+    bit for bit.
+
+    Args:
+        key: a JAX key.
+        rbm: any pair of unit types.
+        v: shape (n_samples, n_visible), NaN where an entry is missing. Other values are not checked.
+        sample_weights: non-negative sample weights, shape (n_samples,).
+        n_sweeps: sweeps of each chain.
+
+    Raises:
+        ValueError: shapes that do not fit, or n_sweeps below 1.
+    """
+    return conditional_moments(rbm, complete_samples(key, rbm, v, n_sweeps=n_sweeps), sample_weights)
+
+
+def clamped_mean_field(
+    key: PRNGKey | None, rbm: RBM, v: Sample, sample_weights: Weighting = None, *, order: int = 2, n_sweeps: int = 10
+) -> Moments:
+    """Averages over data and what completes them, from the mean-field equations with the observed units clamped.
+
+    Args:
+        key: not used.
+        rbm: any pair of unit types.
+        v: shape (n_samples, n_visible), NaN where an entry is missing. Other values are not checked.
+        sample_weights: non-negative sample weights, shape (n_samples,).
+        order: of the equations, 1 (naive), 2 (TAP) or 3.
+        n_sweeps: sweeps; each sample starts with its missing entries at the means of the batch.
+
+    Raises:
+        ValueError: shapes that do not fit, n_sweeps below 1, or another order.
+    """
+    order, n_sweeps = check_order(order), check_count("n_sweeps", n_sweeps)
+    start, observed = fill_in_means(rbm, v)
+    equations = mean_field_equations(rbm, order)
+    state = start_magnetizations(equations, start, observed)
+    state = lax.fori_loop(0, n_sweeps, lambda _, state: sweep(state, equations, observed), state)
+    return mean_field_moments(
+        rbm, state.visible, state.hidden, order=order, sample_weights=sample_weights, clamp_mask=observed
+    )
+
+
+def clamped_enumeration(key: PRNGKey | None, rbm: RBM, v: Sample, sample_weights: Weighting = None) -> Moments:
+    """Averages over data and what completes them, exactly: one enumeration for each sample (`exact_moments`).
+
+    Args:
+        key: not used.
+        rbm: small enough to enumerate, or with two Gaussian layers.
+        v: shape (n_samples, n_visible), NaN where an entry is missing. Other values are not checked.
+        sample_weights: non-negative sample weights, shape (n_samples,).
+
+    Raises:
+        ValueError: an RBM too large to enumerate, or shapes that do not fit.
+    """
+    v, observed = _observed(rbm, v)
+    check_sample_weights(sample_weights, len(v))
+    rest = _for_each(lambda v, mask: exact_moments(clamp(rbm, v, mask)), v, observed)
+    complete = observed.all(-1, keepdims=True)
+    hidden = jnp.where(complete, rbm.hidden_units.mean(hidden_field(rbm, jnp.where(observed, v, 0))), rest.hidden)
+    moments = average_product(jnp.where(observed, v, 0), hidden, sample_weights)
+    share = normalized_weights(sample_weights, len(v), rbm.dtype)
+    return Moments(
+        moments.visible + share @ jnp.where(observed, 0, rest.visible),
+        moments.hidden,
+        moments.product + jnp.tensordot(share, jnp.where(observed[:, :, None], 0, rest.product), 1),
+    )
+
+
+def observed_free_energy(rbm: RBM, v: Sample, *, order: int | None = None) -> Float[Array, " n_samples"]:
+    """F(v_o) = -log Σ_{v_m, h} ρ_v ρ_h e^{-E}, so that log P(v_o) = -F(v_o) - log Z.
+
+    Where nothing is missing it is `visible_free_energy`.
+
+    Args:
+        rbm: any pair of unit types; for order None small enough to enumerate.
+        v: shape (n_samples, n_visible), NaN where an entry is missing. Other values are not checked.
+        order: None for the exact sum, 1 (naive, an upper bound), 2 (TAP) or 3 for the clamped mean-field free energy.
+
+    Returns:
+        Shape (n_samples,); for an order NaN where the mean-field equations did not converge.
+
+    Raises:
+        ValueError: shapes that do not fit, another order, or an RBM too large to enumerate.
+    """
+    if order is None:
+        v, observed = _observed(rbm, v)
+        exact = _for_each(functools.partial(_exact_free_energy, rbm), v, observed)
+        return jnp.where(observed.all(-1), visible_free_energy(rbm, jnp.where(observed, v, 0)), exact)
+    start, observed = fill_in_means(rbm, v)
+    solution = solve_mean_field(rbm, init=start, order=order, clamp_mask=observed)
+    return jnp.where(solution.converged, solution.free_energy, jnp.nan)
+
+
+def complete_samples(
+    key: PRNGKey, rbm: RBM, v: Shaped[ArrayLike, "*batch n_visible"], *, n_sweeps: int = 10
+) -> Float[Array, "*batch n_visible"]:
+    """Samples with their missing entries drawn from P(v_m | v_o), by Gibbs chains that start at the batch's means.
+
+    Args:
+        key: a JAX key.
+        rbm: any pair of unit types.
+        v: shape (*batch, n_visible), NaN where an entry is missing. Other values are not checked.
+        n_sweeps: sweeps of each chain.
+
+    Raises:
+        ValueError: shapes that do not fit, or n_sweeps below 1.
+    """
+    start, observed = fill_in_means(rbm, v)
+    return sample_gibbs(key, rbm, start, n_sweeps=check_count("n_sweeps", n_sweeps), clamp_mask=observed)
+
+
+def fill_in_means(
+    rbm: RBM, v: Shaped[ArrayLike, "*batch n_visible"]
+) -> tuple[Float[Array, "*batch n_visible"], Bool[Array, "*batch n_visible"]]:
+    """Samples with each missing entry at the mean of what the batch has there, and which entries were observed.
+
+    Where the batch has nothing, it is the mean of the unit in its bias.
+    """
+    v, observed = _observed(rbm, v)
+    axes = tuple(range(v.ndim - 1))
+    count = observed.sum(axes)
+    mean = jnp.where(observed, v, 0).sum(axes) / jnp.maximum(count, 1)
+    mean = jnp.where(count > 0, mean, rbm.visible_units.mean(rbm.visible_bias))
+    return jnp.where(observed, v, mean), observed
+
+
+def _observed(rbm: RBM, v) -> tuple[Array, Array]:
+    v, size = as_configurations("v", v, rbm.n_visible, rbm.dtype), rbm.visible_units.group_size
+    observed = ~jnp.isnan(v)
+    if size > 1 and is_concrete(observed):
+        groups = observed.reshape(*v.shape[:-1], -1, size)
+        if (groups.any(-1) != groups.all(-1)).any():
+            raise ValueError(f"v must miss all {size} components of a unit of {rbm.visible_units} or none")
+    return v, observed
+
+
+def _for_each(function, v: Array, observed: Array):
+    """A function of each sample and its mask, for several at a time."""
+    if v.ndim != 2 or len(v) == 0:
+        raise ValueError(f"v must hold samples in rows, at least one, got shape {v.shape}")
+    return lax.map(lambda pair: function(*pair), (v, observed), batch_size=min(_N_AT_ONCE, len(v)))
+
+
+def _exact_free_energy(rbm: RBM, v: Array, mask: Array) -> Array:
+    """The clamped RBM's log Z has the sum over each held unit in place of its value."""
+    units, size = rbm.visible_units, rbm.visible_units.group_size
+    values = jnp.where(mask, v, 0)
+    held = units.log_base_measure(values) + (values * rbm.visible_bias).reshape(-1, size).sum(-1)
+    excess = jnp.where(mask[::size], held - units.log_partition(rbm.visible_bias), 0)
+    return -(exact_log_z(clamp(rbm, v, mask)) + excess.sum())

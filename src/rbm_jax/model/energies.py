@@ -1,0 +1,109 @@
+"""Energies, local fields and free energies, for any pair of unit types."""
+
+import jax.numpy as jnp
+
+from rbm_jax._internal.checks import as_configurations
+from rbm_jax._internal.typing import Array, ArrayLike, Float, Shaped
+from rbm_jax.model.rbm import RBM
+
+__all__ = ["check_single", "hidden_field", "hidden_free_energy", "joint_energy", "visible_field", "visible_free_energy"]
+
+VisibleStates = Shaped[ArrayLike, "*batch n_visible"]
+HiddenStates = Shaped[ArrayLike, "*batch n_hidden"]
+
+
+def visible_field(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch n_visible"]:
+    """Local field on the visible units given the hidden ones, a + W h.
+
+    Args:
+        rbm: any pair of unit types.
+        h: hidden configurations or magnetizations, shape (*batch, n_hidden). Values are not checked.
+
+    Raises:
+        ValueError: the last axis of `h` is not n_hidden.
+    """
+    check_single(rbm)
+    h = as_configurations("h", h, rbm.n_hidden, rbm.dtype)
+    return rbm.visible_bias + h @ rbm.weights.T
+
+
+def hidden_field(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_hidden"]:
+    """Local field on the hidden units given the visible ones, b + Wᵀ v.
+
+    Args:
+        rbm: any pair of unit types.
+        v: visible configurations or magnetizations, shape (*batch, n_visible). Values are not checked.
+
+    Raises:
+        ValueError: the last axis of `v` is not n_visible.
+    """
+    check_single(rbm)
+    v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
+    return rbm.hidden_bias + v @ rbm.weights
+
+
+def joint_energy(
+    rbm: RBM, v: Shaped[ArrayLike, "*#batch n_visible"], h: Shaped[ArrayLike, "*#batch n_hidden"]
+) -> Float[Array, "..."]:
+    """Energy E(v, h) = -a·v - b·h - vᵀWh, in units of k_B T.
+
+    The base measures ρ of the units are not part of it: P(v, h) = ρ_v(v) ρ_h(h) exp(-E) / Z.
+
+    Args:
+        rbm: any pair of unit types.
+        v: shape (*batch, n_visible). Values are not checked.
+        h: shape (*batch, n_hidden), with leading axes that broadcast against those of `v`.
+
+    Raises:
+        ValueError: axes that do not fit.
+    """
+    v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
+    h = as_configurations("h", h, rbm.n_hidden, rbm.dtype)
+    try:
+        jnp.broadcast_shapes(v.shape[:-1], h.shape[:-1])
+    except ValueError as error:
+        raise ValueError(f"leading axes of v and h must broadcast, got shapes {v.shape} and {h.shape}") from error
+    return -(hidden_field(rbm, v) * h).sum(-1) - v @ rbm.visible_bias
+
+
+def visible_free_energy(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch"]:
+    """Free energy of a visible configuration, F(v) = -log ρ_v(v) - a·v - Σ_j ψ(b_j + (Wᵀv)_j).
+
+    ψ is `log_partition` of the hidden units, so that P(v) = e^{-F(v)} / Z. Differentiable in all arguments.
+
+    Args:
+        rbm: any pair of unit types.
+        v: shape (*batch, n_visible). Values are not checked.
+
+    Raises:
+        ValueError: the last axis of `v` is not n_visible.
+    """
+    v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
+    marginal = rbm.hidden_units.log_partition(hidden_field(rbm, v)).sum(-1)
+    return -rbm.visible_units.log_base_measure(v).sum(-1) - v @ rbm.visible_bias - marginal
+
+
+def hidden_free_energy(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch"]:
+    """Free energy of a hidden configuration, so P(h) = e^{-F(h)} / Z: `visible_free_energy` with the layers swapped.
+
+    Args:
+        rbm: any pair of unit types.
+        h: shape (*batch, n_hidden). Values are not checked.
+
+    Raises:
+        ValueError: the last axis of `h` is not n_hidden.
+    """
+    h = as_configurations("h", h, rbm.n_hidden, rbm.dtype)
+    marginal = rbm.visible_units.log_partition(visible_field(rbm, h)).sum(-1)
+    return -rbm.hidden_units.log_base_measure(h).sum(-1) - h @ rbm.hidden_bias - marginal
+
+
+def check_single(rbm: RBM) -> None:
+    """Raise if this is a stack of RBMs, or something else."""
+    if not isinstance(rbm, RBM):
+        raise TypeError(
+            f"rbm must be an RBM, got {type(rbm).__name__}; for one with tied weights see expand and tied_estimator in "
+            "rbm_jax.symmetry"
+        )
+    if rbm.weights.ndim != 2:
+        raise ValueError(f"rbm must be one RBM, got a stack with weights of shape {rbm.weights.shape}: use jax.vmap")

@@ -1,0 +1,264 @@
+"""Exact results for small RBMs, by enumeration of one layer; closed form for two Gaussian layers.
+
+Whichever discrete layer has fewer states is enumerated in chunks, the other is summed out unit by unit. The memory is
+that of one chunk; the time is proportional to the number of states: 20 binary units are about a million.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.scipy.special import logsumexp
+
+from rbm_jax._internal.checks import (
+    as_configurations,
+    check_count,
+    check_finite,
+    check_sample_weights,
+    unsupported_units,
+)
+from rbm_jax._internal.math import normalized_weights
+from rbm_jax._internal.typing import Array, Float, Int, Sample, Weighting
+from rbm_jax.model.energies import hidden_field, visible_free_energy
+from rbm_jax.model.gaussian import gaussian_log_z, gaussian_moments
+from rbm_jax.model.metrics import likelihood_gradient
+from rbm_jax.model.rbm import RBM, check_layer_size
+from rbm_jax.model.statistics import Moments, conditional_moments
+from rbm_jax.model.transforms import transpose
+from rbm_jax.units import AbstractUnits, Gaussian
+
+__all__ = [
+    "enumerate_states",
+    "exact_gradient",
+    "exact_log_likelihood",
+    "exact_log_z",
+    "exact_moments",
+    "exact_visible_probabilities",
+]
+
+MAX_STATES = 2**24
+"""Most states that are enumerated: 24 binary units."""
+
+_CHUNK_ELEMENTS = 2**22
+
+
+def enumerate_states(units: AbstractUnits, size: int) -> Float[np.ndarray, "n_states size"]:
+    """All configurations of a layer, one a row, in lexicographic order (the last unit changes fastest).
+
+    Args:
+        units: a discrete unit type.
+        size: number of components of the layer.
+
+    Raises:
+        ValueError: continuous units, or more than `MAX_STATES` configurations.
+
+    Example:
+        >>> from rbm_jax import Spin
+        >>> from rbm_jax.model import enumerate_states
+        >>> enumerate_states(Spin(), 2)
+        array([[-1., -1.], [-1.,  1.], [ 1., -1.], [ 1.,  1.]])
+    """
+    size = check_count("size", size)
+    check_layer_size("size", size, units)
+    states = _unit_states(units, "enumerate_states")
+    _check_enumerable(_n_states(units, size), f"{size} {units} units")
+    n_groups = size // units.group_size
+    digits = np.indices((len(states),) * n_groups, dtype=np.min_scalar_type(len(states) - 1)).reshape(n_groups, -1).T
+    return states[digits].reshape(len(digits), size)
+
+
+@jax.jit
+def exact_log_z(rbm: RBM) -> Float[Array, ""]:
+    """Log Z = log Σ_{v,h} ρ_v(v) ρ_h(h) e^{-E(v,h)}, with integrals in place of sums for Gaussian and ReLU units.
+
+    Works for every pair of unit types but ReLU with ReLU or Gaussian ones. Differentiable: the gradient recomputes the
+    chunks instead of storing them.
+
+    Args:
+        rbm: at most 24 binary units (2^24 states) in its smaller discrete layer; any size if both layers are Gaussian.
+
+    Returns:
+        A scalar; +inf if both layers are Gaussian and a singular value of W is beyond 1 / (σ_v σ_h).
+
+    Raises:
+        ValueError: too many states, or two continuous layers of which one is ReLU.
+
+    Example:
+        >>> import jax
+        >>> from rbm_jax import exact_log_z, init_rbm
+        >>> rbm = init_rbm(jax.random.key(0), 4, 3, scale=1e-6)
+        >>> print(f"{exact_log_z(rbm):.4f} = 7 log 2")
+        4.8520 = 7 log 2
+    """
+    if _is_gaussian(rbm):
+        return gaussian_log_z(rbm, *_base_variances(rbm))
+    enumerated, _ = _orient(rbm, "exact_log_z")
+
+    def add_chunk(log_z, chunk):
+        states = _chunk_states(enumerated, chunk)
+        return jnp.logaddexp(log_z, logsumexp(-visible_free_energy(enumerated, states))), None
+
+    log_z = jnp.asarray(-jnp.inf, rbm.dtype)
+    return lax.scan(jax.checkpoint(add_chunk), log_z, jnp.arange(_n_chunks(enumerated)))[0]
+
+
+@jax.jit
+def exact_moments(rbm: RBM) -> Moments:
+    """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the model.
+
+    Args:
+        rbm: as for `exact_log_z`.
+
+    Returns:
+        A tuple (visible, hidden, product) of shapes (n_visible,), (n_hidden,), (n_visible, n_hidden).
+
+    Raises:
+        ValueError: as `exact_log_z`.
+    """
+    if _is_gaussian(rbm):
+        return gaussian_moments(rbm, *_base_variances(rbm))
+    enumerated, is_transposed = _orient(rbm, "exact_moments")
+
+    def add_chunk(carry, chunk):
+        log_z, moments = carry
+        states = _chunk_states(enumerated, chunk)
+        log_weights = -visible_free_energy(enumerated, states)
+        chunk_log_z = logsumexp(log_weights)
+        probabilities = jnp.exp(log_weights - chunk_log_z)
+        other = enumerated.hidden_units.mean(hidden_field(enumerated, states))
+        product = (probabilities[:, None] * states).T @ other
+        chunk_moments = Moments(probabilities @ states, probabilities @ other, product)
+        log_z = jnp.logaddexp(log_z, chunk_log_z)
+        share = jnp.exp(chunk_log_z - log_z)
+        moments = jax.tree.map(lambda old, new: old + share * (new - old), moments, chunk_moments)
+        return (log_z, moments), None
+
+    zero = Moments(
+        *(jnp.zeros_like(leaf) for leaf in (enumerated.visible_bias, enumerated.hidden_bias, enumerated.weights))
+    )
+    start = (jnp.asarray(-jnp.inf, rbm.dtype), zero)
+    (_, moments), _ = lax.scan(jax.checkpoint(add_chunk), start, jnp.arange(_n_chunks(enumerated)))
+    if is_transposed:
+        return Moments(moments.hidden, moments.visible, moments.product.T)
+    return moments
+
+
+def exact_log_likelihood(rbm: RBM, data: Sample, sample_weights: Weighting = None) -> Float[Array, ""]:
+    """Mean log-likelihood per sample, ⟨log P(v)⟩_data, in nats (a density for Gaussian visible units).
+
+    Args:
+        rbm: as for `exact_log_z`.
+        data: shape (n_samples, n_visible). Checked for NaN alone.
+        sample_weights: non-negative sample weights, shape (n_samples,); None for equal ones.
+
+    Raises:
+        ValueError: too many states, or shapes that do not fit.
+    """
+    data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
+    if len(data) == 0:
+        raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
+    check_finite("data", data)
+    check_sample_weights(sample_weights, len(data))
+    share = normalized_weights(sample_weights, len(data), rbm.dtype)
+    return -(share @ visible_free_energy(rbm, data)) - exact_log_z(rbm)
+
+
+def exact_gradient(rbm: RBM, data: Sample, sample_weights: Weighting = None) -> RBM:
+    """Gradient of the **negative** log-likelihood per sample, ⟨.⟩_model - ⟨.⟩_data, as an RBM.
+
+    Args:
+        rbm: as for `exact_log_z`.
+        data: shape (n_samples, n_visible). Values are not checked.
+        sample_weights: non-negative sample weights, shape (n_samples,); None for equal ones.
+
+    Raises:
+        ValueError: too many states, or shapes that do not fit.
+    """
+    ascent = likelihood_gradient(rbm, conditional_moments(rbm, data, sample_weights), exact_moments(rbm))
+    return jax.tree.map(jnp.negative, ascent)
+
+
+@jax.jit
+def exact_visible_probabilities(rbm: RBM) -> Float[Array, " n_states"]:
+    """P(v) of every visible configuration, in the order of `enumerate_states(rbm.visible_units, rbm.n_visible)`.
+
+    Args:
+        rbm: discrete visible units, at most 24 binary ones; any hidden units.
+
+    Raises:
+        ValueError: continuous visible units, or too many states.
+    """
+    _unit_states(rbm.visible_units, "exact_visible_probabilities")
+    _check_enumerable(_n_states(rbm.visible_units, rbm.n_visible), f"{rbm.n_visible} {rbm.visible_units} visible units")
+    free_energy = lax.map(lambda chunk: visible_free_energy(rbm, _chunk_states(rbm, chunk)), jnp.arange(_n_chunks(rbm)))
+    return jax.nn.softmax(-free_energy.reshape(-1))
+
+
+def _is_gaussian(rbm: RBM) -> bool:
+    return isinstance(rbm.visible_units, Gaussian) and isinstance(rbm.hidden_units, Gaussian)
+
+
+def _base_variances(rbm: RBM) -> tuple[Array, Array]:
+    """Variances of uncoupled Gaussian layers."""
+    visible = rbm.visible_units.variance(jnp.zeros_like(rbm.visible_bias))
+    return visible, rbm.hidden_units.variance(jnp.zeros_like(rbm.hidden_bias))
+
+
+def _unit_states(units: AbstractUnits, function: str = "enumeration") -> np.ndarray:
+    if units.states is None:
+        raise unsupported_units(function, f"{units} units", "discrete units: others have a continuum of states")
+    return units.states
+
+
+def _n_states(units: AbstractUnits, size: int) -> int | float:
+    """Number of configurations of a layer; infinite for continuous units."""
+    return math.inf if units.states is None else len(units.states) ** (size // units.group_size)
+
+
+def _check_enumerable(n_states: int | float, what: str) -> None:
+    if n_states > MAX_STATES:
+        raise ValueError(
+            f"{what} have more than {MAX_STATES} states (24 binary units), too many to enumerate; "
+            "use a smaller RBM, or sampling"
+        )
+
+
+def _orient(rbm: RBM, function: str = "enumeration") -> tuple[RBM, bool]:
+    """The RBM with the layer to enumerate as its visible layer, and whether that took a transposition."""
+    if rbm.visible_units.states is None and rbm.hidden_units.states is None:
+        pair = f"{rbm.visible_units}-{rbm.hidden_units} RBMs"
+        raise unsupported_units(
+            function, pair, "a discrete layer, or two Gaussian ones; estimate by ais_log_z, or sample"
+        )
+    n_visible = _n_states(rbm.visible_units, rbm.n_visible)
+    n_hidden = _n_states(rbm.hidden_units, rbm.n_hidden)
+    what = (
+        f"both the {rbm.n_visible} {rbm.visible_units} visible and the {rbm.n_hidden} {rbm.hidden_units} hidden units"
+    )
+    _check_enumerable(min(n_visible, n_hidden), what)
+    return (transpose(rbm), True) if n_hidden < n_visible else (rbm, False)
+
+
+def _chunk_groups(rbm: RBM) -> int:
+    """How many of the last visible units vary within a chunk."""
+    base = len(_unit_states(rbm.visible_units))
+    budget = max(base, _CHUNK_ELEMENTS // (rbm.n_visible + rbm.n_hidden))
+    return min(rbm.n_visible // rbm.visible_units.group_size, int(math.log(budget, base)))
+
+
+def _n_chunks(rbm: RBM) -> int:
+    n_groups = rbm.n_visible // rbm.visible_units.group_size
+    return len(_unit_states(rbm.visible_units)) ** (n_groups - _chunk_groups(rbm))
+
+
+def _chunk_states(rbm: RBM, chunk: Int[Array, ""]) -> Float[Array, "chunk_size n_visible"]:
+    """Visible configurations of one chunk: its number, in the base of the unit's states, fixes the first units."""
+    units, n_low = rbm.visible_units, _chunk_groups(rbm)
+    states = jnp.asarray(_unit_states(units), rbm.dtype)
+    base, n_high = len(states), rbm.n_visible // units.group_size - n_low
+    low = jnp.asarray(enumerate_states(units, n_low * units.group_size), rbm.dtype)
+    digits = chunk // base ** np.arange(n_high)[::-1] % base
+    high = states[digits].reshape(-1)
+    return jnp.concatenate([jnp.broadcast_to(high, (len(low), high.size)), low], axis=1)

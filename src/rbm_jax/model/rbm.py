@@ -1,0 +1,192 @@
+"""The RBM as a pytree of arrays."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from rbm_jax._internal.checks import as_configurations, check_count, check_finite, check_positive, is_concrete
+from rbm_jax._internal.typing import Array, ArrayLike, Float, PRNGKey
+from rbm_jax.units import AbstractUnits, Bernoulli
+
+__all__ = ["RBM", "check_compute_dtype", "check_layer_size", "init_rbm", "stack_rbms"]
+
+
+class RBM(eqx.Module):
+    """A Restricted Boltzmann Machine, P(v, h) = ρ_v(v) ρ_h(h) exp(a·v + b·h + vᵀWh) / Z, in units of k_B T.
+
+    All leaves are arrays and the unit types are static, so `jax.jit`, `vmap`, `grad` and optax work on it as it is;
+    its gradient, its time derivative and an optimizer's momentum are RBMs too.
+
+    Attributes:
+        weights: W_ij, shape (n_visible, n_hidden).
+        visible_bias: a_i, the field on v_i at h = 0, shape (n_visible,).
+        hidden_bias: b_j, the field on h_j at v = 0, shape (n_hidden,).
+        visible_units: unit type of the visible layer.
+        hidden_units: unit type of the hidden layer.
+    """
+
+    weights: Float[Array, "*rbms n_visible n_hidden"]
+    visible_bias: Float[Array, "*rbms n_visible"]
+    hidden_bias: Float[Array, "*rbms n_hidden"]
+    visible_units: AbstractUnits = eqx.field(static=True)
+    hidden_units: AbstractUnits = eqx.field(static=True)
+
+    def __check_init__(self):
+        for name in ("visible_units", "hidden_units"):
+            _check_units(name, getattr(self, name))
+        leaves = (self.weights, self.visible_bias, self.hidden_bias)
+        if any(isinstance(leaf, list | tuple) for leaf in leaves):
+            raise TypeError("weights and biases must be arrays, got a list or tuple; use jax.numpy.asarray")
+        if not all(hasattr(leaf, "shape") for leaf in leaves):
+            return  # a specification, such as vmap's in_axes
+        dtypes = {jnp.dtype(leaf.dtype) for leaf in leaves}
+        if len(dtypes) > 1 or not jnp.issubdtype(self.weights.dtype, jnp.floating):
+            names = ", ".join(sorted(map(str, dtypes)))
+            raise TypeError(f"weights and biases must be arrays of one floating dtype, got {names}; use astype")
+        *rbms, n_visible, n_hidden = self.weights.shape if self.weights.ndim >= 2 else (None, None)
+        expected = ((*rbms, n_visible), (*rbms, n_hidden))
+        if (self.visible_bias.shape, self.hidden_bias.shape) != expected:
+            raise ValueError(
+                "weights must have shape (n_visible, n_hidden), visible_bias (n_visible,) and hidden_bias (n_hidden,), "
+                f"got {self.weights.shape}, {self.visible_bias.shape} and {self.hidden_bias.shape}"
+            )
+        check_layer_size("n_visible", self.n_visible, self.visible_units)
+        check_layer_size("n_hidden", self.n_hidden, self.hidden_units)
+
+    @property
+    def n_visible(self) -> int:
+        """Number of components of the visible layer."""
+        return self.weights.shape[-2]
+
+    @property
+    def n_hidden(self) -> int:
+        """Number of components of the hidden layer."""
+        return self.weights.shape[-1]
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The dtype in which everything about this RBM is computed."""
+        return self.weights.dtype
+
+
+def init_rbm(
+    key: PRNGKey,
+    n_visible: int,
+    n_hidden: int,
+    *,
+    visible_units: AbstractUnits | None = None,
+    hidden_units: AbstractUnits | None = None,
+    scale: float = 0.01,
+    visible_mean: Float[ArrayLike, " n_visible"] | None = None,
+    dtype=None,
+) -> RBM:
+    """An RBM with weights W_ij ~ N(0, scale²) and biases at which the layers, uncoupled, have given means.
+
+    Args:
+        key: a JAX key.
+        n_visible: number of components of the visible layer: of units, or of n_sites × n_states for Potts ones.
+        n_hidden: likewise of the hidden layer.
+        visible_units: unit type of the visible layer, `Bernoulli()` by default.
+        hidden_units: unit type of the hidden layer, `Bernoulli()` by default.
+        scale: standard deviation of the weights; the top singular value is then about
+            scale·(√n_visible + √n_hidden).
+        visible_mean: means of the data, shape (n_visible,). The visible bias is the field at these means after they are
+            moved 1e-3 (in probability) away from the edge, so that a constant pixel gets a finite bias. None: zero
+            bias.
+        dtype: floating dtype; None for JAX's default (float32, or float64 under x64).
+
+    Raises:
+        ValueError: a size below 1 or that holds no whole number of Potts units, a negative scale, means of the wrong
+            shape or that the units cannot have.
+
+    Example:
+        >>> import jax
+        >>> from rbm_jax import Spin, init_rbm
+        >>> rbm = init_rbm(jax.random.key(0), 6, 4, visible_units=Spin(), hidden_units=Spin())
+        >>> rbm.weights.shape
+        (6, 4)
+    """
+    n_visible, n_hidden = check_count("n_visible", n_visible), check_count("n_hidden", n_hidden)
+    visible_units = Bernoulli() if visible_units is None else visible_units
+    hidden_units = Bernoulli() if hidden_units is None else hidden_units
+    _check_units("visible_units", visible_units)
+    _check_units("hidden_units", hidden_units)
+    check_layer_size("n_visible", n_visible, visible_units)
+    check_layer_size("n_hidden", n_hidden, hidden_units)
+    dtype = jnp.zeros((), dtype).dtype
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"dtype must be a floating dtype, got {dtype}")
+    visible_bias = jnp.zeros((n_visible,), dtype)
+    if visible_mean is not None:
+        check_finite("visible_mean", visible_mean)
+        mean = as_configurations("visible_mean", visible_mean, n_visible, dtype, ndim=1)
+        _check_mean(visible_units, mean)
+        visible_bias = visible_units.field_at_mean(visible_units.interior_mean(mean, 1e-3))
+    weights = check_positive("scale", scale, or_zero=True) * jax.random.normal(key, (n_visible, n_hidden), dtype)
+    return RBM(weights, visible_bias, jnp.zeros((n_hidden,), dtype), visible_units, hidden_units)
+
+
+def _check_units(name: str, units: AbstractUnits) -> None:
+    if not isinstance(units, AbstractUnits):
+        raise TypeError(f"{name} must be a unit type such as Bernoulli() or Spin(), got {units!r}")
+
+
+def _check_mean(units: AbstractUnits, mean: Array) -> None:
+    """Raise if a concrete mean is none that the units can have."""
+    if is_concrete(mean) and not units.contains_mean(mean).all():
+        raise ValueError(f"visible_mean must be {units.mean_support} for {units}, got {mean.min():g} to {mean.max():g}")
+
+
+def check_layer_size(name: str, size: int, units: AbstractUnits) -> None:
+    """Raise unless a layer of so many components holds whole units."""
+    if isinstance(units, AbstractUnits) and size % units.group_size:
+        raise ValueError(
+            f"{name} must be a multiple of {units.group_size} for {units}, n_sites × {units.group_size} components, "
+            f"got {size}"
+        )
+
+
+def stack_rbms(rbms: Sequence[RBM]) -> RBM:
+    """Stack RBMs of one shape and one pair of unit types along a new leading axis, for `jax.vmap`.
+
+    Raises:
+        ValueError: no RBM, or RBMs that differ in shape, dtype or unit types.
+    """
+    rbms = list(rbms)
+    if not rbms:
+        raise ValueError("rbms must hold at least one RBM, got none")
+    signatures = [
+        (
+            rbm.visible_units,
+            rbm.hidden_units,
+            tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(rbm)),
+        )
+        for rbm in rbms
+    ]
+    for index, signature in enumerate(signatures):
+        if signature != signatures[0]:
+            raise ValueError(
+                "rbms must agree in unit types, shapes and dtypes, but number "
+                f"{index} is {_describe(rbms[index])} and the first is {_describe(rbms[0])}"
+            )
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rbms)
+
+
+def _describe(rbm: RBM) -> str:
+    return f"{rbm.visible_units}-{rbm.hidden_units} of shape {rbm.weights.shape} in {rbm.dtype}"
+
+
+def check_compute_dtype(rbm: RBM, compute_dtype) -> jnp.dtype:
+    """The dtype of matrix products: the RBM's for None, and no narrower one where units are continuous."""
+    dtype = jnp.dtype(rbm.dtype if compute_dtype is None else compute_dtype)
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(f"compute_dtype must be a floating dtype, got {dtype}")
+    continuous = rbm.visible_units.states is None or rbm.hidden_units.states is None
+    if continuous and jnp.finfo(dtype).bits < jnp.finfo(rbm.dtype).bits:
+        raise TypeError(
+            f"compute_dtype {dtype} would round the states of continuous units; "
+            f"leave it at {rbm.dtype} for {rbm.visible_units}-{rbm.hidden_units}"
+        )
+    return dtype

@@ -1,0 +1,87 @@
+"""First moments of an RBM's layers and their product: what the learning equations are made of."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+
+from rbm_jax._internal.checks import as_configurations, check_sample_weights
+from rbm_jax._internal.math import normalized_weights
+from rbm_jax._internal.typing import Array, Float, Sample, Weighting
+from rbm_jax.model.energies import hidden_field
+from rbm_jax.model.rbm import RBM, check_compute_dtype
+
+__all__ = ["Moments", "average_product", "conditional_moments"]
+
+
+class Moments(NamedTuple):
+    """Averages over some distribution of (v, h); a tuple, so that they can be unpacked.
+
+    Attributes:
+        visible: ⟨v⟩, shape (n_visible,).
+        hidden: ⟨h⟩, shape (n_hidden,).
+        product: ⟨v hᵀ⟩, not centered, shape (n_visible, n_hidden).
+    """
+
+    visible: Float[Array, " n_visible"]
+    hidden: Float[Array, " n_hidden"]
+    product: Float[Array, "n_visible n_hidden"]
+
+
+def conditional_moments(rbm: RBM, v: Sample, sample_weights: Weighting = None, *, compute_dtype=None) -> Moments:
+    """Averages over visible configurations, with each hidden unit at its conditional mean.
+
+    Of data they are the data term of the learning equations; of a chain's states, an estimate of the model term
+    whose variance is below that of sampled hidden states.
+
+    Args:
+        rbm: any pair of unit types.
+        v: shape (n_samples, n_visible). Values are not checked.
+        sample_weights: non-negative sample weights, shape (n_samples,), normalized here; None for equal ones.
+        compute_dtype: dtype of the matrix products, the RBM's by default. With `jnp.bfloat16` the averages are those of
+            the RBM with rounded weights, in products whose relative error is below 2^-16.
+
+    Raises:
+        TypeError: bfloat16 with continuous units.
+        ValueError: wrong shapes, no sample, or weights that are negative or sum to zero.
+    """
+    v = as_configurations("v", v, rbm.n_visible, rbm.dtype, ndim=2)
+    n_samples = v.shape[0]
+    if n_samples == 0:
+        raise ValueError(f"v must hold at least one sample, got shape {v.shape}")
+    check_sample_weights(sample_weights, n_samples)
+    compute_dtype = check_compute_dtype(rbm, compute_dtype)
+    return average_product(
+        v, rbm.hidden_units.mean(_hidden_field(rbm, v, compute_dtype)), sample_weights, compute_dtype
+    )
+
+
+def average_product(
+    v: Float[Array, "n_samples n_visible"],
+    h: Float[Array, "n_samples n_hidden"],
+    sample_weights: Weighting = None,
+    compute_dtype=None,
+) -> Moments:
+    """Weighted averages of v, h and vhᵀ over pairs of configurations or means."""
+    compute_dtype = h.dtype if compute_dtype is None else compute_dtype
+    if sample_weights is None:
+        return Moments(v.mean(0), h.mean(0), _product(v, h, compute_dtype) / len(v))
+    share = normalized_weights(sample_weights, len(v), h.dtype)
+    return Moments(share @ v, share @ h, _product(v, share[:, None] * h, compute_dtype))
+
+
+def _hidden_field(rbm: RBM, v, dtype):
+    if dtype == rbm.dtype:
+        return hidden_field(rbm, v)
+    return rbm.hidden_bias + jnp.matmul(v.astype(dtype), rbm.weights.astype(dtype), preferred_element_type=rbm.dtype)
+
+
+def _product(v, h, dtype):
+    """Σ v hᵀ over samples. In a narrower dtype discrete v are exact, and h is the sum of two parts."""
+    if dtype == h.dtype:
+        return v.T @ h
+    # Not a conversion there and back, which XLA may leave out. The parts stand one after the other in a single product:
+    # with vᵀ alone on the left, XLA on CPU would do it in float32.
+    high = lax.reduce_precision(h, exponent_bits=jnp.finfo(dtype).nexp, mantissa_bits=jnp.finfo(dtype).nmant)
+    parts, left = jnp.concatenate([high, h - high]).astype(dtype), v.astype(dtype).T
+    return jnp.matmul(jnp.concatenate([left, left], axis=1), parts, preferred_element_type=h.dtype)

@@ -1,0 +1,273 @@
+"""The deterministic learning trajectory of the thermodynamic limit, for ±1 units and data in clusters.
+
+The weights are W = Σ_αβ u_α B_αβ v_βᵀ + r with fixed directions u_α = û_α/√n_visible and v_β = v̂_β/√n_hidden. In large
+layers the gradient along them is L = √(n_visible n_hidden) times a difference of order parameters, so that in the time
+τ = L t the n_modes × n_modes matrix B follows dB/dτ = ⟨m m̄ᵀ⟩_data - ⟨m m̄ᵀ⟩_model, whatever the sample of weights and
+whatever the training procedure; r does not move. Singular values of W above the noise are those of B.
+
+Source: Decelle, Fissore & Furtlehner (2018), Section 5. The matrix B in place of singular values and rotations is this
+library's choice: the rotations diverge where two singular values lock together.
+"""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from rbm_jax._internal.checks import check_count, check_positive
+from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Int
+from rbm_jax.dynamics.ode import check_times, solve_ode
+from rbm_jax.replica.averages import Layer, free_log_partition, free_magnetization, respond
+from rbm_jax.replica.clusters import Clusters, cluster_magnetizations
+from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
+from rbm_jax.replica.saddle import Control, solve_saddle
+from rbm_jax.units import Spin
+
+__all__ = [
+    "OrderMoments",
+    "ThermodynamicForce",
+    "ThermodynamicTrajectory",
+    "integrate_thermodynamic",
+    "thermodynamic_force",
+    "thermodynamic_moments",
+]
+
+_GAUSSIAN, _SPIN = GaussianDistribution(), Spin()
+_REACH = 5.0
+_SPACING = 1.2
+"""Of the grid of fields, over 1/√n_visible: the width of the narrowest state."""
+_MAX_POINTS = 3_000_000
+_BATCH = 4096
+
+
+class ThermodynamicForce(eqx.Module):
+    """dB/dτ as a function (τ, B, args), made by `thermodynamic_force`.
+
+    Attributes:
+        data: magnetizations of the clusters, shape (n_clusters, n_modes).
+        data_weights: their probabilities.
+        noise: σ.
+        ratio: κ.
+        states: visible magnetizations that the model's average runs over, shape (n_states, n_modes); None for the pure
+            states of infinite layers.
+        log_density: log of their density before hidden units answer, shape (n_states,).
+        n_hidden: number of hidden units; None for infinite layers.
+        component_distribution: law of û.
+        hidden_component_distribution: law of v̂.
+    """
+
+    data: Float[Array, "n_clusters n_modes"]
+    data_weights: Float[Array, " n_clusters"]
+    noise: Float[Array, ""]
+    ratio: Float[Array, ""]
+    states: Float[Array, "n_states n_modes"] | None
+    log_density: Float[Array, " n_states"] | None
+    n_hidden: float | None = eqx.field(static=True)
+    component_distribution: AbstractDistribution = eqx.field(static=True)
+    hidden_component_distribution: AbstractDistribution = eqx.field(static=True)
+
+    def __call__(self, t, matrix: Float[Array, "n_modes n_modes"], args=None) -> Float[Array, "n_modes n_modes"]:
+        """Difference of the two averages."""
+        moments = thermodynamic_moments(self, matrix)
+        return moments.data - moments.model
+
+
+class OrderMoments(eqx.Module):
+    """Second moments of order parameters, which learning makes equal.
+
+    Attributes:
+        data: ⟨m_α m̄_β⟩ over the clusters, with the hidden layer's answer to them.
+        model: ⟨m_α m̄_β⟩ over the model's states.
+        data_visible: ⟨m_α m_β⟩ over the clusters.
+        model_visible: ⟨m_α m_β⟩ over the model's states.
+    """
+
+    data: Float[Array, "*times n_modes n_modes"]
+    model: Float[Array, "*times n_modes n_modes"]
+    data_visible: Float[Array, "*times n_modes n_modes"]
+    model_visible: Float[Array, "*times n_modes n_modes"]
+
+
+class ThermodynamicTrajectory(eqx.Module):
+    """A solution.
+
+    Attributes:
+        ts: times τ = L t, with t = learning rate × updates, shape (n_times,).
+        matrix: B, shape (n_times, n_modes, n_modes).
+        singular_values: of B, decreasing, shape (n_times, n_modes).
+        moments: order parameters of data and model.
+        status: a `Status`.
+    """
+
+    ts: Float[Array, " n_times"]
+    matrix: Float[Array, "n_times n_modes n_modes"]
+    singular_values: Float[Array, "n_times n_modes"]
+    moments: OrderMoments
+    status: Int[Array, ""]
+
+
+def thermodynamic_force(
+    clusters: Clusters,
+    *,
+    n_visible: int | None = None,
+    ratio: FloatLike = 1.0,
+    noise: FloatLike = 0.0,
+    component_distribution: AbstractDistribution = _GAUSSIAN,
+    hidden_component_distribution: AbstractDistribution | None = None,
+) -> ThermodynamicForce:
+    """The learning equation for data in clusters.
+
+    For infinite layers (one mode) the model's average runs over its pure states ±m, found by `solve_saddle`. For finite
+    ones without noise (up to three modes) it is the integral over all magnetizations with their large-deviation weight,
+    exp(n_visible [Ψ(λ) - λ·m(λ)] + n_hidden Ψ̄(κ^{-1/2} Bᵀm)) det(∂m/∂λ)^{1/2} dλ with Ψ(λ) = E[log 2cosh(λ·û)] and
+    m(λ) = ∂Ψ/∂λ. It decides how much weight each of several condensed modes gets, on which infinite layers depend
+    discontinuously.
+
+    Args:
+        clusters: the data model, in the span of the modes.
+        n_visible: size of the visible layer; None for the limit of infinite layers.
+        ratio: κ = n_hidden / n_visible.
+        noise: σ of the random part r of the weights; 0 for finite layers.
+        component_distribution: law of û.
+        hidden_component_distribution: law of v̂; None for the same. `EmpiricalDistribution` takes the components of
+            one RBM.
+
+    Raises:
+        ValueError: infinite layers with several modes, finite ones with noise, or too many points to integrate over.
+    """
+    hidden_law = component_distribution if hidden_component_distribution is None else hidden_component_distribution
+    data = cluster_magnetizations(clusters, component_distribution=component_distribution)
+    n_modes = data.shape[1]
+    states = log_density = n_hidden = None
+    if n_visible is None:
+        if n_modes > 1:
+            raise ValueError(
+                f"n_visible must be given for several modes (there are {n_modes}): their weights depend on it"
+            )
+    else:
+        n_visible = check_count("n_visible", n_visible)
+        if float(check_positive("noise", noise, or_zero=True)) != 0:
+            raise ValueError("noise must be 0 for layers of finite size; leave n_visible out for infinite ones")
+        states, log_density = _visible_states(component_distribution, n_visible, n_modes, data.dtype)
+        n_hidden = n_visible * float(check_positive("ratio", ratio))
+    return ThermodynamicForce(
+        data,
+        clusters.weights,
+        jnp.asarray(noise, data.dtype),
+        jnp.asarray(ratio, data.dtype),
+        states,
+        log_density,
+        n_hidden,
+        component_distribution,
+        hidden_law,
+    )
+
+
+def thermodynamic_moments(force: ThermodynamicForce, matrix: Float[ArrayLike, "n_modes n_modes"]) -> OrderMoments:
+    """The order parameters that learning compares, at one B.
+
+    Args:
+        force: from `thermodynamic_force`.
+        matrix: B.
+    """
+    matrix = jnp.asarray(matrix).astype(force.data.dtype)
+    root = jnp.sqrt(force.ratio)
+    hidden_law = force.hidden_component_distribution
+
+    def answer(m):
+        """Hidden magnetizations given a configuration of magnetizations m: its overlap with itself is 1."""
+        along = matrix.T @ m / root
+        if force.states is not None:
+            return free_magnetization(hidden_law, along)
+        one = jnp.ones_like(root)
+        return respond(hidden_law, _SPIN, along, force.noise**2 / root, Layer(m, one, one)).layer.m
+
+    hidden = jax.vmap(answer)(force.data)
+    data = jnp.einsum("c,ca,cb->ab", force.data_weights, force.data, hidden)
+    data_visible = jnp.einsum("c,ca,cb->ab", force.data_weights, force.data, force.data)
+    if force.states is None:
+        return OrderMoments(data, data_visible=data_visible, **_pure_states(force, matrix))
+    assert force.log_density is not None
+    assert force.n_hidden is not None
+    evidence = lax.map(lambda m: free_log_partition(hidden_law, matrix.T @ m / root), force.states, batch_size=_BATCH)
+    weights = jax.nn.softmax(force.log_density + force.n_hidden * evidence)
+    hidden = lax.map(answer, force.states, batch_size=_BATCH)
+    weighted = weights[:, None] * force.states
+    return OrderMoments(data, weighted.T @ hidden, data_visible, weighted.T @ force.states)
+
+
+def integrate_thermodynamic(
+    force: ThermodynamicForce,
+    matrix: Float[ArrayLike, "n_modes n_modes"],
+    ts: Float[ArrayLike, " n_times"],
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int = 4096,
+) -> ThermodynamicTrajectory:
+    """Integrate dB/dτ with adaptive steps.
+
+    Args:
+        force: from `thermodynamic_force`.
+        matrix: B at ts[0].
+        ts: increasing times τ = √(n_visible n_hidden) × learning rate × updates.
+        rtol: relative tolerance of a step; None for 1e-4 in float32 and 1e-7 in float64. The force has a kink where a
+            mode condenses: 1e-4 gives singular values to about 1e-3.
+        atol: absolute tolerance of a step; None for a hundredth of rtol.
+        max_steps: solver steps at most.
+
+    Raises:
+        ValueError: a matrix that does not fit the data's modes, or times that do not increase.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from rbm_jax.replica import BernoulliDistribution, Clusters, integrate_thermodynamic, thermodynamic_force
+        >>> clusters = Clusters(jnp.array([[1.0], [-1.0]]))
+        >>> force = thermodynamic_force(clusters, component_distribution=BernoulliDistribution())
+        >>> path = integrate_thermodynamic(force, jnp.array([[0.3]]), jnp.array([0.0, 5.0, 40.0]))
+        >>> [f"{w:.2f}" for w in path.singular_values[:, 0]]
+        ['0.30', '1.29', '1.31']
+    """
+    check_times(ts)
+    n_modes = force.data.shape[1]
+    matrix = jnp.asarray(matrix).astype(force.data.dtype)
+    if matrix.shape != (n_modes, n_modes):
+        raise ValueError(f"matrix must have shape {(n_modes, n_modes)}, one row a mode of the data, got {matrix.shape}")
+    ts = jnp.asarray(ts).astype(matrix.dtype)
+    path, status = solve_ode(force, matrix, ts, rtol=rtol, atol=atol, max_steps=max_steps)
+    moments = lax.map(lambda each: thermodynamic_moments(force, each), path)
+    return ThermodynamicTrajectory(ts, path, jnp.linalg.svd(path, compute_uv=False), moments, status)
+
+
+def _pure_states(force: ThermodynamicForce, matrix) -> dict[str, Array]:
+    """Averages over the two states ±(m, m̄) of one mode, which are nothing where it is not condensed."""
+    strength = jnp.abs(matrix[0])
+    order = solve_saddle(
+        Control(strength, noise=force.noise, ratio=force.ratio), component_distribution=force.component_distribution
+    )
+    sign = jnp.sign(matrix[0, 0])
+    return {
+        "model": sign * jnp.outer(order.m_visible, order.m_hidden),
+        "model_visible": jnp.outer(order.m_visible, order.m_visible),
+    }
+
+
+def _visible_states(law: AbstractDistribution, n_visible: int, n_modes: int, dtype):
+    """Magnetizations m(λ) on a grid of fields λ, and the log density of visible configurations there."""
+    per_axis = 2 * math.ceil(_REACH * math.sqrt(n_visible) / _SPACING) + 1
+    if per_axis**n_modes > _MAX_POINTS:
+        raise ValueError(
+            f"n_visible is too large for {n_modes} modes: the average would take {per_axis**n_modes:.2g} points, "
+            f"at most {_MAX_POINTS:.2g} are supported"
+        )
+    axis = jnp.linspace(-_REACH, _REACH, per_axis, dtype=dtype)
+    fields = jnp.stack(jnp.meshgrid(*[axis] * n_modes, indexing="ij"), axis=-1).reshape(-1, n_modes)
+
+    def density(field):
+        m = free_magnetization(law, field)
+        volume = jnp.linalg.slogdet(jax.jacfwd(lambda field: free_magnetization(law, field))(field))[1]
+        return m, n_visible * (free_log_partition(law, field) - field @ m) + volume / 2
+
+    return jax.jit(lambda fields: lax.map(density, fields, batch_size=_BATCH))(fields)

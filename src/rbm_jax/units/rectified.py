@@ -1,0 +1,128 @@
+"""Units of the positive half-line: truncated Gaussians."""
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from rbm_jax._internal import truncated_normal
+from rbm_jax._internal.checks import check_positive
+from rbm_jax._internal.typing import Array, FloatLike
+from rbm_jax.units.abstract import AbstractUnits, Field, PerUnit
+from rbm_jax.units.continuous import remaining_precision
+
+__all__ = ["ReLU"]
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class ReLU(AbstractUnits):
+    """Units of a truncated Gaussian: real s ≥ 0 with base measure ρ(s) = exp(-s² / 2σ²), not normalized.
+
+    log_partition(x) = σ²x²/2 + log Φ(σx) + ½ log 2πσ². At large fields a unit is a Gaussian one of mean σ²x; at large
+    negative ones its law is exponential, of mean -1/x: the mean is a smooth max(0, σ²x). All functions keep their
+    relative accuracy in both tails. `ReLU(variance=1.0)` takes σ² as `Gaussian` does. Source: Tubiana & Monasson,
+    "Emergence of compositional representations in restricted Boltzmann machines" (2017).
+
+    Attributes:
+        base_variance: σ² (`variance` is the function that every unit type has).
+    """
+
+    base_variance: float
+    support: ClassVar[str] = "a finite number of at least 0"
+    mean_support: ClassVar[str] = "a finite number of at least 0"
+    variance_is_free: ClassVar[bool] = True
+
+    def __init__(self, variance: float = 1.0):
+        object.__setattr__(self, "base_variance", check_positive("variance", variance))
+
+    def __repr__(self) -> str:
+        return f"ReLU(variance={self.base_variance})"
+
+    @property
+    def states(self) -> None:
+        """None: a continuum."""
+        return None
+
+    def log_partition(self, field: Field) -> PerUnit:
+        """σ²x²/2 + log Φ(σx) + ½ log 2πσ²."""
+        return truncated_normal.log_partition(self._scale * field) + math.log(self._scale)
+
+    def mean(self, field: Field) -> Field:
+        """σ²x + σ φ(σx) / Φ(σx)."""
+        return self._scale * truncated_normal.mean(self._scale * field)
+
+    def variance(self, field: Field) -> Field:
+        """σ² - λ⟨s⟩ with λ = σ φ(σx) / Φ(σx)."""
+        return self.base_variance * truncated_normal.variance(self._scale * field)
+
+    def third_cumulant(self, field: Field) -> Field:
+        """Third cumulant, between 0 and that of an exponential law, 2 |x|^{-3}."""
+        return self._scale**3 * truncated_normal.third_cumulant(self._scale * field)
+
+    def field_at_mean(self, mean: Field) -> Field:
+        """Inverse of the mean, by Newton steps; -inf at 0 and NaN below."""
+        return truncated_normal.field_at_mean(mean / self._scale) / self._scale
+
+    def entropy(self, mean: Field) -> PerUnit:
+        """Differential entropy relative to ρ; 1 + log m for small means m, and so -inf at 0."""
+        mean = mean / self._scale
+        gaussian = math.log(2 * math.pi * self.base_variance) / 2 - mean**2 / 2
+        return gaussian + truncated_normal.truncation_entropy(mean)
+
+    def variance_at_mean(self, mean: Field, curvature: Field | float = 0.0) -> Field:
+        """That of a truncated Gaussian of variance 1 / (1/σ² - K) and this mean; NaN for K ≥ 1/σ²."""
+        scale = self._scale_at(mean, curvature)
+        variance = scale**2 * truncated_normal.variance(truncated_normal.field_at_mean(mean / scale))
+        return jnp.broadcast_to(variance, mean.shape)
+
+    def third_cumulant_at_mean(self, mean: Field) -> Field:
+        """Third cumulant at `field_at_mean`."""
+        return self.third_cumulant(self.field_at_mean(mean))
+
+    def fluctuation_entropy(self, mean: Field, curvature: Field) -> PerUnit:
+        """½ ∫₀ᴷ variance dK': -½ log(1 - σ²K) and the change of the entropy of truncation; NaN for K ≥ 1/σ²."""
+        scale = self._scale_at(mean, curvature)
+        truncation = truncated_normal.truncation_entropy(mean / scale)
+        return jnp.log(scale / self._scale) + truncation - truncated_normal.truncation_entropy(mean / self._scale)
+
+    def curved_log_partition(self, field: Field, curvature: Field | FloatLike) -> PerUnit:
+        """`log_partition` of a unit of variance 1 / (1/σ² - K)."""
+        scale = self._scale_at(field, curvature)
+        return truncated_normal.log_partition(scale * field) + jnp.log(scale)
+
+    def curved_moments(self, field: Field, curvature: Field | FloatLike) -> tuple[Field, Field, Field]:
+        """Moments of a unit of variance 1 / (1/σ² - K)."""
+        scale = self._scale_at(field, curvature)
+        mean = scale * truncated_normal.mean(scale * field)
+        variance = scale**2 * truncated_normal.variance(scale * field)
+        return mean, variance + mean**2, variance
+
+    def log_base_measure(self, states: Field) -> PerUnit:
+        """-s² / 2σ²."""
+        return -(states**2) / (2 * self.base_variance)
+
+    def contains(self, states):
+        """True for finite numbers of at least 0."""
+        return (states >= 0) & (states < np.inf)
+
+    def contains_mean(self, mean: Field):
+        """True for finite numbers of at least 0."""
+        return self.contains(mean)
+
+    def interior_mean(self, mean: Field, margin: float) -> Field:
+        """Means raised to at least margin × σ, so that a unit that is always 0 gets a finite field."""
+        return jnp.maximum(mean, margin * self._scale)
+
+    def sample_from_uniform(self, field: Field, uniform: Field) -> Field:
+        """The state above which a share u of the law lies."""
+        return self._scale * truncated_normal.upper_quantile(self._scale * field, uniform)
+
+    @property
+    def _scale(self) -> float:
+        return math.sqrt(self.base_variance)
+
+    def _scale_at(self, like: Field, curvature: Field | FloatLike) -> Array:
+        """σ of the unit with this curvature."""
+        return self._scale / jnp.sqrt(remaining_precision(self.base_variance, like, curvature))

@@ -1,0 +1,402 @@
+"""The linear theory against published values, autodiff and the exact equations."""
+
+import dataclasses
+import functools
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rbm_jax import RBM, Bernoulli, Gaussian, Spin, Status, Trajectory, fit, init_rbm, svd_modes
+from rbm_jax.data import binarize, load_digits
+from rbm_jax.dynamics import (
+    DataStatistics,
+    GrowthModes,
+    compare_trajectories,
+    data_statistics,
+    gaussian_force,
+    growth_deviation,
+    growth_modes,
+    growth_rates_along,
+    growth_windows,
+    integrate,
+    linear_bound,
+    linear_fixed_points,
+    linear_likelihood_gain,
+    linear_rate,
+    linear_rotations,
+    linear_solution,
+    linear_time,
+    linear_velocity,
+    linear_weights,
+    linear_window,
+    mode_velocity,
+)
+from rbm_jax.model.trajectory import finite_status
+from rbm_jax.training import init_train_state, pcd
+from tests.helpers import tolerance
+
+VARIANCES = {"visible_variance": 0.8, "hidden_variance": 1.5}
+DATA_VARIANCES = np.array([4.0, 2.0, 1.0, 0.5])
+
+
+@functools.cache
+def digits():
+    return binarize(load_digits())
+
+
+def test_published_singular_values_at_time_one(dtype):
+    found = linear_solution(np.array([1.0], dtype), np.full(4, 0.1, dtype), DATA_VARIANCES.astype(dtype))[0]
+    expected = [0.8655173180, 0.2632054907, 0.0990050490, 0.0602706847]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9 if dtype == jnp.float64 else 2e-5)
+    assert found.dtype == dtype
+
+
+def test_published_times_to_reach_half_of_the_fixed_point(x64):
+    variances = np.array([8.0, 4.0, 2.0, 1.5])
+    half = linear_fixed_points(variances) / 2
+    times = linear_time(half, 0.01, variances)
+    np.testing.assert_allclose(times, [0.551890, 1.268042, 3.637320, 6.917022], atol=1e-6)
+
+
+def test_published_gains_of_learning_a_mode(x64):
+    variances = np.array([8.0, 4.0, 2.0, 1.5])
+    gain = linear_likelihood_gain(linear_fixed_points(variances), variances)
+    np.testing.assert_allclose(gain, [2.460279, 0.806853, 0.153426, 0.047267], atol=1e-6)
+    ratio = DATA_VARIANCES[:2] / 0.8
+    found = linear_likelihood_gain(
+        linear_fixed_points(DATA_VARIANCES[:2], **VARIANCES), DATA_VARIANCES[:2], **VARIANCES
+    )
+    np.testing.assert_allclose(found, (ratio - 1 - np.log(ratio)) / 2, atol=1e-12)
+
+
+def test_velocity_is_the_slope_of_the_likelihood(x64):
+    values = jnp.array([0.1, 0.4, 0.7, 0.3])
+    slope = jax.grad(lambda w: linear_likelihood_gain(w, DATA_VARIANCES, **VARIANCES).sum())(values)
+    np.testing.assert_allclose(linear_velocity(values, DATA_VARIANCES, **VARIANCES), slope, atol=1e-12)
+
+
+def test_rate_is_the_derivative_of_the_velocity(x64):
+    values = jnp.array([0.0, 0.4, 0.7, 0.3])
+    slope = jax.grad(lambda w: linear_velocity(w, DATA_VARIANCES, **VARIANCES).sum())(values)
+    np.testing.assert_allclose(linear_rate(values, DATA_VARIANCES, **VARIANCES), slope, atol=1e-12)
+
+
+def test_fixed_points_are_stable_and_at_rest(x64):
+    fixed = linear_fixed_points(DATA_VARIANCES, **VARIANCES)
+    np.testing.assert_allclose(linear_velocity(fixed, DATA_VARIANCES, **VARIANCES), 0, atol=1e-12)
+    assert (linear_rate(fixed, DATA_VARIANCES, **VARIANCES) < 0).all()
+    above = DATA_VARIANCES > 0.8
+    np.testing.assert_array_equal(fixed > 0, above)
+    np.testing.assert_array_equal(linear_rate(0.0, DATA_VARIANCES, **VARIANCES) > 0, above)
+    np.testing.assert_allclose(linear_rate(linear_fixed_points(4.0), 4.0), -24)
+    assert (fixed < linear_bound(**VARIANCES)).all()
+
+
+def test_velocity_beyond_the_bound_is_nan(x64):
+    assert jnp.isnan(linear_velocity(1.01 * linear_bound(**VARIANCES), 2.0, **VARIANCES))
+
+
+@pytest.mark.parametrize("initial", [0.01, 0.3, 0.9])
+def test_closed_solution_solves_the_equation_for_modes_above_at_and_below_threshold(x64, initial):
+    variances, ts = jnp.array([4.0, 1.5, 0.8, 0.3]), jnp.linspace(0, 4, 30)
+    values = linear_solution(ts, jnp.full(4, initial), variances, **VARIANCES)
+    np.testing.assert_allclose(values[0], initial)
+
+    def rate(t, w, args):
+        return linear_velocity(w, variances, **VARIANCES)
+
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(rate),
+        diffrax.Dopri8(),
+        t0=0.0,
+        t1=4.0,
+        dt0=None,
+        y0=jnp.full(4, initial),
+        saveat=diffrax.SaveAt(ts=ts),
+        stepsize_controller=diffrax.PIDController(rtol=1e-12, atol=1e-14),
+        max_steps=100_000,
+    )
+    np.testing.assert_allclose(values, solution.ys, rtol=1e-7)
+
+
+@pytest.mark.parametrize("excess", [1e-3, -1e-3, 2e-4, -2e-4, 1e-6, 0.0])
+def test_closed_solution_in_float32_holds_around_the_threshold(excess):
+    ts, variance = np.array([100.0, 1000.0, 10000.0], np.float32), np.array([1 + excess], np.float32)
+    single = linear_solution(ts, np.array([1e-3], np.float32), variance)
+    jax.config.update("jax_enable_x64", True)
+    double = linear_solution(ts.astype(float), np.array([1e-3]), variance.astype(float))
+    np.testing.assert_allclose(single, double, rtol=3e-5)
+    np.testing.assert_allclose(linear_time(double[:, 0], 1e-3, variance.astype(float)), ts, rtol=1e-5)
+
+
+def test_fixed_points_are_differentiable_on_both_sides_of_the_threshold(x64):
+    slope = jax.grad(lambda c: linear_fixed_points(c).sum())(jnp.array([4.0, 0.5]))
+    np.testing.assert_allclose(slope, [0.5 / 16 / np.sqrt(0.75), 0], atol=1e-12)
+
+
+def test_statistics_take_no_further_weights():
+    statistics = data_statistics(digits())
+    with pytest.raises(ValueError, match="weights"):
+        growth_modes(statistics, visible_units=Spin(), hidden_units=Spin(), sample_weights=np.ones(1797))
+
+
+def test_closed_solution_stays_at_its_fixed_point(x64):
+    fixed = linear_fixed_points(jnp.array([4.0]))
+    for value in linear_solution(jnp.array([0.0, 1.0, 50.0]), fixed, jnp.array([4.0])):
+        np.testing.assert_allclose(value, fixed, rtol=1e-9)
+    long = linear_solution(jnp.array([500.0]), jnp.array([0.01, 0.01]), jnp.array([4.0, 0.5]))[0]
+    np.testing.assert_allclose(long[0], fixed[0], rtol=1e-9)
+    assert long[1] < 1e-50
+
+
+def test_closed_solution_is_differentiable_in_all_arguments(x64):
+    def value(t, initial, variance):
+        return linear_solution(t[None], initial[None], variance[None], **VARIANCES)[0, 0]
+
+    point = (jnp.array(0.7), jnp.array(0.2), jnp.array(2.5))
+    for argument, slope in enumerate(jax.grad(value, argnums=(0, 1, 2))(*point)):
+        shifted = [tuple(x + h * (i == argument) for i, x in enumerate(point)) for h in (1e-5, -1e-5)]
+        difference = (value(*shifted[0]) - value(*shifted[1])) / 2e-5
+        np.testing.assert_allclose(slope, difference, rtol=1e-5)
+
+
+def test_matrix_integration_follows_the_closed_solution_of_aligned_modes(x64):
+    # Four modes, two above and two below threshold, with W(0) on the eigenvectors of the data's covariance.
+    units = Gaussian(0.8), Gaussian(1.5)
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
+    root = np.sqrt(4 * DATA_VARIANCES)[:, None] * basis.T
+    data = np.concatenate([root, -root])
+    rbm = init_rbm(jax.random.key(0), 4, 4, visible_units=units[0], hidden_units=units[1])
+    right = np.linalg.qr(np.random.default_rng(1).normal(size=(4, 4)))[0]
+    rbm = type(rbm)(jnp.asarray(0.1 * basis @ right.T), rbm.visible_bias, rbm.hidden_bias, *units)
+    ts = jnp.linspace(0, 3, 7)
+    path = integrate(gaussian_force(data), rbm, ts, rtol=1e-10)
+    aligned = jnp.einsum("ia,tij,ja->ta", basis, path.rbms.weights, right)
+    expected = linear_solution(ts, jnp.full(4, 0.1), DATA_VARIANCES, **VARIANCES)
+    np.testing.assert_allclose(aligned, expected, rtol=1e-7)
+
+
+def test_growth_rates_of_digits_are_the_published_ones(dtype):
+    growth = growth_modes(digits(), visible_units=Bernoulli(), hidden_units=Bernoulli())
+    expected = np.array([0.73926, 0.69176, 0.56863, 0.34942, 0.20648]) / 4
+    np.testing.assert_allclose(growth.rates[:5], expected, atol=2e-6)
+    gram = growth.vectors.T @ growth.vectors
+    np.testing.assert_allclose(gram, np.eye(64), atol=100 * tolerance(dtype))
+
+
+def test_growth_modes_of_spins_are_those_of_the_same_bits(x64):
+    bernoulli = growth_modes(digits(), visible_units=Bernoulli(), hidden_units=Bernoulli())
+    spin = growth_modes(2.0 * digits() - 1, visible_units=Spin(), hidden_units=Spin())
+    np.testing.assert_allclose(spin.rates, 16 * bernoulli.rates, atol=1e-10)
+
+
+def test_linear_weights_are_the_matrix_exponential(x64):
+    statistics = data_statistics(digits()[:, 20:30])
+    growth = growth_modes(statistics, visible_units=Bernoulli(), hidden_units=Bernoulli())
+    weights = jax.random.normal(jax.random.key(0), (10, 3))
+    generator = growth.vectors @ jnp.diag(growth.rates) @ growth.vectors.T
+    expected = jax.scipy.linalg.expm(3.0 * generator) @ weights
+    np.testing.assert_allclose(linear_weights(jnp.array([0.0, 3.0]), weights, growth)[1], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("centered", "bound"), [(True, 0.01), pytest.param(False, 0.02, marks=pytest.mark.slow)])
+def test_pcd_on_digits_grows_at_the_rates_of_the_linear_theory(centered, bound):
+    data, optimizer = digits(), optax.sgd(0.05)
+    rbm = init_rbm(jax.random.key(0), 64, 64, scale=1e-3, visible_mean=data.mean(0))
+    state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=4000)
+    _, path = fit(
+        jax.random.key(2),
+        state,
+        data,
+        estimator=functools.partial(pcd, centered=centered),
+        optimizer=optimizer,
+        n_updates=300,
+        save_at=range(0, 301, 10),
+        time_step=0.05,
+    )
+    growth = growth_modes(data, visible_units=Bernoulli(), hidden_units=Bernoulli())
+    measured = growth_rates_along(path, growth, linear_window(path, growth))
+    np.testing.assert_allclose(measured[:5], growth.rates[:5], rtol=bound)
+
+
+def paths(deviation):
+    """A reference path of three modes, and one that differs in a known way."""
+    ts = jnp.linspace(0.0, 4.0, 9)
+    rbm = init_rbm(jax.random.key(0), 6, 3)
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 3)))[0]
+    values = jnp.array([3.0, 2.0, 1.0]) * jnp.exp(jnp.outer(ts, jnp.array([1.0, 0.5, 0.1])))
+    biases = jnp.zeros((9, 6)), jnp.zeros((9, 3))
+
+    def path(values):
+        weights = jnp.einsum("ia,ta,ja->tij", basis, values, jnp.eye(3))
+        rbms = type(rbm)(weights, *biases, rbm.visible_units, rbm.hidden_units)
+        return Trajectory(ts, rbms, finite_status(rbms))
+
+    return path(values * (1 + deviation)), path(values)
+
+
+def test_comparison_finds_known_deviations_and_departures(x64):
+    deviation = np.zeros((9, 3))
+    deviation[5:, 0], deviation[3, 1], deviation[:, 2] = 0.2, 0.3, 0.05
+    discrete, continuous = paths(deviation)
+    found = compare_trajectories(discrete, continuous, n_modes=3)
+    np.testing.assert_allclose(found.deviation, deviation, atol=1e-12)
+    np.testing.assert_allclose(found.left_overlap, 1, atol=1e-12)
+    np.testing.assert_allclose(found.right_overlap, 1, atol=1e-12)
+    np.testing.assert_array_equal(found.departure, [found.ts[5], np.inf, np.inf])
+
+
+def test_comparison_follows_modes_that_cross(x64):
+    discrete, continuous = paths(np.zeros((9, 3)))
+    # In the discrete path the last mode overtakes the others at the end.
+    weights = discrete.rbms.weights.at[-1].set(discrete.rbms.weights[-1] * jnp.array([1.0, 1.0, 100.0]))
+    rbms = dataclasses.replace(discrete.rbms, weights=weights)
+    found = compare_trajectories(Trajectory(discrete.ts, rbms, discrete.status), continuous, n_modes=3)
+    np.testing.assert_allclose(found.deviation[-1], [0, 0, 99], atol=1e-9)
+
+
+def test_comparison_interpolates_to_the_discrete_clock_and_leaves_out_what_is_beyond(x64):
+    discrete, continuous = paths(np.zeros((9, 3)))
+    shifted = Trajectory(discrete.ts[1:] + 0.25, jax.tree.map(lambda x: x[1:], discrete.rbms), discrete.status)
+    found = compare_trajectories(shifted, continuous, n_modes=1)
+    assert len(found.ts) == 7
+    middle = (continuous.rbms.weights[1] + continuous.rbms.weights[2]) / 2
+    np.testing.assert_allclose(found.continuous_values[0, 0], jnp.linalg.norm(middle, 2), rtol=1e-10)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_comparison_refuses_what_cannot_be_compared():
+    discrete, continuous = paths(np.zeros((9, 3)))
+    other = Trajectory(discrete.ts + 100, discrete.rbms, discrete.status)
+    with pytest.raises(ValueError, match="no common time"):
+        compare_trajectories(other, continuous)
+    smaller = jax.tree.map(lambda leaf: leaf[..., :2], discrete.rbms)
+    with pytest.raises(ValueError, match="one shape"):
+        compare_trajectories(Trajectory(discrete.ts, smaller, discrete.status), continuous)
+    with pytest.raises(ValueError, match="n_modes"):
+        compare_trajectories(discrete, continuous, n_modes=0)
+    spins = dataclasses.replace(discrete.rbms, visible_units=Spin(), hidden_units=Spin())
+    with pytest.raises(ValueError, match="unit types"):
+        compare_trajectories(Trajectory(discrete.ts, spins, discrete.status), continuous)
+    start = Trajectory(continuous.ts[:1], jax.tree.map(lambda leaf: leaf[:1], continuous.rbms), continuous.status)
+    with pytest.raises(ValueError, match="two times"):
+        compare_trajectories(discrete, start)
+
+
+def test_where_the_theory_is_nan_it_has_been_left(x64):
+    discrete, continuous = paths(np.zeros((9, 3)))
+    weights = continuous.rbms.weights.at[6:].set(jnp.nan)
+    rbms = dataclasses.replace(continuous.rbms, weights=weights)
+    found = compare_trajectories(discrete, Trajectory(continuous.ts, rbms, continuous.status), n_modes=2)
+    np.testing.assert_array_equal(found.departure, found.ts[6])
+
+
+def test_window_ends_for_good_when_the_first_mode_is_large(x64):
+    data = digits()
+    growth = growth_modes(data, visible_units=Bernoulli(), hidden_units=Bernoulli())
+    rbm = init_rbm(jax.random.key(0), 64, 8, scale=1e-3, visible_mean=data.mean(0))
+    ts = jnp.linspace(0, 40, 21)
+    rbms = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (21, *leaf.shape)), rbm)
+    path = Trajectory(ts, dataclasses.replace(rbms, weights=linear_weights(ts, rbm.weights, growth)), jnp.array(0))
+    window = linear_window(path, growth)
+    assert window[0]
+    assert not window[-1]
+    assert (jnp.diff(window.astype(int)) <= 0).all()
+    np.testing.assert_allclose(growth_rates_along(path, growth, window), growth.rates, atol=1e-10)
+    broken = dataclasses.replace(path.rbms, weights=path.rbms.weights.at[-1].set(jnp.nan))
+    path = Trajectory(ts, broken, path.status)
+    np.testing.assert_array_equal(linear_window(path, growth), window)
+    np.testing.assert_allclose(growth_rates_along(path, growth, window), growth.rates, atol=1e-10)
+    assert path.status == Status.SUCCESS
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (5, 7), (6, 6)], ids=str)
+def test_linear_rotations_are_those_of_the_force_of_the_linear_rbm(shape, x64):
+    n_visible, n_hidden = shape
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(n_visible, n_visible))
+    covariance = jnp.asarray(factor @ factor.T / n_visible)
+    weights = jnp.asarray(0.1 * rng.normal(size=shape))
+    rbm = RBM(weights, jnp.zeros(n_visible), jnp.zeros(n_hidden), Gaussian(0.8), Gaussian(1.5))
+    slope = gaussian_force(DataStatistics(jnp.zeros(n_visible), covariance))(0.0, rbm).weights
+    modes = svd_modes(weights)
+    expected = mode_velocity(modes, slope)
+    found = linear_rotations(modes, covariance, **VARIANCES)
+    for name in ("values", "left_rotation", "right_rotation", "left_outside", "right_outside"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-9, err_msg=name)
+
+
+def test_aligned_modes_do_not_rotate(x64):
+    basis = np.linalg.qr(np.random.default_rng(0).normal(size=(5, 5)))[0]
+    modes = svd_modes(jnp.asarray((basis[:, :3] * [0.3, 0.2, 0.1]) @ np.eye(3)))
+    found = linear_rotations(modes, jnp.asarray((basis * [4, 3, 2, 1, 0.5]) @ basis.T))
+    for rotation in (found.left_rotation, found.right_rotation, found.left_outside):
+        np.testing.assert_allclose(rotation, 0, atol=1e-12)
+    np.testing.assert_allclose(found.values, linear_velocity(modes.values, np.array([4.0, 3.0, 2.0])), rtol=1e-12)
+
+
+def test_early_exponential_has_the_published_error(x64):
+    # |W(0)| of 1e-6, t = 1: the error of the linear theory is of the order of W^2 in relative terms.
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(6, 6))
+    statistics = DataStatistics(jnp.zeros(6), jnp.asarray(factor @ factor.T / 6))
+    unit = Gaussian(1.0)
+    rbm = RBM(jnp.asarray(1e-6 * rng.normal(size=(6, 4))), jnp.zeros(6), jnp.zeros(4), unit, unit)
+    growth = growth_modes(statistics, visible_units=unit, hidden_units=unit)
+    exact = integrate(gaussian_force(statistics), rbm, [0.0, 1.0], rtol=1e-12, atol=1e-18).rbms.weights[-1]
+    early = linear_weights(jnp.array([1.0]), rbm.weights, growth)[0]
+    assert jnp.linalg.norm(early - exact) < 1e-8 * jnp.linalg.norm(exact)
+
+
+@pytest.mark.parametrize(("n_hidden", "likelihood"), [(2, -10.11765630), (4, -9.91696244)])
+def test_generic_start_ends_in_probabilistic_pca(n_hidden, likelihood, x64):
+    spectrum = np.array([5, 3, 2, 1.5, 0.7, 0.3])
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+    statistics = DataStatistics(jnp.zeros(6), jnp.asarray((basis * spectrum) @ basis.T))
+    unit = Gaussian(1.0)
+    rbm = RBM(jnp.asarray(0.1 * rng.normal(size=(6, n_hidden))), jnp.zeros(6), jnp.zeros(n_hidden), unit, unit)
+    path = integrate(gaussian_force(statistics), rbm, np.linspace(0, 60, 61), rtol=1e-9)
+    values = svd_modes(path.rbms.weights[-1]).values
+    np.testing.assert_allclose(values, np.sqrt(1 - 1 / spectrum[:n_hidden]), rtol=1e-6)
+
+    @jax.vmap
+    def log_likelihood(sample_weights):
+        precision = jnp.eye(6) - sample_weights @ sample_weights.T
+        _, log_det = jnp.linalg.slogdet(precision)
+        return (-jnp.trace(statistics.covariance @ precision) + log_det - 6 * jnp.log(2 * jnp.pi)) / 2
+
+    along = log_likelihood(path.rbms.weights)
+    np.testing.assert_allclose(along[-1], likelihood, atol=5e-8)
+    assert (jnp.diff(along) >= -1e-9).all()
+
+
+def exponential_path(rates, factors=None):
+    """Weights whose rows grow with the given rates, times a factor for each time."""
+    ts = np.arange(6.0)
+    rows = 1e-3 * np.exp(np.outer(ts, rates)) * (np.ones(6)[:, None] if factors is None else factors)
+    weights = jnp.asarray(rows[:, :, None] * np.ones(4))
+    rbm = init_rbm(jax.random.key(0), len(rates), 4)
+    rbms = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (6, *leaf.shape)), rbm)
+    return Trajectory(jnp.asarray(ts), dataclasses.replace(rbms, weights=weights), jnp.array(0))
+
+
+def test_growth_deviation_and_windows_find_known_departures(x64):
+    rates = np.array([0.5, 0.2, -0.1])
+    growth = GrowthModes(jnp.asarray(rates), jnp.eye(3))
+    np.testing.assert_allclose(growth_deviation(exponential_path(rates), growth), 0, atol=1e-12)
+    np.testing.assert_array_equal(growth_windows(exponential_path(rates), growth), 5)
+    # mode 0 grows 5 % too fast from t = 3 on, mode 1 is off from the first step
+    factors = np.ones((6, 3))
+    factors[3:, 0] = np.exp(0.05 * 0.5 * np.arange(3, 6))
+    factors[1:, 1] = np.exp(0.3)
+    path = exponential_path(rates, factors)
+    np.testing.assert_allclose(growth_deviation(path, growth)[3:, 0], 0.05, rtol=1e-9)
+    np.testing.assert_array_equal(growth_windows(path, growth, tolerance=0.02), [2, 0, 5])
+    np.testing.assert_array_equal(growth_windows(path, growth, tolerance=0.1), [5, 0, 5])
+    # by t = 5 the offset of mode 1 is 0.3 / (0.2 * 5) = 30 % of its growth
+    np.testing.assert_array_equal(growth_windows(path, growth, tolerance=0.35, from_time=5.0), [5, 5, 5])

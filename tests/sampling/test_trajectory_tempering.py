@@ -1,0 +1,251 @@
+"""Replica exchange along a training, and training by it."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rbm_jax import RBM, Spin, exact_log_likelihood, fit, init_rbm, stack_rbms, temper, train_step
+from rbm_jax.likelihood import ladder_health
+from rbm_jax.model import (
+    conditional_moments,
+    enumerate_states,
+    exact_moments,
+    exact_visible_probabilities,
+    independent_rbm,
+    likelihood_gradient,
+)
+from rbm_jax.sampling import (
+    init_tempering,
+    init_trajectory_chains,
+    live_rungs,
+    live_states,
+    sample_tempering,
+    temper_ladder,
+    trajectory_step,
+)
+from rbm_jax.training import estimators, init_train_state, keeps_equilibrium, pcd, ptt
+from tests.helpers import reference_rbm
+
+
+def frozen_rbm():
+    """Two states that Gibbs chains practically never leave."""
+    return RBM(jnp.full((6, 6), 1.5), jnp.full(6, 0.05), jnp.zeros(6), Spin(), Spin())
+
+
+RBM_END = reference_rbm(8, 6, 0.9, Spin())
+
+
+def warmed_up(floor, n_rungs, n_updates=60, n_chains=400):
+    """Chains that have followed RBMs from no weights to `RBM_END`, as in a training."""
+    chains = init_trajectory_chains(jax.random.key(0), temper(RBM_END, 0.0), n_chains, n_rungs=n_rungs)
+
+    def step(chains, position):
+        return trajectory_step(jax.random.key(1), temper(RBM_END, position), chains, floor=floor), None
+
+    positions = jnp.concatenate([jnp.linspace(0, 1, n_updates, dtype=RBM_END.dtype), jnp.ones(40, RBM_END.dtype)])
+    return jax.jit(lambda chains: jax.lax.scan(step, chains, positions)[0])(chains)
+
+
+def rung_errors(chains):
+    """Distance of every rung's states from its own RBM's means, in standard errors."""
+    errors = []
+    for index in range(len(chains.ladder.weights)):
+        rbm = jax.tree.map(lambda leaf, index=index: leaf[index], chains.ladder)
+        exact, states = exact_moments(rbm).visible, chains.tempering.chains[index]
+        errors.append(abs(states.mean(0) - exact) / jnp.sqrt((1 - exact**2) / len(states)))
+    return np.asarray(errors)
+
+
+def test_ladder_grows_where_states_are_no_longer_exchanged_and_every_rung_samples_its_rbm():
+    chains = warmed_up(floor=0.85, n_rungs=8)
+    assert 3 <= chains.n_frozen < 8
+    assert (chains.acceptance[: chains.n_frozen - 1] > 0.5).all()
+    assert rung_errors(chains).max() < 4.5
+    strengths = jnp.linalg.norm(chains.ladder.weights, axis=(1, 2))
+    assert (np.diff(strengths[: chains.n_frozen + 1]) > -1e-6).all()
+
+
+def test_a_full_ladder_gives_up_a_rung_and_stays_in_equilibrium():
+    chains = warmed_up(floor=0.95, n_rungs=4)
+    assert chains.n_frozen == 3
+    assert rung_errors(chains).max() < 4.5
+    strengths = jnp.linalg.norm(chains.ladder.weights, axis=(1, 2))
+    np.testing.assert_allclose(strengths[np.array([0, -1])], [0, jnp.linalg.norm(RBM_END.weights)], rtol=1e-6)
+    assert (np.diff(strengths) > -1e-6).all()
+
+
+def test_rungs_that_are_not_frozen_sample_the_current_rbm():
+    chains = warmed_up(floor=0.85, n_rungs=8)
+    states = live_states(chains)
+    assert len(states) == (8 - int(chains.n_frozen)) * 400
+    np.testing.assert_array_equal(live_rungs(chains), np.arange(8) >= int(chains.n_frozen))
+    exact = exact_moments(RBM_END).visible
+    assert (abs(states.mean(0) - exact) < 4.5 * np.sqrt((1 - exact**2) / len(states))).all()
+
+
+def test_a_reservoir_feeds_the_first_rung():
+    """An RBM of two states that Gibbs chains never leave: the reservoir has the weights of both."""
+    rbm = frozen_rbm()
+    probabilities = exact_visible_probabilities(rbm)
+    states = jnp.asarray(enumerate_states(Spin(), 6))[
+        jax.random.choice(jax.random.key(0), 64, (4000,), p=probabilities)
+    ]
+    chains = init_trajectory_chains(jax.random.key(1), rbm, 1000, n_rungs=3, reservoir=states)
+    stuck = dataclasses.replace(chains.tempering, chains=-jnp.ones_like(chains.tempering.chains))
+    chains = dataclasses.replace(chains, tempering=stuck)
+    step = jax.jit(functools.partial(trajectory_step, jax.random.key(2), rbm))
+    for _ in range(20):
+        chains = step(chains)
+    assert abs((live_states(chains)[:, 0] > 0).mean() - (states[:, 0] > 0).mean()) < 4 * 0.5 / 2000**0.5
+
+
+def two_clusters(share=0.75):
+    """Data of two opposite patterns with 5 % of flipped units, in unequal numbers."""
+    rng = np.random.default_rng(0)
+    pattern, sign = np.sign(np.sin(1 + np.arange(10.0) ** 2)), np.where(np.arange(400) < share * 400, 1, -1)
+    return sign[:, None] * pattern * np.where(rng.random((400, 10)) < 0.05, -1, 1), pattern
+
+
+def test_training_learns_the_share_of_clusters_that_chains_do_not_move_between():
+    data, pattern = two_clusters()
+    rbm = init_rbm(jax.random.key(0), 10, 4, visible_units=Spin(), hidden_units=Spin(), visible_mean=data.mean(0))
+    optimizer = optax.sgd(optax.linear_schedule(0.1, 0.0, 2000))
+    in_cluster = enumerate_states(Spin(), 10) @ pattern > 0
+
+    def train(estimator, chains, accept=None):
+        state = init_train_state(jax.random.key(1), rbm, optimizer, chains=chains)
+        options = {"optimizer": optimizer, "n_updates": 2000, "accept": accept}
+        state, _ = fit(jax.random.key(2), state, data, estimator=estimator, **options)
+        return state, exact_visible_probabilities(state.rbm)[in_cluster].sum()
+
+    chains = init_trajectory_chains(jax.random.key(1), rbm, 1000, n_rungs=4)
+    state, found = train(functools.partial(ptt, centered=True), chains, keeps_equilibrium)
+    exact_state, expected = train(functools.partial(estimators.exact, centered=True), data[:1])
+    assert state.chains.n_frozen > 1
+    # 1000 chains leave a spread of 0.006 between seeds.
+    assert abs(found - expected) < 0.03
+    assert exact_log_likelihood(state.rbm, data) > exact_log_likelihood(exact_state.rbm, data) - 0.02
+
+
+def test_gradient_is_that_of_the_live_chains():
+    chains = warmed_up(floor=0.85, n_rungs=8)
+    batch = np.asarray(enumerate_states(Spin(), 8))[::9]
+    gradient, advanced = ptt(jax.random.key(5), RBM_END, batch, chains, floor=0.0, centered=True)
+    model = conditional_moments(RBM_END, live_states(advanced))
+    expected = likelihood_gradient(RBM_END, conditional_moments(RBM_END, batch), model, centered=True)
+    for found, leaf in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(found, -leaf, atol=1e-5)
+
+
+def test_updates_that_outrun_the_chains_are_rejected():
+    data, _ = two_clusters()
+    rbm, optimizer = reference_rbm(10, 4, 0.3, Spin()), optax.adam(1.0)
+    state = init_train_state(jax.random.key(0), rbm, optimizer, n_chains=200)
+    options = {"estimator": pcd, "optimizer": optimizer}
+    after, info = train_step(jax.random.key(1), state, data, accept=keeps_equilibrium, **options)
+    assert not info.accepted
+    assert after.step == 1
+    assert (after.chains != state.chains).any()
+    for kept, before in zip(
+        jax.tree.leaves((after.rbm, after.opt_state)), jax.tree.leaves((rbm, state.opt_state)), strict=True
+    ):
+        np.testing.assert_array_equal(kept, before)
+    after, info = train_step(jax.random.key(1), state, data, **options)
+    assert info.accepted
+    assert (after.rbm.weights != rbm.weights).all()
+
+
+def test_share_of_reweighted_states_is_that_of_the_weights():
+    states = np.asarray(enumerate_states(Spin(), 8))
+    before, after = temper(RBM_END, 0.3), temper(RBM_END, 0.5)
+    ratio = np.asarray(exact_visible_probabilities(after) / exact_visible_probabilities(before), float)
+    share = ratio.sum() ** 2 / (ratio**2).sum() / len(states)
+    assert keeps_equilibrium(before, after, states, min_share=share - 0.01)
+    assert not keeps_equilibrium(before, after, states, min_share=share + 0.01)
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, after)
+    assert not keeps_equilibrium(before, broken, states, min_share=0.01)
+
+
+def test_many_trainings_at_once(x64):
+    data, _ = two_clusters()
+    optimizer = optax.sgd(0.05)
+
+    def train(key):
+        key_rbm, key_chains, key_run = jax.random.split(key, 3)
+        rbm = init_rbm(key_rbm, 10, 3, visible_units=Spin(), hidden_units=Spin())
+        state = init_train_state(
+            key_chains, rbm, optimizer, chains=init_trajectory_chains(key_chains, rbm, 20, n_rungs=4)
+        )
+        options = {"estimator": ptt, "optimizer": optimizer, "n_updates": 30, "accept": keeps_equilibrium}
+        return fit(key_run, state, data, **options)[0].rbm.weights
+
+    keys = jax.random.split(jax.random.key(0), 2)
+    together = jax.jit(jax.vmap(train))(keys)
+    for index, key in enumerate(keys):
+        np.testing.assert_allclose(together[index], train(key), rtol=1e-10)
+
+
+def test_mistakes_are_named(unchecked):
+    rbm, optimizer = reference_rbm(10, 4, 0.3, Spin()), optax.sgd(0.1)
+    with pytest.raises(ValueError, match="n_rungs must be at least 3"):
+        init_trajectory_chains(jax.random.key(0), rbm, 10, n_rungs=2)
+    with pytest.raises(ValueError, match="reservoir must have 10 units"):
+        init_trajectory_chains(jax.random.key(0), rbm, 10, reservoir=jnp.ones((4, 3)))
+    chains = init_trajectory_chains(jax.random.key(0), rbm, 10)
+    with pytest.raises(ValueError, match="either n_chains or chains, got both"):
+        init_train_state(jax.random.key(0), rbm, optimizer, n_chains=10, chains=chains)
+    with pytest.raises(ValueError, match="either n_chains or chains, got neither"):
+        init_train_state(jax.random.key(0), rbm, optimizer)
+    with pytest.raises(TypeError, match="chains must be from init_trajectory_chains"):
+        ptt(jax.random.key(0), rbm, jnp.ones((4, 10)), jnp.ones((4, 10)))
+    with pytest.raises(TypeError, match="outside jit and vmap"):
+        jax.jit(live_states)(chains)
+
+
+def healthy_ladder():
+    rbm = frozen_rbm()
+    ladder = temper_ladder(independent_rbm(rbm, jnp.zeros(6)), rbm, jnp.linspace(0, 1, 12))
+    states = jnp.asarray(enumerate_states(Spin(), 6))
+    keys = jax.random.split(jax.random.key(0), 12)
+
+    def draw(key, rbm):
+        return states[jax.random.choice(key, 64, (1000,), p=exact_visible_probabilities(rbm))]
+
+    state = init_tempering(jax.random.key(1), ladder, 1000)
+    return ladder, dataclasses.replace(state, chains=jax.vmap(draw)(keys, ladder))
+
+
+def test_a_ladder_in_equilibrium_shows_no_sign_and_its_deviations_are_normal_numbers():
+    ladder, state = healthy_ladder()
+    _, health = ladder_health(jax.random.key(2), ladder, state, n_steps=20)
+    for deviations in (health.drift[1:], health.mass):
+        assert abs(deviations).max() < 4
+        assert 0.4 < np.sqrt(np.mean(np.square(deviations))) < 1.7
+
+
+def test_wrong_masses_of_clusters_are_noticed_where_energies_show_nothing():
+    ladder, state = healthy_ladder()
+    # All states of the last rungs on one side; their energies are nearly right, since the sides are alike.
+    upper = state.chains[8:]
+    one_sided = state.chains.at[8:].set(upper * jnp.where(upper.sum(-1, keepdims=True) < 0, -1, 1))
+    with pytest.warns(UserWarning, match="masses that neighbors do not agree on"):
+        _, health = ladder_health(jax.random.key(2), ladder, dataclasses.replace(state, chains=one_sided), n_steps=1)
+    assert abs(health.mass[7]) > 5
+
+
+def test_states_that_still_relax_and_gaps_in_the_ladder_are_noticed():
+    ladder, state = healthy_ladder()
+    fresh = dataclasses.replace(state, chains=jnp.ones_like(state.chains))
+    with pytest.warns(UserWarning, match="states still relax"):
+        ladder_health(jax.random.key(2), ladder, fresh, n_steps=20)
+    rbm = temper(reference_rbm(12, 8, 1.0, Spin()), 20.0)
+    ends = stack_rbms([temper(rbm, 1e-3), rbm])
+    state = init_tempering(jax.random.key(0), ends, 100)
+    state, _ = sample_tempering(jax.random.key(1), ends, state, n_steps=100)
+    with pytest.warns(UserWarning, match="exchange too rarely"):
+        ladder_health(jax.random.key(2), ends, state, n_steps=20)

@@ -1,0 +1,71 @@
+"""Penalties against autodiff, and what they do to a training."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rbm_jax import Spin, fit, init_rbm
+from rbm_jax.data import bars_and_stripes
+from rbm_jax.training import init_train_state, penalize_weights, weight_penalty
+from rbm_jax.training.estimators import exact
+from tests.helpers import reference_rbm, tolerance
+
+STRENGTHS = {"l1": 0.3, "l2": 0.2, "group": 0.5}
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_penalty_adds_its_derivative_to_the_gradient_of_the_weights_alone(name, dtype):
+    rbm = reference_rbm(6, 4, 0.7, Spin(), dtype=dtype)
+    strength = {name: STRENGTHS[name]}
+    transform = penalize_weights(**strength)
+    zero = jax.tree.map(jnp.zeros_like, rbm)
+    updates, _ = transform.update(zero, transform.init(rbm), rbm)
+    expected = jax.grad(lambda weights: weight_penalty(weights, **strength))(rbm.weights)
+    assert updates.weights.dtype == dtype
+    np.testing.assert_allclose(updates.weights, expected, rtol=tolerance(dtype))
+    assert not updates.visible_bias.any()
+    assert not updates.hidden_bias.any()
+
+
+def test_value_of_the_penalty():
+    weights = jnp.array([[3.0, 0.0], [-4.0, 0.0]])
+    assert weight_penalty(weights, l1=1.0, l2=2.0, group=10.0) == 7 + 25 + 50
+
+
+def test_without_weights_derivatives_are_zero_and_finite():
+    rbm = reference_rbm(6, 4, 0.0, Spin())
+    transform = penalize_weights(**STRENGTHS)
+    updates, _ = transform.update(jax.tree.map(jnp.zeros_like, rbm), transform.init(rbm), rbm)
+    assert not updates.weights.any()
+    assert not jax.grad(lambda weights: weight_penalty(weights, **STRENGTHS))(rbm.weights).any()
+
+
+def trained(**strengths):
+    optimizer = optax.chain(penalize_weights(**strengths), optax.sgd(0.2))
+    state = init_train_state(jax.random.key(1), init_rbm(jax.random.key(0), 9, 6, scale=0.1), optimizer, n_chains=1)
+    estimator = functools.partial(exact, centered=True)
+    options = {"estimator": estimator, "optimizer": optimizer, "n_updates": 1500}
+    return np.asarray(fit(jax.random.key(2), state, bars_and_stripes(3), **options)[0].rbm.weights)
+
+
+def test_each_penalty_shrinks_what_it_is_for():
+    plain = trained()
+    assert np.square(trained(l2=0.03)).sum() < 0.8 * np.square(plain).sum()
+    sparse = trained(l1=0.03)
+    assert (abs(sparse) < 0.05).mean() > (abs(plain) < 0.05).mean() + 0.2
+    norms = np.linalg.norm(trained(group=0.1), axis=0)
+    assert norms.min() < 0.2 * np.linalg.norm(plain, axis=0).min()
+
+
+def test_mistakes_are_named(unchecked):
+    with pytest.raises(ValueError, match="l1 must be at least 0"):
+        penalize_weights(l1=-1.0)
+    with pytest.raises(TypeError, match="group must be a positive number"):
+        penalize_weights(group="strong")
+    transform, rbm = penalize_weights(l2=0.1), reference_rbm(6, 4, 0.7)
+    with pytest.raises(ValueError, match="needs the parameters"):
+        transform.update(rbm, transform.init(rbm))

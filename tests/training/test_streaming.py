@@ -1,0 +1,267 @@
+"""Data that stay on disk: the same training as in memory, and what a file may hold that it should not."""
+
+import functools
+import threading
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rbm_jax import Bernoulli, Gaussian, fit, init_rbm
+from rbm_jax.data import open_array
+from rbm_jax.training import fit_streamed, init_train_state, keeps_equilibrium, pcd, streaming
+
+N_SAMPLES, N_VISIBLE = 103, 9
+DATA = (np.random.default_rng(0).random((N_SAMPLES, N_VISIBLE)) < 0.4).astype(np.uint8)
+SGD = optax.sgd(0.1)
+KEY = 7
+
+
+def small_state(units=None):
+    rbm = init_rbm(jax.random.key(0), N_VISIBLE, 4, visible_units=units, scale=0.1)
+    return init_train_state(jax.random.key(1), rbm, SGD, n_chains=20)
+
+
+def train(function, data, state=None, **options):
+    state = small_state() if state is None else state
+    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 40, "batch_size": 10, **options}
+    return function(jax.random.key(KEY), state, data, **options)
+
+
+def assert_trees_equal(first, second):
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def write_memory_map(folder, array):
+    np.save(folder / "data.npy", array)
+    return open_array(folder / "data.npy")
+
+
+def write_hdf5(folder, array, **storage):
+    with h5py.File(folder / "data.h5", "w", userblock_size=512) as file:
+        file.create_dataset("group/images", data=array, **storage)
+    return open_array(folder / "data.h5")
+
+
+class NumberedRows:
+    """An HDF5 dataset without chunks, which h5py reads by increasing row numbers."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.threads = set()
+
+    def __getitem__(self, rows):
+        assert (np.diff(rows) > 0).all()
+        self.threads.add(threading.get_ident())
+        return self.array[rows]
+
+
+SOURCES = {
+    "array": lambda folder, array: array,
+    "memory map": write_memory_map,
+    "HDF5": write_hdf5,
+    "HDF5 in chunks": functools.partial(write_hdf5, chunks=(4, 3)),
+    "HDF5 compressed": functools.partial(write_hdf5, chunks=(50, 9), compression="gzip"),
+    "by number": lambda folder, array: NumberedRows(array),
+}
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.bool_, np.int64, ">f4", np.float64])
+@pytest.mark.parametrize("write", SOURCES.values(), ids=SOURCES.keys())
+def test_streamed_training_is_that_in_memory_bit_for_bit(write, kind, tmp_path):
+    """The 40 updates are four epochs, read in chunks that end within them."""
+    array = DATA.astype(kind)
+    streamed = train(fit_streamed, write(tmp_path, array), chunk_updates=7, save_at=[0, 3, 7, 30])
+    assert_trees_equal(streamed, train(fit, DATA, save_at=[0, 3, 7, 30]))
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(N_SAMPLES) % 3], ids=["shuffled", "weighted"])
+def test_streamed_training_is_the_same_however_it_is_cut(weights, tmp_path):
+    source = write_memory_map(tmp_path, DATA)
+    whole = train(fit, DATA, weights=weights)[0]
+    for chunk_updates in (13, 40):
+        assert_trees_equal(train(fit_streamed, source, weights=weights, chunk_updates=chunk_updates)[0], whole)
+    halfway, _ = train(fit_streamed, source, weights=weights, chunk_updates=13, n_updates=18, save_at=[5])
+    assert_trees_equal(train(fit_streamed, source, halfway, weights=weights, n_updates=22, chunk_updates=13)[0], whole)
+    done = []
+    reported = train(fit_streamed, source, weights=weights, chunk_updates=13, progress=done.append)[0]
+    assert_trees_equal(reported, whole)
+    assert sum(done) == 40
+
+
+def test_double_precision_data_are_streamed_in_double_precision(x64, tmp_path):
+    array = np.random.default_rng(1).normal(size=(50, N_VISIBLE))
+    state = small_state(Gaussian())
+    streamed = train(fit_streamed, write_memory_map(tmp_path, array), state, chunk_updates=8)
+    assert streamed[0].rbm.dtype == jnp.float64
+    assert_trees_equal(streamed, train(fit, array, state))
+
+
+def test_a_batch_key_chooses_the_minibatches_whatever_the_key_of_the_run():
+    options = {"batch_key": jax.random.key(99)}
+    in_memory = train(fit, DATA, **options)
+    assert_trees_equal(train(fit_streamed, DATA, **options), in_memory)
+    assert not (in_memory[0].rbm.weights == train(fit, DATA)[0].rbm.weights).all()
+
+
+def test_no_update_reads_nothing():
+    class Unreadable(NumberedRows):
+        def __getitem__(self, rows):
+            raise OSError
+
+    state, trajectory = train(fit_streamed, Unreadable(DATA), n_updates=0)
+    assert_trees_equal(state, small_state())
+    assert trajectory.ts.shape == (1,)
+
+
+def test_rows_are_read_by_one_thread_beside_the_loop_and_at_most_a_chunk_ahead():
+    """At the save point after k updates, chunks up to the next but one have been asked for, and no more."""
+    asked = []
+
+    class Counting(NumberedRows):
+        def __getitem__(self, rows):
+            asked.append(len(rows))
+            return super().__getitem__(rows)
+
+    source, seen = Counting(DATA), []
+    train(fit_streamed, source, chunk_updates=5, progress=lambda n: seen.append((sum(asked), n)))
+    done = np.cumsum([n for _, n in seen])
+    for (n_rows, _), n_done in zip(seen, done, strict=True):
+        assert n_rows <= 10 * 5 * (-(-n_done // 5) + 1)
+    assert sum(asked) == 40 * 10
+    assert len(source.threads) == 1
+    assert threading.get_ident() not in source.threads
+
+
+def test_no_thread_outlives_a_failed_run():
+    class Failing(NumberedRows):
+        def __getitem__(self, rows):
+            if self.threads:
+                raise OSError("the disk is gone")
+            return super().__getitem__(rows)
+
+    before = threading.active_count()
+    with pytest.raises(OSError, match="disk is gone"):
+        train(fit_streamed, Failing(DATA), chunk_updates=5)
+    with pytest.raises(ZeroDivisionError):
+        train(fit_streamed, DATA, chunk_updates=5, progress=lambda n: 1 // 0)
+    assert threading.active_count() == before
+
+
+def test_second_call_compiles_nothing():
+    train(fit_streamed, DATA, chunk_updates=6)
+    compiled = streaming._advance_on_chunk._cache_size()
+    train(fit_streamed, DATA, chunk_updates=6, n_updates=17, save_at=[2, 9])
+    assert streaming._advance_on_chunk._cache_size() == compiled
+
+
+def damaged(value):
+    array = DATA.astype(np.float32)
+    array[61, 4] = value
+    return array
+
+
+BAD_VALUES = {
+    "a 2": (damaged(2), Bernoulli(), "source must be 0 or 1 .* got 2.0 at row 61, column 4"),
+    "NaN": (damaged(np.nan), Bernoulli(), "source holds nan at row 61, column 4"),
+    "infinity": (damaged(np.inf), Gaussian(), "source holds inf at row 61, column 4"),
+}
+
+
+@pytest.mark.parametrize(("array", "units", "message"), BAD_VALUES.values(), ids=BAD_VALUES.keys())
+def test_values_are_checked_as_they_are_read_and_their_row_is_named(array, units, message):
+    with pytest.raises(ValueError, match=message):
+        train(fit_streamed, array, small_state(units), chunk_updates=3)
+
+
+BAD_ARGUMENTS = {
+    "a path": ({"source": "data.npy"}, "source must have a shape"),
+    "text": ({"source": np.full((20, 9), "a")}, "real numbers"),
+    "complex": ({"source": np.zeros((20, 9), complex)}, "real numbers"),
+    "too few pixels": ({"source": DATA[:, :8]}, r"\(n_samples, 9\).*got \(103, 8\)"),
+    "images": ({"source": DATA[:, None]}, r"\(n_samples, 9\)"),
+    "no sample": ({"source": DATA[:0]}, "at least one sample"),
+    "no batch size": ({"batch_size": None}, "batch_size"),
+    "batch larger than data": ({"batch_size": 104}, "batch_size must be at most"),
+    "half an update": ({"n_updates": 1.5}, "n_updates"),
+    "empty chunk": ({"chunk_updates": 0}, "chunk_updates"),
+    "weights of another length": ({"weights": np.ones(3)}, "weights"),
+    "save beyond the end": ({"save_at": [99]}, "save_at"),
+    "time that stands still": ({"time_step": 0.0}, "time_step"),
+    "no estimator": ({"estimator": "pcd"}, "estimator"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS.keys())
+@pytest.mark.usefixtures("unchecked")
+def test_bad_arguments_are_named(changes, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        train(fit_streamed, changes.get("source", DATA), **{k: v for k, v in changes.items() if k != "source"})
+
+
+def test_streaming_inside_a_transformation_is_refused():
+    with pytest.raises(ValueError, match="use fit"):
+        jax.jit(lambda state: train(fit_streamed, DATA, state))(small_state())
+
+
+def test_arrays_are_opened_without_reading(tmp_path):
+    assert isinstance(write_memory_map(tmp_path, DATA), np.memmap)
+    mapped = write_hdf5(tmp_path, DATA)
+    assert isinstance(mapped, np.memmap)
+    np.testing.assert_array_equal(mapped, DATA)
+    with pytest.raises(ValueError, match="read-only"):
+        mapped[0, 0] = 1
+    chunked = write_hdf5(tmp_path, DATA == 1, chunks=(10, 9))
+    assert isinstance(chunked, h5py.Dataset)
+    np.testing.assert_array_equal(chunked[()], DATA == 1)
+    chunked.file.close()
+
+
+UNOPENABLE = {
+    "missing.npy": (None, FileNotFoundError, "no file"),
+    "archive.npz": (b"PK", ValueError, "use load_array"),
+    "data.csv": (b"1,2", ValueError, "suffix '.csv'"),
+    "damaged.npy": (b"\x93NUMPY", ValueError, "not a readable NumPy file"),
+    "damaged.h5": (b"\x89HDF\r\n\x1a\n", ValueError, "not a readable HDF5 file"),
+}
+
+
+@pytest.mark.parametrize("name", UNOPENABLE)
+def test_files_that_cannot_be_opened_are_named(name, tmp_path):
+    content, kind, message = UNOPENABLE[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(kind, match=message) as error:
+        open_array(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_opened_arrays_that_are_no_data_are_named(tmp_path):
+    for array, message in ((np.zeros(4), "shape"), (np.full((2, 2), 1j), "real"), (np.array([["a"]]), "numbers")):
+        np.save(tmp_path / "bad.npy", array)
+        with pytest.raises(ValueError, match=message):
+            open_array(tmp_path / "bad.npy")
+    with h5py.File(tmp_path / "two.h5", "w") as file:
+        file["first"], file["second"] = DATA, b"text"
+    with pytest.raises(ValueError, match=r"first.*second.*must be named"):
+        open_array(tmp_path / "two.h5")
+    with pytest.raises(ValueError, match="there is no 'third'"):
+        open_array(tmp_path / "two.h5", name="third")
+    with pytest.raises(ValueError, match="numbers"):
+        open_array(tmp_path / "two.h5", name="second")
+
+
+def test_updates_are_rejected_as_in_memory(tmp_path):
+    """Steps so large that the chains cannot follow most of them."""
+    optimizer = optax.sgd(2.0)
+    state = init_train_state(jax.random.key(1), small_state().rbm, optimizer, n_chains=50)
+    options = {"state": state, "optimizer": optimizer, "accept": functools.partial(keeps_equilibrium, min_share=0.5)}
+    streamed, _ = train(fit_streamed, write_memory_map(tmp_path, DATA), **options)
+    whole, _ = train(fit, DATA, **options)
+    assert_trees_equal(streamed, whole)
+    free, _ = train(fit, DATA, state=state, optimizer=optimizer)
+    assert (free.rbm.weights != whole.rbm.weights).any()

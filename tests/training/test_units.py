@@ -1,0 +1,137 @@
+"""Training, files and theories with Potts and ReLU units."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rbm_jax
+from rbm_jax import Bernoulli, Gaussian, Potts, ReLU, Spin
+from rbm_jax.io import load_rbm, save_rbm
+from rbm_jax.replica import Control, replica_free_energy, solve_saddle
+from tests.helpers import reference_rbm
+
+PAIR = (Potts(3), ReLU(0.8))
+# three sites in step with each other, but for one in seven
+SITES = (np.arange(42)[:, None] + np.array([0, 1, 2]) * (np.arange(42)[:, None] % 7 != 0)) % 3
+DATA = np.eye(3, dtype=np.uint8)[SITES].reshape(42, 9)
+
+
+def test_training_by_pcd_raises_the_likelihood_of_one_hot_data():
+    rbm = rbm_jax.init_rbm(
+        jax.random.key(0), 9, 6, visible_units=PAIR[0], hidden_units=PAIR[1], scale=0.1, visible_mean=DATA.mean(0)
+    )
+    optimizer = optax.sgd(0.05)
+    state = rbm_jax.training.init_train_state(jax.random.key(1), rbm, optimizer, n_chains=100)
+    estimator = functools.partial(rbm_jax.training.pcd, centered=True)
+    state, _ = rbm_jax.fit(jax.random.key(2), state, DATA, estimator=estimator, optimizer=optimizer, n_updates=300)
+    before, after = (rbm_jax.exact_log_likelihood(model, DATA) for model in (rbm, state.rbm))
+    assert after > before + 0.5
+    assert PAIR[0].contains(state.chains).all()
+
+
+@pytest.mark.parametrize(("column", "value"), [(4, 1), (4, 2)])
+def test_data_that_are_not_one_hot_are_refused(column, value):
+    bad = DATA.copy()
+    bad[5, 3:6] = 0, 0, 1
+    bad[5, column] = value
+    rbm = reference_rbm(9, 2, 0.1, *PAIR)
+    state = rbm_jax.training.init_train_state(jax.random.key(1), rbm, optax.sgd(0.1), n_chains=4)
+    with pytest.raises(
+        ValueError, match=r"one-hot in each group of 3 columns .* at row 5, column 3; see rbm_jax.data.one_hot"
+    ):
+        rbm_jax.fit(
+            jax.random.key(2), state, bad, estimator=rbm_jax.training.pcd, optimizer=optax.sgd(0.1), n_updates=1
+        )
+
+
+def test_standardized_gradient_ascends():
+    rbm = reference_rbm(9, 4, 0.3, *PAIR)
+    data = rbm_jax.model.conditional_moments(rbm, DATA)
+    model = rbm_jax.model.conditional_moments(rbm, np.roll(DATA, 1, axis=1))
+    plain = rbm_jax.model.likelihood_gradient(rbm, data, model)
+    scaled = rbm_jax.model.likelihood_gradient(rbm, data, model, standardized=True)
+    pairs = zip(jax.tree.leaves(plain), jax.tree.leaves(scaled), strict=True)
+    assert sum((first * second).sum() for first, second in pairs) > 0
+
+
+@pytest.mark.slow
+def test_replica_exchange_and_its_log_z():
+    rbm = reference_rbm(9, 4, 0.4, *PAIR)
+    estimate = rbm_jax.likelihood.tempering_log_z(jax.random.key(0), rbm, data=DATA, n_rungs=4, n_chains=20, n_steps=60)
+    assert abs(estimate.value - rbm_jax.exact_log_z(rbm)) < 5 * estimate.std_error
+    assert estimate.std_error < 0.1
+
+
+def test_bfloat16_products_take_one_hot_states_and_no_continuous_ones():
+    rbm = reference_rbm(9, 6, 0.3, PAIR[0], PAIR[0])
+    rounded = dataclasses.replace(rbm, weights=rbm.weights.astype(jnp.bfloat16).astype(jnp.float32))
+    found = rbm_jax.model.conditional_moments(rbm, DATA, compute_dtype=jnp.bfloat16)
+    np.testing.assert_allclose(found.product, rbm_jax.model.conditional_moments(rounded, DATA).product, atol=1e-5)
+    samples = rbm_jax.sample_gibbs(jax.random.key(0), rbm, DATA, n_sweeps=2, compute_dtype=jnp.bfloat16)
+    np.testing.assert_array_equal(samples, rbm_jax.sample_gibbs(jax.random.key(0), rounded, DATA, n_sweeps=2))
+    with pytest.raises(TypeError, match="continuous units"):
+        rbm_jax.sample_gibbs(
+            jax.random.key(0), reference_rbm(9, 4, 0.3, *PAIR), DATA, n_sweeps=2, compute_dtype="bfloat16"
+        )
+
+
+def test_files_keep_the_units_and_their_arguments(tmp_path):
+    rbm = reference_rbm(8, 2, 0.3, Potts(4), ReLU(0.3))
+    save_rbm(tmp_path / "rbm.h5", rbm)
+    loaded, _ = load_rbm(tmp_path / "rbm.h5")
+    assert (loaded.visible_units, loaded.hidden_units) == (Potts(4), ReLU(0.3))
+    np.testing.assert_array_equal(loaded.weights, rbm.weights)
+
+
+def test_mean_field_training_and_its_orders():
+    rbm = reference_rbm(9, 3, 0.1, PAIR[0], Spin())  # the error is of the order of the cube of the couplings
+    gradient, _ = rbm_jax.training.emf(None, rbm, DATA, DATA.astype(np.float32), n_sweeps=20)
+    expected = rbm_jax.model.exact_gradient(rbm, DATA)
+    np.testing.assert_allclose(gradient.weights, expected.weights, atol=1e-3)
+    for function in (
+        lambda: rbm_jax.training.emf(None, rbm, DATA, DATA, order=3),
+        lambda: rbm_jax.solve_mean_field(rbm, order=3),
+        lambda: rbm_jax.mean_field.mean_field_hessian(rbm, np.ones(9) / 3, np.zeros(3), order=3),
+    ):
+        with pytest.raises(ValueError, match="order 3 does not support Potts"):
+            function()
+
+
+def test_a_continuous_layer_that_the_couplings_make_too_wide_has_no_free_energy():
+    rbm = reference_rbm(3, 2, 0.1, Gaussian(), ReLU())
+    wide = dataclasses.replace(rbm, weights=jnp.full((3, 2), 2.0))
+    point = jnp.ones(3), jnp.ones(2)
+    assert np.isfinite(rbm_jax.mean_field.mean_field_free_energy(rbm, *point))
+    assert np.isnan(rbm_jax.mean_field.mean_field_free_energy(wide, *point))
+
+
+@pytest.mark.slow
+def test_replica_free_energy_is_stationary_for_relu_units(x64):
+    control, units = Control(jnp.array([0.8]), noise=0.4), {"visible_units": Bernoulli(), "hidden_units": ReLU(0.8)}
+    order = solve_saddle(control, **units)
+    assert order.converged
+    slope = jax.grad(lambda order: replica_free_energy(order, control, **units))(
+        dataclasses.replace(order, converged=jnp.ones(()))
+    )
+    for name in ("m_visible", "m_hidden", "q_visible", "q_hidden"):
+        np.testing.assert_allclose(getattr(slope, name), 0, atol=1e-9)
+
+
+def test_two_states_are_learned_as_a_bernoulli_unit(x64):
+    """The exact gradient in a Potts(2) unit's state 1 is that of the 0/1 unit."""
+    rbm = reference_rbm(3, 2, 0.7, Bernoulli(), ReLU(0.8))
+    weights = jnp.stack([0 * rbm.weights, rbm.weights], axis=1).reshape(6, 2)
+    bias = jnp.stack([0 * rbm.visible_bias, rbm.visible_bias], axis=1).ravel()
+    potts = rbm_jax.RBM(weights, bias, rbm.hidden_bias, Potts(2), rbm.hidden_units)
+    v = np.array([[0, 1, 1], [1, 1, 0], [0, 0, 1]])
+    one_hot = np.stack([1 - v, v], axis=-1).reshape(3, 6)
+    found, expected = rbm_jax.model.exact_gradient(potts, one_hot), rbm_jax.model.exact_gradient(rbm, v)
+    np.testing.assert_allclose(found.weights[1::2], expected.weights, atol=1e-12)
+    np.testing.assert_allclose(found.hidden_bias, expected.hidden_bias, atol=1e-12)
+    pseudo = rbm_jax.pseudo_log_likelihood(rbm, v)
+    np.testing.assert_allclose(rbm_jax.pseudo_log_likelihood(potts, one_hot), pseudo, rtol=1e-12)
