@@ -52,12 +52,14 @@ __all__ = [
     "RBM",
     "AbstractUnits",
     "Bernoulli",
+    "Centered",
     "Gaussian",
     "LogZEstimate",
     "Modes",
     "Potts",
     "ReLU",
     "Spin",
+    "Standardized",
     "Status",
     "TrainState",
     "Trajectory",
@@ -91,8 +93,8 @@ _HOMES = {
     name: package
     for package, names in {
         "units": "AbstractUnits Bernoulli Gaussian Potts ReLU Spin",
-        "model": "RBM init_rbm stack_rbms joint_energy visible_free_energy hidden_free_energy visible_field hidden_field "
-        "temper Trajectory Status exact_log_z exact_log_likelihood",
+        "model": "RBM init_rbm stack_rbms joint_energy visible_free_energy hidden_free_energy visible_field hidden_field"
+        " temper Trajectory Status exact_log_z exact_log_likelihood Centered Standardized",
         "sampling": "gibbs_step init_chains sample_gibbs sample_hidden sample_visible",
         "training": "TrainState fit train_step",
         "dynamics": "integrate",

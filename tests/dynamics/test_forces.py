@@ -147,9 +147,9 @@ def test_naive_growth_has_no_threshold_without_linear_response(x64):
     growth = {
         name: float((force(0.0, rbm).weights * rbm.weights).sum() / (rbm.weights**2).sum())
         for name, force in {
-            "naive": mean_field_force(data, order=1, centered=True),
+            "naive": mean_field_force(data, order=1, metric=Centered()),
             "naive with response": naive_force(data, centered=True),
-            "TAP": mean_field_force(data, centered=True),
+            "TAP": mean_field_force(data, metric=Centered()),
         }.items()
     }
     np.testing.assert_allclose(growth["naive"], 1 / 16, rtol=1e-3)

@@ -228,7 +228,7 @@ def test_modes_grow_by_the_share_of_pairs_seen_and_not_at_all_on_filled_in_means
     rate, mode = growth.rates[0], growth.vectors[:, 0]
     rbm = reference_rbm(6, 1, 1e-4, Spin())
     rbm = dataclasses.replace(rbm, weights=1e-4 * mode[:, None], visible_bias=jnp.zeros(6), hidden_bias=jnp.zeros(1))
-    velocity = missing_gaussian_force(lossy, centered=True)(0.0, rbm).weights[:, 0]
+    velocity = missing_gaussian_force(lossy, metric=Centered())(0.0, rbm).weights[:, 0]
     error = 5 * 3 / n**0.5  # of a sum of some dozen correlations, each off by n^(-1/2)
     np.testing.assert_allclose(mode @ velocity / 1e-4, (1 - fraction) ** 2 * rate, atol=error)
     filled = np.where(np.isnan(lossy), np.nanmean(lossy, axis=0), lossy)

@@ -229,7 +229,7 @@ def test_linear_dynamics_are_driven_by_the_power_spectrum(x64):
     tied = init_tied_rbm(jax.random.key(9), Translations((6,)), 1, scale=0.05, **units)
     shifted = augmented(data, generate_group(translation((6,))).elements)
     ts = jnp.array([0.0, 1.0, 4.0, 16.0])
-    path = integrate(gaussian_force(shifted, centered=True), expand(tied), ts)
+    path = integrate(gaussian_force(shifted, metric=Centered()), expand(tied), ts)
     modes = jax.vmap(lambda rbm: fourier_singular_values(tie(rbm, tied.tying)))(path.rbms)
     variances = {"visible_variance": 0.5, "hidden_variance": 1.0}
     theory = linear_solution(ts, modes[0], spectrum, **variances)

@@ -29,7 +29,7 @@ from rbm_jax._internal.typing import Array, ArrayLike, Float, Sample, Shaped, We
 from rbm_jax.mean_field import log_state_weights, mean_field_covariance, mean_field_moments, solve_mean_field
 from rbm_jax.model.exact import exact_moments
 from rbm_jax.model.gaussian import gaussian_moments
-from rbm_jax.model.metrics import likelihood_gradient
+from rbm_jax.model.metrics import AbstractMetric, Plain
 from rbm_jax.model.rbm import RBM
 from rbm_jax.model.statistics import Moments, conditional_moments
 from rbm_jax.model.transforms import clamp
@@ -47,22 +47,26 @@ __all__ = [
 ]
 
 
+_PLAIN = Plain()
+
+
 class LearningForce(eqx.Module):
     """The learning equations with given averages: a force that holds its data and is a pytree.
 
     Attributes:
         data_moments: rbm -> `Moments` of the data.
         model_moments: rbm -> `Moments` of the model.
-        centered: whether it is the centered gradient; see `likelihood_gradient`.
+        metric: the geometry of the gradient whose negative this is.
     """
 
     data_moments: Callable[[RBM], Moments]
     model_moments: Callable[[RBM], Moments]
-    centered: bool = eqx.field(static=True, default=False)
+    metric: AbstractMetric = Plain()
 
     def __call__(self, t: Any, rbm: RBM, args: Any = None) -> RBM:
         """The time derivative of the RBM; t and args are passed over."""
-        return likelihood_gradient(rbm, self.data_moments(rbm), self.model_moments(rbm), centered=self.centered)
+        gradient = self.metric(rbm, self.data_moments(rbm), self.model_moments(rbm))
+        return jax.tree.map(jnp.negative, gradient)
 
 
 class DataStatistics(eqx.Module):
@@ -111,18 +115,18 @@ def as_statistics(data: Sample | DataStatistics, sample_weights: Weighting = Non
     return data
 
 
-def exact_force(data: Sample, *, sample_weights: Weighting = None, centered: bool = False) -> LearningForce:
+def exact_force(data: Sample, *, sample_weights: Weighting = None, metric: AbstractMetric = _PLAIN) -> LearningForce:
     """The learning equations without approximation: gradient ascent on the log-likelihood, by enumeration.
 
     Args:
         data: shape (n_samples, n_visible). Checked for NaN alone.
         sample_weights: non-negative sample weights, shape (n_samples,).
-        centered: the centered gradient (`likelihood_gradient`).
+        metric: geometry of the gradient, such as `Centered()`.
 
     Returns:
         A force for any pair of unit types that `exact_moments` can enumerate.
     """
-    return LearningForce(_data_response(data, sample_weights), Partial(exact_moments), centered)
+    return LearningForce(_data_response(data, sample_weights), Partial(exact_moments), metric)
 
 
 def mean_field_force(
@@ -132,7 +136,7 @@ def mean_field_force(
     starts: Shaped[ArrayLike, "n_starts n_visible"] | None = None,
     linear_response: bool = False,
     sample_weights: Weighting = None,
-    centered: bool = False,
+    metric: AbstractMetric = _PLAIN,
     tol: float | None = None,
     max_steps: int = 1000,
 ) -> LearningForce:
@@ -150,7 +154,7 @@ def mean_field_force(
         linear_response: take ⟨vhᵀ⟩ of a fixed point from `mean_field_covariance` instead: more accurate before clusters
             appear, and what gives order 1 its threshold c = σ_v² for growth; but it repels from phase transitions.
         sample_weights: non-negative sample weights, shape (n_samples,).
-        centered: the centered gradient (`likelihood_gradient`).
+        metric: geometry of the gradient, such as `Centered()`.
         tol: largest change in the last sweep of each solution; None as in `solve_mean_field`.
         max_steps: sweeps at most for each solution. Starts that have not converged by then are left out.
 
@@ -165,11 +169,11 @@ def mean_field_force(
         starts = normalized_weights(sample_weights, jnp.shape(data)[0], jnp.zeros(()).dtype)[None] @ jnp.asarray(data)
     starts = as_configurations("starts", starts, jnp.shape(data)[1], jnp.zeros(()).dtype, ndim=2)
     options = check_order(order), linear_response, tol, check_count("max_steps", max_steps)
-    return LearningForce(data_moments, _FixedPointMoments(starts, *options), centered)
+    return LearningForce(data_moments, _FixedPointMoments(starts, *options), metric)
 
 
 def gaussian_force(
-    data: Sample | DataStatistics, *, sample_weights: Weighting = None, centered: bool = False
+    data: Sample | DataStatistics, *, sample_weights: Weighting = None, metric: AbstractMetric = _PLAIN
 ) -> LearningForce:
     """The learning equations in the Gaussian (linear) closure, with one variance per unit.
 
@@ -182,7 +186,7 @@ def gaussian_force(
         data: shape (n_samples, n_visible), or its `DataStatistics`. Means are moved 1e-3 in probability from the edge
             of the support before their variance is taken, so that constant pixels do not divide by zero.
         sample_weights: non-negative sample weights, shape (n_samples,); for data only.
-        centered: the centered gradient (`likelihood_gradient`).
+        metric: geometry of the gradient, such as `Centered()`.
 
     Returns:
         A force for any pair of unit types but Potts; NaN beyond σ_v σ_h σ_α = 1, where the Gaussian model does not
@@ -196,10 +200,12 @@ def gaussian_force(
         Partial(_gaussian_data_moments, statistics),
         Partial(_gaussian_model_moments, statistics.mean),
     )
-    return LearningForce(response, model, centered)
+    return LearningForce(response, model, metric)
 
 
-def missing_gaussian_force(data: Sample, *, sample_weights: Weighting = None, centered: bool = False) -> LearningForce:
+def missing_gaussian_force(
+    data: Sample, *, sample_weights: Weighting = None, metric: AbstractMetric = _PLAIN
+) -> LearningForce:
     """`gaussian_force` for data with missing entries: the linear theory of learning from what was observed.
 
     In the data term, each sample's missing units and hidden units follow the Gaussian model given the observed ones:
@@ -210,7 +216,7 @@ def missing_gaussian_force(data: Sample, *, sample_weights: Weighting = None, ce
     Args:
         data: shape (n_samples, n_visible), NaN where an entry is missing.
         sample_weights: non-negative sample weights, shape (n_samples,).
-        centered: the centered gradient (`likelihood_gradient`), at the means of the completed data.
+        metric: geometry of the gradient, such as `Centered()`, at the means of the completed data.
 
     Returns:
         A force for any pair of unit types; NaN beyond σ_v σ_h σ_α = 1. Its work is that of n_samples Cholesky
@@ -227,7 +233,7 @@ def missing_gaussian_force(data: Sample, *, sample_weights: Weighting = None, ce
         raise ValueError(f"data must show every unit in some sample, but has none of unit {int(seen.argmin())}")
     mean = share @ jnp.where(observed, data, 0) / seen
     response = Partial(_missing_data_moments, mean, data, share)
-    return LearningForce(response, Partial(_gaussian_model_moments, mean), centered)
+    return LearningForce(response, Partial(_gaussian_model_moments, mean), metric)
 
 
 def _data_response(data: Sample, sample_weights: Weighting) -> Callable[[RBM], Moments]:

@@ -10,7 +10,7 @@ from rbm_jax.model.exact import (
     exact_visible_probabilities,
 )
 from rbm_jax.model.gaussian import gaussian_log_z, gaussian_moments
-from rbm_jax.model.metrics import likelihood_gradient
+from rbm_jax.model.metrics import AbstractMetric, Centered, Plain, Standardized
 from rbm_jax.model.rbm import RBM, init_rbm, stack_rbms
 from rbm_jax.model.statistics import Moments, conditional_moments
 from rbm_jax.model.trajectory import Status, Trajectory
@@ -27,7 +27,11 @@ from rbm_jax.model.transforms import (
 
 __all__ = [
     "RBM",
+    "AbstractMetric",
+    "Centered",
     "Moments",
+    "Plain",
+    "Standardized",
     "Status",
     "Trajectory",
     "bernoulli_to_spin",
@@ -47,7 +51,6 @@ __all__ = [
     "init_rbm",
     "interpolate",
     "joint_energy",
-    "likelihood_gradient",
     "spin_to_bernoulli",
     "stack_rbms",
     "temper",

@@ -23,7 +23,7 @@ from rbm_jax._internal.math import normalized_weights
 from rbm_jax._internal.typing import Array, Float, Int, Sample, Weighting
 from rbm_jax.model.energies import hidden_field, visible_free_energy
 from rbm_jax.model.gaussian import gaussian_log_z, gaussian_moments
-from rbm_jax.model.metrics import likelihood_gradient
+from rbm_jax.model.metrics import AbstractMetric, Plain
 from rbm_jax.model.rbm import RBM, check_layer_size
 from rbm_jax.model.statistics import Moments, conditional_moments
 from rbm_jax.model.transforms import transpose
@@ -42,6 +42,7 @@ MAX_STATES = 2**24
 """Most states that are enumerated: 24 binary units."""
 
 _CHUNK_ELEMENTS = 2**22
+_PLAIN = Plain()
 
 
 def enumerate_states(units: AbstractUnits, size: int) -> Float[np.ndarray, "n_states size"]:
@@ -165,19 +166,19 @@ def exact_log_likelihood(rbm: RBM, data: Sample, sample_weights: Weighting = Non
     return -(share @ visible_free_energy(rbm, data)) - exact_log_z(rbm)
 
 
-def exact_gradient(rbm: RBM, data: Sample, sample_weights: Weighting = None) -> RBM:
+def exact_gradient(rbm: RBM, data: Sample, sample_weights: Weighting = None, *, metric: AbstractMetric = _PLAIN) -> RBM:
     """Gradient of the **negative** log-likelihood per sample, ⟨.⟩_model - ⟨.⟩_data, as an RBM.
 
     Args:
         rbm: as for `exact_log_z`.
         data: shape (n_samples, n_visible). Values are not checked.
         sample_weights: non-negative sample weights, shape (n_samples,); None for equal ones.
+        metric: geometry of the gradient, such as `Centered()`.
 
     Raises:
         ValueError: too many states, or shapes that do not fit.
     """
-    ascent = likelihood_gradient(rbm, conditional_moments(rbm, data, sample_weights), exact_moments(rbm))
-    return jax.tree.map(jnp.negative, ascent)
+    return metric(rbm, conditional_moments(rbm, data, sample_weights), exact_moments(rbm))
 
 
 @jax.jit

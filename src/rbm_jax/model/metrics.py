@@ -1,57 +1,94 @@
-"""Metrics: the geometry in which a gradient is taken."""
+"""Metrics: the geometry in which the gradient of the negative log-likelihood is taken.
 
+A metric turns averages over data and model into a gradient. It is a positive matrix times the plain gradient, so the
+fixed points of learning are the same in all of them.
+"""
+
+import abc
+
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 
-from rbm_jax._internal.typing import Array, Float
+from rbm_jax._internal.typing import Float
 from rbm_jax.model.rbm import RBM
 from rbm_jax.model.statistics import Moments
 from rbm_jax.units import AbstractUnits
 
-__all__ = ["likelihood_gradient"]
-
+__all__ = ["AbstractMetric", "Centered", "Plain", "Standardized"]
 
 _LEAST_VARIANCE = 0.1
-"""Share of its layer's mean variance below which a unit is not scaled further up."""
+"""Fraction of its layer's mean variance below which a unit is not scaled further up: rare pixels would step too far."""
 
 
-def likelihood_gradient(
-    rbm: RBM, data: Moments, model: Moments, *, centered: bool = False, standardized: bool = False
-) -> RBM:
-    """The learning equations: gradient of the log-likelihood per sample, ⟨.⟩_data - ⟨.⟩_model.
+class AbstractMetric(eqx.Module):
+    """The geometry of a gradient: a frozen module, hashable by value, called as `metric(rbm, data, model)`."""
 
-    dW/dt = ⟨vhᵀ⟩_data - ⟨vhᵀ⟩_model, da/dt = ⟨v⟩_data - ⟨v⟩_model, db/dt = ⟨h⟩_data - ⟨h⟩_model. Source: Decelle,
-    Fissore & Furtlehner (2017).
+    @abc.abstractmethod
+    def __call__(self, rbm: RBM, data: Moments, model: Moments) -> RBM:
+        """Gradient of the **negative** log-likelihood per sample, as an RBM.
 
-    Args:
-        rbm: gives the unit types of the result.
-        data: averages over the data.
-        model: averages over the model, by whatever method.
-        centered: use the gradient in the parameters of E = -(v-μ)ᵀW(h-λ) - ..., with the offsets at the data's means
-            μ = ⟨v⟩_data, λ = ⟨h⟩_data, expressed in W, a, b. It is the plain gradient times a positive matrix, so the
-            fixed points are the same, and growth of W is freed from drifts of the means (Montavon & Müller 2012;
-            Melchior, Fischer & Wiskott 2016).
-        standardized: centered, and in units of the standard deviations that units have at the data's means: each
-            component is divided by the variances of its units, so that rare pixels learn as fast as common ones.
-            Variances below a tenth of their layer's mean count as that much. Steps are larger than those of the other
-            gradients (for 0/1 units by up to 16 and more): learning rates are not comparable.
+        Args:
+            rbm: gives the unit types of the result.
+            data: averages over the data.
+            model: averages over the model, by whatever method.
+        """
 
-    Returns:
-        An RBM-shaped time derivative; its negative is the gradient of the negative log-likelihood.
+
+class Plain(AbstractMetric):
+    """The gradient in W, a, b: ⟨vhᵀ⟩_model - ⟨vhᵀ⟩_data, ⟨v⟩_model - ⟨v⟩_data, ⟨h⟩_model - ⟨h⟩_data.
+
+    Source: Decelle, Fissore & Furtlehner (2017), whose learning equations are its negative.
     """
-    da = data.visible - model.visible
-    db = data.hidden - model.hidden
-    dw = data.product - model.product
-    if centered or standardized:
-        dw = dw - data.visible[:, None] * db - da[:, None] * data.hidden
-        if standardized:
-            visible_variance = _variance(rbm.visible_units, data.visible)
-            hidden_variance = _variance(rbm.hidden_units, data.hidden)
-            dw, da, db = dw / visible_variance[:, None] / hidden_variance, da / visible_variance, db / hidden_variance
-        da, db = da - dw @ data.hidden, db - data.visible @ dw
-    return RBM(dw, da, db, rbm.visible_units, rbm.hidden_units)
+
+    def __call__(self, rbm: RBM, data: Moments, model: Moments) -> RBM:
+        """Difference of the moments."""
+        dw, da, db = _differences(data, model)
+        return RBM(dw, da, db, rbm.visible_units, rbm.hidden_units)
 
 
-def _variance(units: AbstractUnits, mean: Float[Array, " n_units"]) -> Float[Array, " n_units"]:
+class Centered(AbstractMetric):
+    """The gradient in the parameters of E = -(v-μ)ᵀW(h-λ) - ..., with offsets at the data's means, in W, a, b.
+
+    The offsets are μ = ⟨v⟩_data and λ = ⟨h⟩_data. Growth of W is freed from drifts of the means. Source: Montavon &
+    Müller (2012); Melchior, Fischer & Wiskott (2016).
+    """
+
+    def __call__(self, rbm: RBM, data: Moments, model: Moments) -> RBM:
+        """Difference of the covariances, and the shift of the biases that it asks for."""
+        dw, da, db = _covariance_differences(data, model)
+        return RBM(dw, da - dw @ data.hidden, db - data.visible @ dw, rbm.visible_units, rbm.hidden_units)
+
+
+class Standardized(AbstractMetric):
+    """Centered, and in units of the standard deviations that units have at the data's means.
+
+    Each component is divided by the variances of its units, so that rare pixels learn as fast as common ones.
+    Variances below a tenth of their layer's mean count as that much. Steps are larger than those of the other metrics
+    (for 0/1 units by 16 and more): learning rates are not comparable.
+    """
+
+    def __call__(self, rbm: RBM, data: Moments, model: Moments) -> RBM:
+        """The centered gradient over the variances."""
+        dw, da, db = _covariance_differences(data, model)
+        visible_variance = _variance(rbm.visible_units, data.visible)
+        hidden_variance = _variance(rbm.hidden_units, data.hidden)
+        dw, da, db = dw / visible_variance[:, None] / hidden_variance, da / visible_variance, db / hidden_variance
+        return RBM(dw, da - dw @ data.hidden, db - data.visible @ dw, rbm.visible_units, rbm.hidden_units)
+
+
+def _differences(data: Moments, model: Moments):
+    """Model less data: of the products, the visible and the hidden means."""
+    return model.product - data.product, model.visible - data.visible, model.hidden - data.hidden
+
+
+def _covariance_differences(data: Moments, model: Moments):
+    """The same with products of deviations from the data's means."""
+    dw, da, db = _differences(data, model)
+    return dw - data.visible[:, None] * db - da[:, None] * data.hidden, da, db
+
+
+def _variance(units: AbstractUnits, mean: Float[jax.Array, " n_units"]) -> Float[jax.Array, " n_units"]:
     variance = units.variance_at_mean(mean)
     # The constant is for data without any variation.
     return jnp.maximum(variance, jnp.maximum(_LEAST_VARIANCE * variance.mean(), 1e-6))

@@ -22,7 +22,7 @@ from rbm_jax.mean_field.sweep import mean_field_equations, start_magnetizations,
 from rbm_jax.missing.data_terms import complete_samples, fill_in_means
 from rbm_jax.model.energies import visible_free_energy
 from rbm_jax.model.exact import exact_moments
-from rbm_jax.model.metrics import likelihood_gradient
+from rbm_jax.model.metrics import Centered, Plain, Standardized
 from rbm_jax.model.rbm import RBM
 from rbm_jax.model.statistics import Moments, conditional_moments
 from rbm_jax.sampling import TrajectoryChains, live_rungs, sample_gibbs, trajectory_step
@@ -328,5 +328,5 @@ def _stream(key: PRNGKey) -> PRNGKey:
 
 
 def _descent(rbm: RBM, data: Moments, model: Moments, centered: bool, standardized: bool) -> RBM:
-    ascent = likelihood_gradient(rbm, data, model, centered=centered, standardized=standardized)
-    return jax.tree.map(jnp.negative, ascent)
+    metric = Standardized() if standardized else Centered() if centered else Plain()
+    return metric(rbm, data, model)
