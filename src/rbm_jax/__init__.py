@@ -96,7 +96,7 @@ _HOMES = {
         "model": "RBM init_rbm stack_rbms joint_energy visible_free_energy hidden_free_energy visible_field hidden_field"
         " temper Trajectory Status exact_log_z exact_log_likelihood Centered Standardized",
         "sampling": "gibbs_step init_chains sample_gibbs sample_hidden sample_visible",
-        "training": "TrainState fit train_step",
+        "training": "PCD CD EMF PTT Exact Trainer TrainState Batches fit fit_many train_step",
         "dynamics": "integrate",
         "likelihood": "LogZEstimate ais_log_z log_likelihood pseudo_log_likelihood",
         "spectral": "Modes svd_modes",

@@ -1,9 +1,11 @@
 """Data with missing entries, which are NaN: how to train on them, and how to complete them."""
 
 from rbm_jax.missing.data_terms import (
-    clamped_enumeration,
-    clamped_gibbs,
-    clamped_mean_field,
+    AbstractDataTerm,
+    ClampedEnumeration,
+    ClampedGibbs,
+    ClampedMeanField,
+    Complete,
     complete_samples,
     fill_in_means,
     observed_free_energy,
@@ -13,9 +15,11 @@ from rbm_jax.missing.imputation import Imputation, append_labels, class_probabil
 __all__ = [
     "Imputation",
     "append_labels",
-    "clamped_enumeration",
-    "clamped_gibbs",
-    "clamped_mean_field",
+    "AbstractDataTerm",
+    "ClampedEnumeration",
+    "ClampedGibbs",
+    "ClampedMeanField",
+    "Complete",
     "class_probabilities",
     "complete_samples",
     "fill_in_means",

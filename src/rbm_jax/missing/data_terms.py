@@ -1,20 +1,25 @@
 """Data with missing entries, which are NaN, in other places in each sample.
 
 The likelihood of what was observed, log P(v_o) = log Σ_{v_m, h} e^{-E} - log Z, has the gradient
-⟨.⟩_{P(v_m, h | v_o)} - ⟨.⟩_model: nothing is filled in before training. The functions `clamped_...` take the first
-average; give one to an estimator as its `data_term`. They assume that whether an entry is missing does not depend on
-its value. Source: Fissore, Decelle, Furtlehner & Han (2019), arXiv:1912.09382.
+⟨.⟩_{P(v_m, h | v_o)} - ⟨.⟩_model: nothing is filled in before training. The data terms `Clamped...` take the
+first average; give one to an estimator as its `data_term`. They assume that whether an entry is missing does not depend
+on its value. Source: Fissore, Decelle, Furtlehner & Han (2019), arXiv:1912.09382.
 """
 
+import abc
 import functools
+from typing import ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 
 from rbm_jax._internal.checks import as_configurations, check_count, check_order, check_sample_weights, is_concrete
+from rbm_jax._internal.fields import count_field
 from rbm_jax._internal.math import normalized_weights
 from rbm_jax._internal.typing import Array, ArrayLike, Bool, Float, PRNGKey, Sample, Shaped, Weighting
 from rbm_jax.mean_field import mean_field_moments, solve_mean_field
+from rbm_jax.mean_field.fluctuations import check_expansion
 from rbm_jax.mean_field.sweep import mean_field_equations, start_magnetizations, sweep
 from rbm_jax.model.energies import hidden_field, visible_free_energy
 from rbm_jax.model.exact import exact_log_z, exact_moments
@@ -24,9 +29,11 @@ from rbm_jax.model.transforms import clamp
 from rbm_jax.sampling import sample_gibbs
 
 __all__ = [
-    "clamped_enumeration",
-    "clamped_gibbs",
-    "clamped_mean_field",
+    "AbstractDataTerm",
+    "ClampedEnumeration",
+    "ClampedGibbs",
+    "ClampedMeanField",
+    "Complete",
     "complete_samples",
     "fill_in_means",
     "observed_free_energy",
@@ -36,77 +43,106 @@ _N_AT_ONCE = 16
 """Samples whose states are enumerated together."""
 
 
-def clamped_gibbs(
-    key: PRNGKey, rbm: RBM, v: Sample, sample_weights: Weighting = None, *, n_sweeps: int = 10
-) -> Moments:
+class AbstractDataTerm(eqx.Module):
+    """The data's half of the gradient: a frozen module, hashable by value, called as `term(key, rbm, v, ...)`.
+
+    Attributes:
+        takes_missing: whether NaN in the data stands for entries that were not observed.
+    """
+
+    takes_missing: eqx.AbstractClassVar[bool]
+
+    @abc.abstractmethod
+    def __call__(
+        self, key: PRNGKey | None, rbm: RBM, v: Sample, sample_weights: Weighting = None, *, compute_dtype=None
+    ) -> Moments:
+        """Averages over the data, and over what completes them.
+
+        Args:
+            key: a JAX key; None where the term is deterministic.
+            rbm: any pair of unit types, unless the term says otherwise.
+            v: shape (n_samples, n_visible). Values are not checked.
+            sample_weights: non-negative sample weights, shape (n_samples,).
+            compute_dtype: dtype of the matrix products, as in `conditional_moments`.
+        """
+
+
+class Complete(AbstractDataTerm):
+    """Averages over complete data (`conditional_moments`): the term without a key."""
+
+    takes_missing: ClassVar[bool] = False
+
+    def __call__(self, key, rbm: RBM, v: Sample, sample_weights: Weighting = None, *, compute_dtype=None) -> Moments:
+        """Each hidden unit at its conditional mean."""
+        return conditional_moments(rbm, v, sample_weights, compute_dtype=compute_dtype)
+
+
+class ClampedGibbs(AbstractDataTerm):
     """Averages over data and what completes them, from Gibbs chains with the observed units clamped.
 
-    One chain for each sample (`complete_samples`). With nothing missing the result is that of `conditional_moments`,
-    bit for bit.
+    One chain for each sample (`complete_samples`). With nothing missing the result is that of `Complete()`, bit for
+    bit.
 
-    Args:
-        key: a JAX key.
-        rbm: any pair of unit types.
-        v: shape (n_samples, n_visible), NaN where an entry is missing. Other values are not checked.
-        sample_weights: non-negative sample weights, shape (n_samples,).
-        n_sweeps: sweeps of each chain.
-
-    Raises:
-        ValueError: shapes that do not fit, or n_sweeps below 1.
+    Attributes:
+        n_sweeps: Gibbs sweeps of each chain.
     """
-    return conditional_moments(rbm, complete_samples(key, rbm, v, n_sweeps=n_sweeps), sample_weights)
+
+    n_sweeps: int = count_field("n_sweeps", 10)
+    takes_missing: ClassVar[bool] = True
+
+    def __call__(self, key, rbm: RBM, v: Sample, sample_weights: Weighting = None, *, compute_dtype=None) -> Moments:
+        """`Complete` of the completed samples."""
+        v = complete_samples(key, rbm, v, n_sweeps=self.n_sweeps)
+        return conditional_moments(rbm, v, sample_weights, compute_dtype=compute_dtype)
 
 
-def clamped_mean_field(
-    key: PRNGKey | None, rbm: RBM, v: Sample, sample_weights: Weighting = None, *, order: int = 2, n_sweeps: int = 10
-) -> Moments:
+class ClampedMeanField(AbstractDataTerm):
     """Averages over data and what completes them, from the mean-field equations with the observed units clamped.
 
-    Args:
-        key: not used.
-        rbm: any pair of unit types.
-        v: shape (n_samples, n_visible), NaN where an entry is missing. Other values are not checked.
-        sample_weights: non-negative sample weights, shape (n_samples,).
-        order: of the equations, 1 (naive), 2 (TAP) or 3.
-        n_sweeps: sweeps; each sample starts with its missing entries at the means of the batch.
+    Each sample starts with its missing entries at the means of the batch. It needs no key.
 
-    Raises:
-        ValueError: shapes that do not fit, n_sweeps below 1, or another order.
+    Attributes:
+        order: of the equations, 1 (naive), 2 (TAP) or 3; with Potts units 1 or 2.
+        n_sweeps: sweeps of the equations.
     """
-    order, n_sweeps = check_order(order), check_count("n_sweeps", n_sweeps)
-    start, observed = fill_in_means(rbm, v)
-    equations = mean_field_equations(rbm, order)
-    state = start_magnetizations(equations, start, observed)
-    state = lax.fori_loop(0, n_sweeps, lambda _, state: sweep(state, equations, observed), state)
-    return mean_field_moments(
-        rbm, state.visible, state.hidden, order=order, sample_weights=sample_weights, clamp_mask=observed
-    )
+
+    order: int = eqx.field(static=True, default=2, converter=check_order)
+    n_sweeps: int = count_field("n_sweeps", 10)
+    takes_missing: ClassVar[bool] = True
+
+    def __call__(self, key, rbm: RBM, v: Sample, sample_weights: Weighting = None, *, compute_dtype=None) -> Moments:
+        """`mean_field_moments` after some sweeps."""
+        init, observed = fill_in_means(rbm, v)
+        equations = mean_field_equations(rbm, check_expansion(self.order, rbm))
+        state = start_magnetizations(equations, init, observed)
+        state = lax.fori_loop(0, self.n_sweeps, lambda _, state: sweep(state, equations, observed), state)
+        return mean_field_moments(
+            rbm, state.visible, state.hidden, order=self.order, sample_weights=sample_weights, clamp_mask=observed
+        )
 
 
-def clamped_enumeration(key: PRNGKey | None, rbm: RBM, v: Sample, sample_weights: Weighting = None) -> Moments:
+class ClampedEnumeration(AbstractDataTerm):
     """Averages over data and what completes them, exactly: one enumeration for each sample (`exact_moments`).
 
-    Args:
-        key: not used.
-        rbm: small enough to enumerate, or with two Gaussian layers.
-        v: shape (n_samples, n_visible), NaN where an entry is missing. Other values are not checked.
-        sample_weights: non-negative sample weights, shape (n_samples,).
-
-    Raises:
-        ValueError: an RBM too large to enumerate, or shapes that do not fit.
+    For RBMs that are small enough to enumerate, or have two Gaussian layers. It needs no key.
     """
-    v, observed = _observed(rbm, v)
-    check_sample_weights(sample_weights, len(v))
-    rest = _for_each(lambda v, mask: exact_moments(clamp(rbm, v, mask)), v, observed)
-    complete = observed.all(-1, keepdims=True)
-    hidden = jnp.where(complete, rbm.hidden_units.mean(hidden_field(rbm, jnp.where(observed, v, 0))), rest.hidden)
-    moments = average_product(jnp.where(observed, v, 0), hidden, sample_weights)
-    share = normalized_weights(sample_weights, len(v), rbm.dtype)
-    return Moments(
-        moments.visible + share @ jnp.where(observed, 0, rest.visible),
-        moments.hidden,
-        moments.product + jnp.tensordot(share, jnp.where(observed[:, :, None], 0, rest.product), 1),
-    )
+
+    takes_missing: ClassVar[bool] = True
+
+    def __call__(self, key, rbm: RBM, v: Sample, sample_weights: Weighting = None, *, compute_dtype=None) -> Moments:
+        """`exact_moments` of the clamped RBM of each sample."""
+        v, observed = _observed(rbm, v)
+        check_sample_weights(sample_weights, len(v))
+        rest = _for_each(lambda v, mask: exact_moments(clamp(rbm, v, mask)), v, observed)
+        complete = observed.all(-1, keepdims=True)
+        hidden = jnp.where(complete, rbm.hidden_units.mean(hidden_field(rbm, jnp.where(observed, v, 0))), rest.hidden)
+        moments = average_product(jnp.where(observed, v, 0), hidden, sample_weights)
+        fraction = normalized_weights(sample_weights, len(v), rbm.dtype)
+        return Moments(
+            moments.visible + fraction @ jnp.where(observed, 0, rest.visible),
+            moments.hidden,
+            moments.product + jnp.tensordot(fraction, jnp.where(observed[:, :, None], 0, rest.product), 1),
+        )
 
 
 def observed_free_energy(rbm: RBM, v: Sample, *, order: int | None = None) -> Float[Array, " n_samples"]:

@@ -1,41 +1,41 @@
-"""Training: estimators of the gradient, penalties, and compiled loops of updates."""
+"""Training: estimators of the gradient, how they are used, minibatches, and one compiled loop."""
 
-from rbm_jax.training.estimators import cd, emf, exact, keeps_equilibrium, pcd, ptt
-from rbm_jax.training.loop import (
-    TrainInfo,
-    TrainState,
-    fit,
-    init_train_state,
-    log_spaced_updates,
-    project_updates,
-    train_step,
-)
-from rbm_jax.training.many import fit_ensemble, fit_sweep, set_hyperparameters
-from rbm_jax.training.penalties import penalize_weights, weight_penalty
-from rbm_jax.training.streaming import RowSource, fit_streamed
-from rbm_jax.training.tied import fourier_pcd, tied_estimator
+from rbm_jax.training.batches import AbstractBatches, Batches
+from rbm_jax.training.estimators import CD, EMF, PCD, PTT, AbstractEstimator, Exact
+from rbm_jax.training.loop import fit, log_spaced_updates
+from rbm_jax.training.many import fit_many
+from rbm_jax.training.penalties import penalize_weights, penalized_sgd, project_updates, weight_penalty
+from rbm_jax.training.review import KeepsEquilibrium, KeepsFiniteZ
+from rbm_jax.training.streaming import RowSource, StreamedBatches
+from rbm_jax.training.tied import FourierPCD, Tied
+from rbm_jax.training.trainer import FunctionEstimator, Optimizer, Trainer, TrainInfo, TrainState, train_step
 
 __all__ = [
+    "CD",
+    "EMF",
+    "PCD",
+    "PTT",
+    "AbstractBatches",
+    "AbstractEstimator",
+    "Batches",
+    "Exact",
+    "FourierPCD",
+    "FunctionEstimator",
+    "KeepsEquilibrium",
+    "KeepsFiniteZ",
+    "Optimizer",
     "RowSource",
+    "StreamedBatches",
+    "Tied",
     "TrainInfo",
     "TrainState",
-    "cd",
-    "emf",
-    "exact",
+    "Trainer",
     "fit",
-    "fit_ensemble",
-    "fit_streamed",
-    "fit_sweep",
-    "fourier_pcd",
-    "init_train_state",
-    "keeps_equilibrium",
+    "fit_many",
     "log_spaced_updates",
-    "pcd",
     "penalize_weights",
+    "penalized_sgd",
     "project_updates",
-    "ptt",
-    "set_hyperparameters",
-    "tied_estimator",
     "train_step",
     "weight_penalty",
 ]

@@ -1,15 +1,17 @@
-"""Penalties on the weights, as an optax transformation."""
+"""Penalties on the weights and restrictions of their updates, as optax transformations."""
 
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
-from rbm_jax._internal.checks import check_positive
+from rbm_jax._internal.checks import check_count, check_positive
 from rbm_jax._internal.typing import Array, Float, FloatLike
+from rbm_jax.spectral import svd_modes
 
-__all__ = ["penalize_weights", "weight_penalty"]
+__all__ = ["penalize_weights", "penalized_sgd", "project_updates", "weight_penalty"]
 
 
 def weight_penalty(
@@ -51,7 +53,7 @@ def penalize_weights(
     Example:
         >>> import optax
         >>> from rbm_jax.training import penalize_weights
-        >>> optimizer = optax.chain(penalize_weights(l2=1e-4), optax.sgd(optax.linear_schedule(0.1, 0.0, 10_000)))
+        >>> optimizer = optax.chain(penalize_weights(l2=1e-4), optax.adam(1e-3))
     """
     strengths = {"l1": l1, "l2": l2, "group": group}
     l1, l2, group = (check_positive(name, strength, or_zero=True) for name, strength in strengths.items())
@@ -66,3 +68,51 @@ def penalize_weights(
         return dataclasses.replace(updates, weights=updates.weights + penalty.astype(weights.dtype)), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def penalized_sgd(
+    learning_rate: FloatLike, *, l1: FloatLike = 0.0, l2: FloatLike = 0.0, group: FloatLike = 0.0
+) -> optax.GradientTransformation:
+    """Plain SGD on the penalized likelihood, `penalize_weights` and `optax.sgd`: a factory for `Optimizer`.
+
+    Args:
+        learning_rate: of SGD.
+        l1: as in `weight_penalty`.
+        l2: as in `weight_penalty`.
+        group: as in `weight_penalty`.
+
+    Example:
+        >>> from rbm_jax.training import Optimizer, penalized_sgd
+        >>> Optimizer(penalized_sgd, 0.1, l2=1e-4) == Optimizer(penalized_sgd, 0.1, l2=1e-4)
+        True
+    """
+    return optax.chain(penalize_weights(l1=l1, l2=l2, group=group), optax.sgd(learning_rate))
+
+
+def project_updates(n_modes: int) -> optax.GradientTransformation:
+    """Keep the weights in the span of their leading modes at the start, and the biases where they are.
+
+    Training then moves the n_modes × n_modes matrix Uᵀ W V alone, which is what `rbm_jax.dynamics.thermodynamic_force`
+    describes. Chain it before an optimizer that acts on each entry alike: `optax.chain(project_updates(2),
+    optax.sgd(0.1))`.
+
+    Args:
+        n_modes: how many; the rank of the initial weights, if that is what should not grow.
+
+    Returns:
+        An optax transformation. Its state holds the modes, so that one object serves many RBMs under `vmap`.
+    """
+    n_modes = check_count("n_modes", n_modes)
+
+    def init(params: Any):
+        modes = svd_modes(params.weights)
+        return modes.left[:, :n_modes], modes.right[:, :n_modes]
+
+    def update(updates: Any, state: Any, params=None):
+        del params
+        left, right = state
+        weights = left @ (left.T @ updates.weights @ right) @ right.T
+        still = jax.tree.map(jnp.zeros_like, updates)
+        return dataclasses.replace(still, weights=weights), state
+
+    return optax.GradientTransformation(init, update)
