@@ -5,9 +5,13 @@ from the user's key. The twenty rounds are written out, so that XLA fuses them w
 the number; `jax.random` runs them as a loop on CPU, which does not fuse and is slower. A number
 depends on its position in the global array alone, so a batch that is sharded over devices gets the same ones.
 
+Every public function that draws folds its key with a constant of its own (`Stream`), so that one key given to several
+of them makes independent numbers.
+
 Source: Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
 """
 
+import enum
 import math
 
 import jax
@@ -16,13 +20,63 @@ from jax import lax
 
 from rbm_jax._internal.typing import Array, Float, Int, PRNGKey, UInt32
 
-__all__ = ["key_words", "shuffled_rows", "threefry2x32", "uniform"]
+__all__ = ["Stream", "key_words", "shuffled_rows", "stream_key", "threefry2x32", "uniform"]
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
 Words = UInt32[Array, "2"]
 Counter = Int[Array, ""] | UInt32[Array, ""] | int
+
+
+class Stream(enum.IntEnum):
+    """What the random numbers of a key are for: a constant for each use, and no two uses with one constant.
+
+    `jax.random.fold_in(key, step)` numbers the steps of a run, and `jax.random.split` makes keys that equal
+    `fold_in(key, 0)`, `fold_in(key, 1)`, ...: both stay below 2^31, and the constants start there.
+    """
+
+    # units, RBMs and samplers
+    UNITS = 2**31
+    WEIGHTS = enum.auto()
+    HIDDEN = enum.auto()
+    VISIBLE = enum.auto()
+    GIBBS = enum.auto()
+    TRACE = enum.auto()
+    CHAINS = enum.auto()
+    TEMPERING_CHAINS = enum.auto()
+    TEMPERING = enum.auto()
+    TRAJECTORY_CHAINS = enum.auto()
+    TRAJECTORY_TEMPERING = enum.auto()
+    RELAXATION = enum.auto()
+    # estimates of log Z
+    AIS = enum.auto()
+    REVERSE_AIS = enum.auto()
+    TEMPERING_LOG_Z = enum.auto()
+    LOG_Z_ALONG = enum.auto()
+    LADDER_HEALTH = enum.auto()
+    # missing entries
+    COMPLETION = enum.auto()
+    IMPUTATION = enum.auto()
+    CLASSES = enum.auto()
+    # training: streams of a run's key (BATCHES), and of the key of one update
+    BATCHES = enum.auto()
+    DATA_TERM = enum.auto()
+    MODEL_TERM = enum.auto()
+    TIED_WEIGHTS = enum.auto()
+    # synthetic data and random matrices
+    GAUSSIAN_DATA = enum.auto()
+    ISING_CHAIN = enum.auto()
+    PLANTED_CLUSTERS = enum.auto()
+    BINARIZED = enum.auto()
+    COMPONENTS = enum.auto()
+    ENSEMBLE = enum.auto()
+    CLUSTER_SAMPLES = enum.auto()
+
+
+def stream_key(key: PRNGKey, stream: Stream) -> PRNGKey:
+    """The key of one use of a user's key."""
+    return jax.random.fold_in(key, int(stream))
 
 
 def key_words(key: PRNGKey) -> Words:
