@@ -150,18 +150,19 @@ def divide(tree: Tree, mesh: Mesh, *, axis: int = 0) -> Tree:
 def place_state(state: TrainState, mesh: Mesh) -> TrainState:
     """A training state with its chains divided, and RBM, optimizer state and step replicated, as `fit` leaves it.
 
-    A state of `init_train_state` that is used as it is works too, but counters that lie elsewhere make `fit` compile
+    A state of `Trainer.init` that is used as it is works too, but counters that lie elsewhere make `fit` compile
     twice.
 
     Args:
-        state: from `init_train_state`, or read from a file.
+        state: from `Trainer.init`, or read from a file.
         mesh: from `device_mesh`, or any other.
 
     Raises:
         ValueError: a number of chains that is no multiple of the number of devices.
     """
-    rbm, opt_state, step = replicate((state.rbm, state.opt_state, state.step), mesh)
-    return TrainState(rbm, _divide_chains(state.chains, mesh), opt_state, step)
+    placed = replicate(dataclasses.replace(state, carry=None), mesh)
+    carry = None if state.carry is None else _divide_chains(state.carry, mesh)
+    return dataclasses.replace(placed, carry=carry)
 
 
 def to_host(tree: Tree) -> Tree:

@@ -1,9 +1,10 @@
 """Training: estimators of the gradient, how they are used, minibatches, and one compiled loop."""
 
-from rbm_jax.training.batches import AbstractBatches, Batches
+from rbm_jax.training.batches import Batches
 from rbm_jax.training.estimators import CD, EMF, PCD, PTT, AbstractEstimator, Exact
 from rbm_jax.training.loop import fit, log_spaced_updates
 from rbm_jax.training.many import fit_many
+from rbm_jax.training.minibatches import AbstractBatches
 from rbm_jax.training.penalties import penalize_weights, penalized_sgd, project_updates, weight_penalty
 from rbm_jax.training.review import KeepsEquilibrium, KeepsFiniteZ
 from rbm_jax.training.streaming import RowSource, StreamedBatches

@@ -1,74 +1,34 @@
-"""Minibatches: which rows of the data each update sees, from memory or from a disk.
+"""Data and the minibatches that are taken from them."""
 
-The rows of update t are a function of a key and of t alone, so that a run gives the same bits however it is cut into
-calls, and streamed data give those of data in memory.
-"""
-
-import abc
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rbm_jax._internal.checks import as_array, check_count, check_finite, check_sample_weights, is_concrete
+from rbm_jax._internal.checks import (
+    as_array,
+    check_finite,
+    check_support,
+)
 from rbm_jax._internal.placement import take_rows
-from rbm_jax._internal.random import Words, key_words, shuffled_rows, uniform
-from rbm_jax._internal.typing import Array, Float, Int, PRNGKey, Weighting
+from rbm_jax._internal.typing import Array, PRNGKey, Weighting
 from rbm_jax.model.rbm import RBM
 from rbm_jax.symmetry import TiedRBM
-from rbm_jax.training.fitting import check_support
+from rbm_jax.training.minibatches import (
+    AbstractBatches,
+    AbstractFeed,
+    MinibatchAt,
+    batch_rows,
+    batch_words,
+    check_batch_size,
+    normalized_cumulative,
+)
+from rbm_jax.training.streaming import StreamedBatches
 
-__all__ = ["AbstractBatches", "AbstractFeed", "Batches", "batch_rows", "batch_words", "check_batch_size", "normalized"]
-
-MinibatchAt = Callable[[Int[Array, ""]], tuple[Array, Array | None]]
-
-_BATCH_STREAM = 2**32 - 1
-"""What the key of a run is folded with to choose minibatches: a step number that no run reaches."""
-
-
-class AbstractFeed(eqx.Module):
-    """Minibatches on the device, as an argument of the compiled loop."""
-
-    @abc.abstractmethod
-    def minibatches(self, key: PRNGKey, layout: NamedSharding | None) -> MinibatchAt:
-        """The minibatch and sample weights of each update.
-
-        Args:
-            key: chooses the rows.
-            layout: how the rows of a batch are divided among devices; None as XLA likes.
-        """
-
-
-class AbstractBatches(eqx.Module):
-    """Data and how minibatches are taken from them.
-
-    Attributes:
-        batch_size: rows of a minibatch; None: all data in every update.
-        allow_missing: whether NaN in the data stands for entries that were not observed.
-        key: chooses the minibatches; None takes the key of the run.
-    """
-
-    batch_size: eqx.AbstractVar[int | None]
-    allow_missing: eqx.AbstractVar[bool]
-    key: eqx.AbstractVar[Any]
-
-    @abc.abstractmethod
-    def check(self, rbm: RBM | TiedRBM) -> None:
-        """Raise unless the data fit the RBM's visible layer."""
-
-    @abc.abstractmethod
-    def feeds(self, key: PRNGKey, rbm: RBM | TiedRBM, step: int, n_updates: int) -> Iterator[tuple[int, AbstractFeed]]:
-        """Feeds one after the other, each with the number of updates it is good for."""
-
-    @property
-    @abc.abstractmethod
-    def n_rows(self) -> int:
-        """Rows of a minibatch, or of the data."""
+__all__ = ["Batches"]
 
 
 class Batches(AbstractBatches, AbstractFeed):
@@ -120,15 +80,15 @@ class Batches(AbstractBatches, AbstractFeed):
         key: PRNGKey | None = None,
         mesh: Mesh | None = None,
     ):
-        data = as_array("data", data)
+        data = as_array("data", data, allow_missing=allow_missing)
         if data.ndim != 2:
             raise ValueError(f"data must have 2 axes, one sample a row, got shape {data.shape}")
         if data.shape[0] == 0:
             raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
         if not allow_missing:
-            check_finite("data", data)
+            check_finite("data", data)  # before there are units to ask
         check_batch_size(batch_size, data.shape[0])
-        self.sample_weights, self.cumulative = normalized(sample_weights, data.shape[0])
+        self.sample_weights, self.cumulative = normalized_cumulative(sample_weights, data.shape[0])
         data = data if isinstance(data, jax.Array) else jnp.array(data)  # a copy: what is checked must not change
         self.data = data if mesh is None else jax.device_put(data, NamedSharding(mesh, PartitionSpec()))
         self.batch_size, self.allow_missing, self.key = batch_size, bool(allow_missing), key
@@ -136,8 +96,6 @@ class Batches(AbstractBatches, AbstractFeed):
     @staticmethod
     def stream(source: Any, batch_size: int, **options: Any) -> "AbstractBatches":
         """Minibatches that are read from a disk while the loop runs: `StreamedBatches`, with its options."""
-        from rbm_jax.training.streaming import StreamedBatches
-
         return StreamedBatches(source, batch_size, **options)
 
     def check(self, rbm: RBM | TiedRBM) -> None:
@@ -147,15 +105,7 @@ class Batches(AbstractBatches, AbstractFeed):
                 f"data must have {rbm.n_visible} units on its last axis, got shape {self.data.shape}; flatten images "
                 "to one row each, and check that data and RBM belong together"
             )
-        units = rbm.visible_units
-        if not is_concrete(self.data, units):
-            return
-        # Arrays of JAX do not change. The reference dies with the array, before its number is used again.
-        signature = id(self.data), str(units), self.allow_missing
-        if signature in _SEEN and _SEEN[signature]() is self.data:
-            return
-        check_support("data", self.data, units, allow_missing=self.allow_missing)
-        _SEEN[signature] = weakref.ref(self.data, lambda _: _SEEN.pop(signature, None))
+        check_support("data", self.data, rbm.visible_units, allow_missing=self.allow_missing)
 
     def feeds(self, key: PRNGKey, rbm: RBM | TiedRBM, step: int, n_updates: int) -> Iterator[tuple[int, AbstractFeed]]:
         """The data themselves, for all updates."""
@@ -176,54 +126,3 @@ class Batches(AbstractBatches, AbstractFeed):
     def n_rows(self) -> int:
         """Rows of a minibatch, or of the data."""
         return len(self.data) if self.batch_size is None else self.batch_size
-
-
-_SEEN: dict[tuple, weakref.ref] = {}
-"""Data whose values were found to lie in the support of some units."""
-
-
-def batch_words(key: PRNGKey) -> Words:
-    """The words of the random numbers that choose minibatches."""
-    return key_words(jax.random.fold_in(key, _BATCH_STREAM))
-
-
-def batch_rows(
-    words: Words,
-    step: Int[Array, ""],
-    n_samples: int,
-    batch_size: int,
-    cumulative: Float[Array, " n_samples"] | None,
-) -> Int[Array, " batch_size"]:
-    """Rows of the minibatch of update number `step`.
-
-    Args:
-        words: from `batch_words`.
-        step: number of the update.
-        n_samples: rows of the data.
-        batch_size: rows of the minibatch.
-        cumulative: cumulative sum of the sample weights, for draws with replacement; None for epochs that are each
-            shuffled anew.
-    """
-    if cumulative is None:
-        return shuffled_rows(words, step, n_samples, batch_size)
-    drawn = uniform(words, step, (batch_size,), cumulative.dtype) * cumulative[-1]
-    below_total = jnp.nextafter(cumulative[-1], 0)  # rounding up must not reach samples of no weight at the end
-    return jnp.searchsorted(cumulative, jnp.minimum(drawn, below_total), side="right").astype(jnp.int32)
-
-
-def check_batch_size(batch_size: int | None, n_samples: int) -> None:
-    """Raise unless the batch size is None or a count of at most n_samples."""
-    if batch_size is not None and check_count("batch_size", batch_size) > n_samples:
-        raise ValueError(f"batch_size must be at most the number of samples, {n_samples}, got {batch_size}")
-
-
-def normalized(sample_weights: Weighting, n_samples: int) -> tuple[Array | None, Array | None]:
-    """Sample weights that sum to one and their cumulative sum, taken in double precision; None for None."""
-    check_sample_weights(sample_weights, n_samples)
-    if sample_weights is None:
-        return None, None
-    xp: Any = np if is_concrete(sample_weights) else jnp
-    values = xp.asarray(sample_weights, xp.float64 if xp is np else None)
-    values = values / values.max()  # their sum may overflow
-    values = values / values.sum()
-    return jnp.asarray(values, jnp.zeros(()).dtype), jnp.asarray(xp.cumsum(values), jnp.zeros(()).dtype)

@@ -15,6 +15,7 @@ from jax import lax
 
 from rbm_jax._internal.checks import as_configurations
 from rbm_jax._internal.fields import count_field, dtype_field, fraction_field
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, Chains, Float, PRNGKey, Sample, Weighting
 from rbm_jax.mean_field import mean_field_free_energy, mean_field_moments
 from rbm_jax.mean_field.clustering import log_state_weights
@@ -86,11 +87,8 @@ class _DataAndModel(AbstractEstimator):
         return self.data_term.takes_missing
 
     def _data_moments(self, key, rbm: RBM, batch, sample_weights, compute_dtype=None) -> Moments:
-        key = None if key is None else jax.random.fold_in(key, _DATA_TERM)
+        key = None if key is None else stream_key(key, Stream.DATA_TERM)
         return self.data_term(key, rbm, batch, sample_weights, compute_dtype=compute_dtype)
-
-
-_DATA_TERM, _COMPLETION = 2**32 - 1, 2**32 - 2
 
 
 class PCD(_DataAndModel):
@@ -151,7 +149,7 @@ class CD(_DataAndModel):
         """Gradient, and nothing to carry."""
         data = self._data_moments(key, rbm, batch, sample_weights, self.compute_dtype)
         if self.takes_missing:
-            batch = complete_samples(jax.random.fold_in(key, _COMPLETION), rbm, batch, n_sweeps=self.n_sweeps)
+            batch = complete_samples(key, rbm, batch, n_sweeps=self.n_sweeps)
         samples = sample_gibbs(key, rbm, batch, n_sweeps=self.n_sweeps, compute_dtype=self.compute_dtype)
         model = conditional_moments(rbm, samples, sample_weights, compute_dtype=self.compute_dtype)
         return self.metric(rbm, data, model), carry

@@ -15,7 +15,8 @@ from rbm_jax._internal.checks import check_count, check_function, is_concrete
 from rbm_jax._internal.placement import row_sharding
 from rbm_jax._internal.typing import Float, Int, PRNGKey, Sample
 from rbm_jax.model.trajectory import Status, Trajectory, finite_status
-from rbm_jax.training.batches import AbstractBatches, AbstractFeed, Batches
+from rbm_jax.training.batches import Batches
+from rbm_jax.training.minibatches import AbstractBatches, AbstractFeed
 from rbm_jax.training.trainer import Trainer, TrainState, expanded, train_step
 
 __all__ = ["Schedule", "advance", "as_batches", "check_run", "fit", "log_spaced_updates", "run_on_host", "times_at"]

@@ -15,8 +15,9 @@ import numpy as np
 from rbm_jax._internal.checks import check_count, is_concrete
 from rbm_jax._internal.typing import Array, Int, Key, Sample, UInt32
 from rbm_jax.model.trajectory import Trajectory, finite_status
-from rbm_jax.training.batches import AbstractBatches, Batches
+from rbm_jax.training.batches import Batches
 from rbm_jax.training.loop import Schedule, advance, as_batches, check_run, check_saves, fit, run_on_host, times_at
+from rbm_jax.training.minibatches import AbstractBatches
 from rbm_jax.training.trainer import Optimizer, Trainer, TrainState, expanded
 
 __all__ = ["fit_many"]

@@ -15,20 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
-from rbm_jax._internal.checks import check_count, is_concrete
+from rbm_jax._internal.checks import check_count, check_support, is_concrete
 from rbm_jax._internal.typing import Array, Int, PRNGKey, Shaped, Weighting
 from rbm_jax.model.rbm import RBM
 from rbm_jax.symmetry import TiedRBM
-from rbm_jax.training.batches import (
+from rbm_jax.training.minibatches import (
     AbstractBatches,
     AbstractFeed,
     MinibatchAt,
     batch_rows,
     batch_words,
     check_batch_size,
-    normalized,
+    normalized_cumulative,
 )
-from rbm_jax.training.fitting import check_support
 
 __all__ = ["RowSource", "StreamedBatches"]
 
@@ -129,7 +128,7 @@ class StreamedBatches(AbstractBatches):
             raise ValueError("streamed data are read on the host, and cannot be under jit, vmap or grad: use Batches")
         if chunk_updates is None:
             chunk_updates = max(1, _CHUNK_BYTES // (batch_size * source.shape[1] * np.dtype(source.dtype).itemsize))
-        _, self.cumulative = normalized(sample_weights, source.shape[0])
+        _, self.cumulative = normalized_cumulative(sample_weights, source.shape[0])
         self.source, self.batch_size, self.key = source, batch_size, key
         self.allow_missing, self.chunk_updates = bool(allow_missing), check_count("chunk_updates", chunk_updates)
 
