@@ -1,5 +1,7 @@
 """RBMs with known parameters, and tolerances."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,3 +63,29 @@ def assert_same(first, second) -> None:
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         np.testing.assert_array_equal(a, b)
         assert a.dtype == b.dtype
+
+
+_COMPILATIONS: list[str] = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, duration, **_: _COMPILATIONS.append(event) if event.endswith("backend_compile_duration") else None
+)
+
+
+@contextlib.contextmanager
+def compiles(at_most: int = 0):
+    """Fail if more programs than this are compiled inside."""
+    before = len(_COMPILATIONS)
+    yield
+    assert len(_COMPILATIONS) - before <= at_most
+
+
+def same_bits(first, second) -> None:
+    """Equal leaves, bit for bit, whatever holds them."""
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def close_leaves(first, second, error: float) -> None:
+    """Leaves that agree within a relative and absolute error."""
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=error, atol=error)

@@ -1,7 +1,8 @@
-"""Training: updates, loops, estimators in the loop, and what a user may get wrong."""
+"""Training: updates, the loop, estimators in the loop, and what a user may get wrong."""
 
-import functools
+import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +10,17 @@ import optax
 import pytest
 
 from rbm_jax import (
+    CD,
+    PCD,
+    PTT,
+    Batches,
     Bernoulli,
+    Centered,
+    Exact,
     Gaussian,
     Spin,
     Status,
+    Trainer,
     fit,
     init_rbm,
     stack_rbms,
@@ -21,52 +29,47 @@ from rbm_jax import (
 )
 from rbm_jax.data import bars_and_stripes
 from rbm_jax.model import exact_gradient, exact_visible_probabilities
-from rbm_jax.training import cd, fitting, init_train_state, log_spaced_updates, pcd, project_updates
-from rbm_jax.training import loop as training
-from rbm_jax.training.estimators import exact
-from tests.helpers import reference_rbm, tolerance
+from rbm_jax.training import AbstractEstimator, Optimizer, log_spaced_updates, project_updates
+from rbm_jax.training.minibatches import batch_rows
+from tests.helpers import close_leaves, compiles, reference_rbm, same_bits, tolerance
 
 DATA = bars_and_stripes(3)
-SGD = optax.sgd(0.1)
-MOMENTUM = optax.adam(1e-2)
+EULER = Trainer.euler(PCD(), 0.1)
+EXACT = Trainer.euler(Exact(), 0.1)
+KEY = 7
 
 
-def small_state(seed=0, optimizer=SGD, n_chains=40, units=None, **options):
+def small_state(seed=0, trainer=EULER, n_chains=40, units=None, **options):
     units = Bernoulli() if units is None else units
     rbm = init_rbm(jax.random.key(seed), 9, 4, visible_units=units, hidden_units=units, scale=0.1, **options)
-    return init_train_state(jax.random.key(seed + 100), rbm, optimizer, n_chains=n_chains)
+    return trainer.init(jax.random.key(seed + 100), rbm, n_chains)
 
 
-def run(state, n_updates, **options):
-    options = {"estimator": pcd, "optimizer": SGD, **options}
-    return fit(jax.random.key(7), state, DATA, n_updates=n_updates, **options)
+def run(state, n_updates, trainer=EULER, batch_size=None, data=DATA, sample_weights=None, **options):
+    batches = Batches(data, batch_size, sample_weights)
+    return fit(jax.random.key(KEY), trainer, state, batches, n_updates=n_updates, **options)
 
 
-def assert_trees_equal(first, second):
-    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
-
-
-def assert_trees_close(first, second, tolerance):
-    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=tolerance, atol=tolerance)
+def stacked(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def test_step_of_sgd_moves_along_the_negative_gradient(dtype):
-    state = small_state()
-    new, info = train_step(jax.random.key(0), state, DATA, estimator=exact, optimizer=SGD)
-    assert_trees_close(info.gradient, exact_gradient(state.rbm, DATA), tolerance(dtype))
+    state = small_state(trainer=EXACT)
+    new, info = train_step(jax.random.key(0), EXACT, state, DATA)
+    close_leaves(info.gradient, exact_gradient(state.rbm, DATA), tolerance(dtype))
     expected = jax.tree.map(lambda parameter, slope: parameter - 0.1 * slope, state.rbm, info.gradient)
-    assert_trees_close(new.rbm, expected, tolerance(dtype))
+    close_leaves(new.rbm, expected, tolerance(dtype))
     assert new.rbm.dtype == dtype
     assert new.step == 1
+    assert new.carry is None
 
 
 def test_projected_updates_move_the_leading_modes_alone(dtype):
     """The step of SGD is the gradient between the modes of the start, which fit keeps for each RBM under vmap."""
-    optimizer = optax.chain(project_updates(2), SGD)
-    states = [small_state(seed, optimizer) for seed in (0, 1)]
-    new, info = train_step(jax.random.key(0), states[0], DATA, estimator=exact, optimizer=optimizer)
+    trainer = Trainer(Exact(), optax.chain(project_updates(2), optax.sgd(0.1)))
+    states = [small_state(seed, trainer) for seed in (0, 1)]
+    new, info = train_step(jax.random.key(0), trainer, states[0], DATA)
     modes = svd_modes(states[0].rbm.weights)
     left, right = modes.left[:, :2], modes.right[:, :2]
     inside = left @ (left.T @ info.gradient.weights @ right) @ right.T
@@ -77,9 +80,9 @@ def test_projected_updates_move_the_leading_modes_alone(dtype):
     np.testing.assert_array_equal(new.rbm.hidden_bias, states[0].rbm.hidden_bias)
 
     def train(state):
-        return run(state, 20, optimizer=optimizer)[0].rbm.weights
+        return run(state, 20, trainer)[0].rbm.weights
 
-    together = jax.vmap(train)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    together = jax.vmap(train)(stacked(states))
     for weights, state in zip(together, states, strict=True):
         np.testing.assert_allclose(weights, train(state), atol=tolerance(dtype))
         others = svd_modes(state.rbm.weights).left[:, 2:]
@@ -88,49 +91,48 @@ def test_projected_updates_move_the_leading_modes_alone(dtype):
         project_updates(0)
 
 
+ADAM = Trainer(PCD(), Optimizer(optax.adam, 1e-2))
+
+
 @pytest.mark.parametrize("batch_size", [None, 4])
-@pytest.mark.parametrize("optimizer", [SGD, MOMENTUM], ids=["sgd", "adam"])
-def test_fit_gives_the_same_bits_however_it_is_cut_into_calls(batch_size, optimizer):
-    options = {"batch_size": batch_size, "optimizer": optimizer}
-    start = small_state(optimizer=optimizer)
-    whole, _ = run(start, 30, **options)
-    saved, _ = run(start, 30, save_at=[1, 17, 29], **options)
-    halfway, _ = run(start, 13, **options)
-    resumed, _ = run(halfway, 17, progress=lambda n: None, **options)
-    assert_trees_equal(whole, saved)
-    assert_trees_equal(whole, resumed)
+@pytest.mark.parametrize("trainer", [EULER, ADAM], ids=["sgd", "adam"])
+def test_fit_gives_the_same_bits_however_it_is_cut_into_calls(batch_size, trainer):
+    start = small_state(trainer=trainer)
+    whole, _ = run(start, 30, trainer, batch_size)
+    saved, _ = run(start, 30, trainer, batch_size, save_at=[1, 17, 29])
+    halfway, _ = run(start, 13, trainer, batch_size)
+    resumed, _ = run(halfway, 17, trainer, batch_size, progress=lambda n: None)
+    same_bits(whole, saved)
+    same_bits(whole, resumed)
 
 
 def test_fit_is_a_loop_of_train_steps():
-    looped, step = small_state(), jax.jit(functools.partial(train_step, estimator=pcd, optimizer=SGD))
+    looped, step = small_state(), eqx.filter_jit(train_step)
     for _ in range(5):
-        looped, _ = step(jax.random.key(7), looped, jnp.asarray(DATA))
-    fitted, _ = run(small_state(), 5)
-    assert_trees_close(looped, fitted, 1e-6)
+        looped, _ = step(jax.random.key(KEY), EULER, looped, jnp.asarray(DATA))
+    # float32 sums of 40 chains in two programs, over five updates of 0.1 each
+    close_leaves(looped, run(small_state(), 5)[0], 1e-5)
 
 
 def test_fit_under_jit_and_vmap_equals_a_loop_over_64_rbms(x64):
     keys = jax.random.split(jax.random.key(1), 64)
     states = [small_state(seed) for seed in range(64)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    batches = Batches(DATA, batch_size=5)
 
     def train(key, state):
-        options = {"estimator": pcd, "optimizer": SGD, "batch_size": 5, "save_at": [0, 3, 10]}
-        return fit(key, state, DATA, n_updates=12, **options)
+        return fit(key, EULER, state, batches, n_updates=12, save_at=[0, 3, 10])
 
-    together = jax.jit(jax.vmap(train))(keys, stacked)
-    one_by_one = [train(key, state) for key, state in zip(keys, states, strict=True)]
-    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one)
-    assert_trees_close(together, expected, 1e-12)
+    together = jax.jit(jax.vmap(train))(keys, stacked(states))
+    expected = stacked([train(key, state) for key, state in zip(keys, states, strict=True)])
+    close_leaves(together, expected, 1e-12)
     assert together[1].rbms.weights.shape == (64, 3, 9, 4)
 
 
 @pytest.mark.parametrize("units", [Bernoulli(), Gaussian(1.0)], ids=str)
 def test_known_data_are_checked_under_a_transformation_too(units):
     def train(key, data):
-        rbm = init_rbm(key, 3, 2, visible_units=units)
-        state = init_train_state(key, rbm, SGD, n_chains=4)
-        return fit(key, state, data, estimator=pcd, optimizer=SGD, n_updates=2)[0].rbm.weights
+        state = EULER.init(key, init_rbm(key, 3, 2, visible_units=units), n_chains=4)
+        return fit(key, EULER, state, data, n_updates=2)[0].rbm.weights
 
     keys = jax.random.split(jax.random.key(0), 2)
     assert jax.vmap(lambda key: train(key, jnp.ones((4, 3))))(keys).shape == (2, 3, 2)
@@ -140,32 +142,71 @@ def test_known_data_are_checked_under_a_transformation_too(units):
 
 def test_stacked_rbms_can_be_trained_at_once():
     rbms = stack_rbms([small_state(seed).rbm for seed in range(3)])
-    state = jax.vmap(lambda key, rbm: init_train_state(key, rbm, SGD, n_chains=10))(
-        jax.random.split(jax.random.key(0), 3), rbms
-    )
-    final, _ = jax.vmap(lambda state: run(state, 4))(state)
+    states = jax.vmap(lambda key, rbm: EULER.init(key, rbm, 10))(jax.random.split(jax.random.key(0), 3), rbms)
+    final, _ = jax.vmap(lambda state: run(state, 4))(states)
     assert final.rbm.weights.shape == (3, 9, 4)
 
 
+def test_a_learning_rate_can_be_mapped_over():
+    """Trainers are pytrees: one made inside of vmap has a traced rate and clock."""
+    state = small_state(trainer=EXACT)
+
+    def train(rate):
+        return run(state, 3, Trainer.euler(Exact(), rate))
+
+    rates = jnp.array([0.1, 0.2])
+    ends, paths = jax.vmap(train)(rates)
+    np.testing.assert_allclose(paths.ts, [[0, 0.3], [0, 0.6]], rtol=1e-6)
+    for index, rate in enumerate((0.1, 0.2)):
+        close_leaves(jax.tree.map(lambda leaf, index=index: leaf[index], ends.rbm), train(rate)[0].rbm, 1e-5)
+
+
 def test_trajectory_has_the_rbms_times_and_observations_at_save_points():
-    state, trajectory = run(
-        small_state(), 20, save_at=[0, 5, 20], time_step=0.1, observe=lambda state: {"step": state.step}
-    )
+    state, trajectory = run(small_state(), 20, save_at=[0, 5, 20], observe=lambda state: {"step": state.step})
     np.testing.assert_allclose(trajectory.ts, [0, 0.5, 2])
     np.testing.assert_array_equal(trajectory.observations["step"], [0, 5, 20])
-    assert_trees_equal(jax.tree.map(lambda leaf: leaf[0], trajectory.rbms), small_state().rbm)
-    assert_trees_equal(jax.tree.map(lambda leaf: leaf[-1], trajectory.rbms), state.rbm)
+    same_bits(jax.tree.map(lambda leaf: leaf[0], trajectory.rbms), small_state().rbm)
+    same_bits(jax.tree.map(lambda leaf: leaf[-1], trajectory.rbms), state.rbm)
     assert trajectory.status == Status.SUCCESS
-    _, later = run(state, 10, time_step=0.1)
+    _, later = run(state, 10)
     np.testing.assert_allclose(later.ts, [2, 3], rtol=1e-6)
 
 
-def test_second_call_compiles_nothing():
-    start = small_state()
-    run(start, 6, estimator=functools.partial(pcd, n_sweeps=2), save_at=[2, 6])
-    compiled = training.advance_on_data._cache_size()
-    run(start, 9, estimator=functools.partial(pcd, n_sweeps=2), save_at=[1, 3, 9])
-    assert training.advance_on_data._cache_size() == compiled
+def test_an_equal_trainer_another_rate_and_another_number_of_updates_compile_nothing():
+    start, batches = small_state(), Batches(DATA, 4)
+
+    def train(rate, n_updates, **options):
+        trainer = Trainer(PCD(n_sweeps=2, metric=Centered()), Optimizer(optax.adam, rate, b1=0.8))
+        state = dataclasses.replace(start, opt_state=trainer.init(jax.random.key(0), start.rbm, 1).opt_state)
+        return fit(jax.random.key(0), trainer, state, batches, n_updates=n_updates, **options)
+
+    train(0.1, 6, save_at=[2, 6])
+    with compiles(at_most=0):
+        train(0.1, 6, save_at=[2, 6])
+        train(0.01, 9, save_at=[1, 3, 9])
+        train(0.3, 0)
+
+
+def test_arrays_of_a_users_estimator_are_traced():
+    class Scaled(AbstractEstimator):
+        scale: jax.Array
+        takes_missing = False
+        updates_between = None
+
+        def __call__(self, key, rbm, batch, carry, sample_weights=None):
+            gradient, carry = Exact()(key, rbm, batch, carry, sample_weights)
+            return jax.tree.map(lambda slope: self.scale * slope, gradient), carry
+
+        def init(self, key, rbm, n_chains):
+            return None
+
+    state = small_state(trainer=EXACT)
+    half = run(state, 1, Trainer.euler(Scaled(jnp.float32(0.5)), 0.1))[0].rbm
+    with compiles(at_most=0):
+        double = run(state, 1, Trainer.euler(Scaled(jnp.float32(2.0)), 0.1))[0].rbm
+    step = run(state, 1, EXACT)[0].rbm.weights - state.rbm.weights
+    np.testing.assert_allclose(half.weights - state.rbm.weights, step / 2, atol=1e-7)
+    np.testing.assert_allclose(double.weights - state.rbm.weights, 2 * step, atol=1e-7)
 
 
 def test_progress_adds_up_to_the_number_of_updates():
@@ -175,18 +216,48 @@ def test_progress_adds_up_to_the_number_of_updates():
     assert len(done) > 20
 
 
+class Widening(AbstractEstimator):
+    """Exact gradients; every third update the host adds 100 to the carry, or a line to a list of steps."""
+
+    takes_missing = False
+    updates_between = 3
+
+    def __call__(self, key, rbm, batch, carry, sample_weights=None):
+        gradient, _ = Exact()(key, rbm, batch, None, sample_weights)
+        return gradient, carry + 1
+
+    def init(self, key, rbm, n_chains):
+        return jnp.zeros((1,))
+
+    def between(self, key, state):
+        assert int(state.step) % 3 == 0
+        return dataclasses.replace(state, carry=jnp.append(state.carry, 100.0 * int(state.step)))
+
+
+def test_the_host_is_called_between_updates_whatever_the_save_points_and_calls():
+    trainer = Trainer.euler(Widening(), 0.1)
+    start = small_state(trainer=trainer)
+    whole, _ = run(start, 10, trainer)
+    np.testing.assert_array_equal(whole.carry, [10, 307, 604, 901])
+    parts = start
+    for n_updates in (2, 1, 5, 2):
+        parts, _ = run(parts, n_updates, trainer, save_at=[0, n_updates], progress=lambda n: None)
+    same_bits(parts, whole)
+    with pytest.raises(ValueError, match="Widening works on the host"):
+        jax.jit(lambda state: run(state, 4, trainer))(start)
+
+
 @pytest.mark.parametrize("units", [Bernoulli(), Spin()], ids=str)
 def test_pcd_with_many_chains_follows_the_exact_gradient_within_its_monte_carlo_error(x64, units):
-    data = DATA if units == Bernoulli() else 2.0 * DATA - 1
-    options = {"optimizer": SGD, "n_updates": 60, "save_at": [20, 40, 60]}
+    data = DATA if isinstance(units, Bernoulli) else 2.0 * DATA - 1
+    options = {"n_updates": 60, "save_at": [20, 40, 60]}
     state = small_state(units=units, n_chains=2000)
-    _, reference = fit(jax.random.key(0), state, data, estimator=exact, **options)
-    estimator = functools.partial(pcd, n_sweeps=5)
-    n_seeds = 24
+    exact_state = dataclasses.replace(state, carry=None)
+    _, reference = fit(jax.random.key(0), EXACT, exact_state, data, **options)
+    trainer, n_seeds = Trainer.euler(PCD(n_sweeps=5), 0.1), 24
 
     def train(key):
-        fresh = init_train_state(key, state.rbm, SGD, n_chains=2000)
-        return fit(key, fresh, data, estimator=estimator, **options)[1].rbms
+        return fit(key, trainer, trainer.init(key, state.rbm, n_chains=2000), data, **options)[1].rbms
 
     rbms = jax.jit(jax.vmap(train))(jax.random.split(jax.random.key(5), n_seeds))
     for sampled, expected in zip(jax.tree.leaves(rbms), jax.tree.leaves(reference.rbms), strict=True):
@@ -198,68 +269,65 @@ def test_pcd_with_many_chains_follows_the_exact_gradient_within_its_monte_carlo_
 def test_centered_and_plain_training_have_the_same_fixed_point(x64):
     rbm = reference_rbm(4, 3, 0.8)
     states = np.indices((2,) * 4).reshape(4, -1).T
-    probabilities = exact_visible_probabilities(rbm)
-    for centered in (False, True):
-        gradient, _ = exact(None, rbm, states, None, sample_weights=probabilities, centered=centered)
+    for estimator in (Exact(), Exact(metric=Centered())):
+        gradient, _ = estimator(None, rbm, states, None, exact_visible_probabilities(rbm))
         assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient)) < 1e-14
 
 
-@pytest.mark.parametrize("estimator", [cd, pcd, exact])
-@pytest.mark.parametrize("centered", [False, True])
-def test_weights_of_samples_count_like_repetitions_in_every_parameter(x64, estimator, centered):
+@pytest.mark.parametrize("kind", [CD, PCD, Exact])
+@pytest.mark.parametrize("metric", [None, Centered()], ids=["plain", "centered"])
+def test_weights_of_samples_count_like_repetitions_in_every_parameter(x64, kind, metric):
     rbm, repeats = reference_rbm(9, 4, 0.5), np.array([3, 0, 1, 2])
-    batch = DATA[:4]
+    estimator = kind() if metric is None else kind(metric=metric)
     # The chains of CD start at the data, so only its data term can be compared.
-    chains = DATA[:6].astype(float)
-    options = {"centered": centered}
-    key = jax.random.key(0)
-    weighted, _ = estimator(key, rbm, batch, chains, weights=repeats, **options)
-    repeated, _ = estimator(key, rbm, np.repeat(batch, repeats, axis=0), chains, **options)
-    if estimator is cd:
-        weighted_again, _ = estimator(key, rbm, batch, chains, weights=10.0 * repeats, **options)
-        assert_trees_close(weighted, weighted_again, 1e-12)
-        single, _ = estimator(key, rbm, batch, chains, weights=np.array([0, 1.0, 0, 0]), **options)
+    batch, key = DATA[:4], jax.random.key(0)
+    chains = DATA[:6].astype(float) if kind is PCD else None
+    weighted, _ = estimator(key, rbm, batch, chains, repeats)
+    repeated, _ = estimator(key, rbm, np.repeat(batch, repeats, axis=0), chains)
+    if kind is CD:
+        close_leaves(weighted, estimator(key, rbm, batch, chains, 10.0 * repeats)[0], 1e-12)
+        single, _ = estimator(key, rbm, batch, chains, np.array([0, 1.0, 0, 0]))
         assert all(
             float(jnp.abs(a - b).max()) > 1e-3 for a, b in zip(*map(jax.tree.leaves, (weighted, single)), strict=True)
         )
     else:
-        assert_trees_close(weighted, repeated, 1e-12)
+        close_leaves(weighted, repeated, 1e-12)
 
 
 def test_minibatches_are_drawn_in_proportion_to_the_weights():
     weights = np.array([0.0, 1.0, 3.0, 0.0])
     words = jnp.array([1, 2], jnp.uint32)
-    rows = jax.vmap(lambda step: fitting.batch_rows(words, step, 4, 10, jnp.cumsum(jnp.asarray(weights))))(
-        jnp.arange(1000)
-    )
-    share = np.bincount(np.asarray(rows).ravel(), minlength=4) / rows.size
-    np.testing.assert_allclose(share, weights / 4, atol=5 * np.sqrt(0.25 * 0.75 / rows.size))
+    rows = jax.vmap(lambda step: batch_rows(words, step, 4, 10, jnp.cumsum(jnp.asarray(weights))))(jnp.arange(1000))
+    fraction = np.bincount(np.asarray(rows).ravel(), minlength=4) / rows.size
+    np.testing.assert_allclose(fraction, weights / 4, atol=5 * np.sqrt(0.25 * 0.75 / rows.size))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e38])
+def test_weights_are_normalized_in_double_precision_whatever_their_scale(scale):
+    batches = Batches(DATA, 4, scale * np.arange(len(DATA), dtype=np.float64))
+    total = np.arange(len(DATA)).sum()
+    np.testing.assert_allclose(batches.sample_weights, np.arange(len(DATA)) / total, rtol=1e-6)
+    np.testing.assert_allclose(batches.cumulative, np.cumsum(np.arange(len(DATA))) / total, rtol=1e-6)
 
 
 def test_weighted_fit_forgets_samples_of_zero_weight(x64):
-    weights = np.arange(len(DATA)) % 2
-    kept = DATA[weights == 1]
-    options = {"estimator": exact, "optimizer": SGD, "n_updates": 5}
-    weighted, _ = fit(jax.random.key(0), small_state(), DATA, sample_weights=weights, **options)
-    selected, _ = fit(jax.random.key(0), small_state(), kept, **options)
-    assert_trees_close(weighted.rbm, selected.rbm, 1e-12)
+    weights, state = np.arange(len(DATA)) % 2, small_state(trainer=EXACT)
+    weighted, _ = run(state, 5, EXACT, sample_weights=weights)
+    selected, _ = run(state, 5, EXACT, data=DATA[weights == 1])
+    close_leaves(weighted.rbm, selected.rbm, 1e-12)
 
 
 def test_constant_pixels_train_to_finite_parameters():
     data = np.concatenate([DATA, np.ones((len(DATA), 1)), np.zeros((len(DATA), 1))], axis=1)
-    rbm = init_rbm(jax.random.key(0), 11, 4, visible_mean=data.mean(0))
-    state = init_train_state(jax.random.key(1), rbm, SGD, n_chains=20)
-    _, trajectory = fit(jax.random.key(2), state, data, estimator=pcd, optimizer=SGD, n_updates=200)
-    assert trajectory.status == Status.SUCCESS
+    state = EULER.init(jax.random.key(1), init_rbm(jax.random.key(0), 11, 4, visible_mean=data.mean(0)), n_chains=20)
+    assert run(state, 200, data=data)[1].status == Status.SUCCESS
 
 
 def test_divergence_is_reported_in_the_status():
-    units = Gaussian()
+    units, trainer = Gaussian(), Trainer.euler(PCD(), 100.0)
     rbm = init_rbm(jax.random.key(0), 5, 3, visible_units=units, hidden_units=units)
-    optimizer = optax.sgd(100.0)
-    state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=20)
     data = 3 * np.random.default_rng(0).normal(size=(50, 5))
-    _, trajectory = fit(jax.random.key(2), state, data, estimator=pcd, optimizer=optimizer, n_updates=50)
+    _, trajectory = run(trainer.init(jax.random.key(1), rbm, n_chains=20), 50, trainer, data=data)
     assert trajectory.status == Status.NON_FINITE
 
 
@@ -269,6 +337,47 @@ def test_log_spaced_updates_start_at_zero_end_at_the_last_and_increase():
         assert updates[0] == 0
         assert updates[-1] == n_updates
         assert (np.diff(updates) > 0).all()
+
+
+def test_time_along_a_schedule_is_its_sum_and_runs_on():
+    schedule = optax.linear_schedule(0.5, 0.1, 8)
+    trainer = Trainer.euler(PCD(), schedule)
+    state = small_state(trainer=trainer, n_chains=5)
+    _, whole = run(state, 12, trainer, save_at=(0, 3, 5, 12))
+    rates = [float(schedule(step)) for step in range(12)]
+    np.testing.assert_allclose(whole.ts, [0, sum(rates[:3]), sum(rates[:5]), sum(rates)], rtol=1e-5)
+    middle, _ = run(state, 5, trainer)
+    _, rest = run(middle, 7, trainer)
+    np.testing.assert_allclose(rest.ts, whole.ts[2:], rtol=1e-5)
+    traced = jax.jit(lambda state: run(state, 7, trainer)[1].ts)(middle)
+    np.testing.assert_allclose(traced, rest.ts, rtol=1e-5)
+
+
+def test_a_schedule_is_the_learning_rate_at_the_step_of_the_state():
+    schedule = optax.linear_schedule(0.5, 0.1, 8)
+    state = dataclasses.replace(small_state(trainer=EXACT), step=jnp.int32(4))
+    scheduled, _ = run(state, 1, Trainer.euler(Exact(), schedule))
+    close_leaves(scheduled.rbm, run(state, 1, Trainer.euler(Exact(), 0.3))[0].rbm, 1e-6)
+
+
+def test_optimizers_of_optax_by_value_and_by_identity_make_the_same_updates():
+    by_value, by_identity = ADAM, Trainer(PCD(), optax.adam(1e-2))
+    state = small_state(trainer=by_value)
+    close_leaves(run(state, 10, by_value)[0], run(state, 10, by_identity)[0], 1e-6)
+
+
+def test_a_function_of_the_signature_is_an_estimator():
+    def plain(key, rbm, batch, carry):
+        return Exact()(key, rbm, batch, carry)
+
+    state = EXACT.init(jax.random.key(0), small_state().rbm)
+    found, _ = run(state, 3, Trainer.euler(plain, 0.1))
+    same_bits(found, run(state, 3, EXACT)[0])
+    with pytest.raises(ValueError, match="must take sample_weights"):
+        run(state, 3, Trainer.euler(plain, 0.1), sample_weights=np.ones(len(DATA)))
+    lossy = Batches(np.where(DATA == 1, np.nan, DATA), allow_missing=True)
+    with pytest.raises(ValueError, match=r"takes_missing = True"):
+        fit(jax.random.key(0), Trainer.euler(plain, 0.1), state, lossy, n_updates=1)
 
 
 BAD_ARGUMENTS = {
@@ -285,40 +394,66 @@ BAD_ARGUMENTS = {
     "save beyond the end": ({"save_at": [0, 99]}, "save_at"),
     "save out of order": ({"save_at": [3, 1]}, "save_at"),
     "no save": ({"save_at": []}, "save_at"),
-    "negative weight": ({"weights": -np.ones(len(DATA))}, "weights"),
-    "weights all zero": ({"weights": np.zeros(len(DATA))}, "weights"),
-    "weights of another length": ({"weights": np.ones(3)}, "weights"),
-    "time that stands still": ({"time_step": 0.0}, "time_step"),
-    "no estimator": ({"estimator": "pcd"}, "estimator"),
+    "negative weight": ({"sample_weights": -np.ones(len(DATA))}, "sample_weights"),
+    "weights all zero": ({"sample_weights": np.zeros(len(DATA))}, "sample_weights"),
+    "weights of another length": ({"sample_weights": np.ones(3)}, "sample_weights"),
+    "no trainer": ({"trainer": PCD()}, "trainer must be a Trainer"),
+    "no state": ({"state": small_state().rbm}, "state must be a TrainState"),
 }
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD_ARGUMENTS.values(), ids=BAD_ARGUMENTS.keys())
 @pytest.mark.usefixtures("unchecked")
 def test_bad_arguments_are_named(changes, message):
-    options = {"data": DATA, "estimator": pcd, "optimizer": SGD, "n_updates": 5, **changes}
+    options = {"n_updates": 5, "state": small_state(), **changes}
     with pytest.raises((ValueError, TypeError), match=message):
-        fit(jax.random.key(0), small_state(), options.pop("data"), **options)
+        run(options.pop("state"), options.pop("n_updates"), **options)
+
+
+BAD_TRAINERS = {
+    "time that stands still": (lambda: Trainer(PCD(), optax.sgd(0.1), time_step=0.0), "time_step must be positive"),
+    "a name for an estimator": (lambda: Trainer("pcd", optax.sgd(0.1)), "estimator must be one such as PCD()"),
+    "a class for an estimator": (lambda: Trainer(PCD, optax.sgd(0.1)), "estimator must be one such as PCD()"),
+    "a function of two": (lambda: Trainer(lambda key, rbm: None, optax.sgd(0.1)), r"must take \(key, rbm, batch"),
+    "a number for an optimizer": (lambda: Trainer(PCD(), 0.1), "optimizer must be an Optimizer"),
+    "an optimizer that was called": (lambda: Optimizer(optax.sgd(0.1), 0.1), "pass it uncalled"),
+    "a negative rate": (lambda: Optimizer(optax.sgd, -0.1), "learning_rate must be at least 0"),
+    "a rate that is NaN": (lambda: Trainer.euler(PCD(), np.nan), "learning_rate must be at least 0 and finite"),
+    "options of arrays": (lambda: Optimizer(optax.adam, 0.1, b1=np.zeros(2)), "hashable"),
+    "no review": (lambda: Trainer(PCD(), optax.sgd(0.1), review=True), "review must be a function"),
+    "half a sweep": (lambda: PCD(n_sweeps=1.5), "n_sweeps"),
+    "no sweep": (lambda: PCD(n_sweeps=0), "n_sweeps"),
+    "a floor above 1": (lambda: PTT(floor=1.5), "floor"),
+    "no chains": (lambda: EULER.init(jax.random.key(0), small_state().rbm, 0), "n_chains"),
+    "neither chains nor their number": (lambda: EULER.init(jax.random.key(0), small_state().rbm), "n_chains must be"),
+    "chains and their number": (lambda: EULER.init(jax.random.key(0), small_state().rbm, 3, carry=DATA), "got both"),
+    "chains of another width": (lambda: EULER.init(jax.random.key(0), small_state().rbm, carry=DATA[:, :5]), "9 units"),
+    "chains of NaN": (lambda: EULER.init(jax.random.key(0), small_state().rbm, carry=np.full((2, 9), np.nan)), "NaN"),
+    "no RBM": (lambda: EULER.init(jax.random.key(0), DATA, 3), "rbm must be an RBM"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_TRAINERS.values(), ids=BAD_TRAINERS.keys())
+@pytest.mark.usefixtures("unchecked")
+def test_what_cannot_train_is_named_when_it_is_made(make, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_data_may_be_a_list():
-    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2}
-    from_list, _ = fit(jax.random.key(7), small_state(), DATA.tolist(), **options)
-    assert_trees_equal(from_list, run(small_state(), 2)[0])
+    same_bits(run(small_state(), 2, data=DATA.tolist())[0], run(small_state(), 2)[0])
 
 
 @pytest.mark.usefixtures("unchecked")
-def test_bad_estimator_arguments_are_named():
+def test_bad_batches_of_an_estimator_are_named():
     rbm = reference_rbm(9, 4, 0.5)
-    with pytest.raises(ValueError, match="n_steps"):
-        pcd(jax.random.key(0), rbm, DATA, DATA, n_sweeps=0)
     with pytest.raises(ValueError, match="9 units"):
-        cd(jax.random.key(0), rbm, DATA[:, :5], None)
+        CD()(jax.random.key(0), rbm, DATA[:, :5], None)
     with pytest.raises(TypeError, match="v must be an array"):
-        pcd(jax.random.key(0), rbm, DATA, None)
-    with pytest.raises(ValueError, match="n_chains"):
-        init_train_state(jax.random.key(0), rbm, SGD, n_chains=0)
+        PCD()(jax.random.key(0), rbm, DATA, None)
+    with pytest.raises(TypeError, match="carry must be TrajectoryChains"):
+        PTT()(jax.random.key(0), rbm, DATA, DATA)
 
 
 def test_progress_inside_a_transformation_is_refused():
@@ -326,16 +461,19 @@ def test_progress_inside_a_transformation_is_refused():
         jax.jit(lambda state: run(state, 3, progress=print))(small_state())
 
 
-def test_time_along_a_schedule_is_its_sum_and_runs_on():
-    data, schedule = bars_and_stripes(3), optax.linear_schedule(0.5, 0.1, 8)
-    optimizer = optax.sgd(schedule)
-    state = init_train_state(jax.random.key(1), init_rbm(jax.random.key(0), 9, 4), optimizer, n_chains=5)
-    options = {"estimator": pcd, "optimizer": optimizer, "time_step": schedule}
-    _, whole = fit(jax.random.key(2), state, data, n_updates=12, save_at=(0, 3, 5, 12), **options)
-    rates = [float(schedule(step)) for step in range(12)]
-    np.testing.assert_allclose(whole.ts, [0, sum(rates[:3]), sum(rates[:5]), sum(rates)], rtol=1e-5)
-    middle, _ = fit(jax.random.key(2), state, data, n_updates=5, **options)
-    _, rest = fit(jax.random.key(2), middle, data, n_updates=7, **options)
-    np.testing.assert_allclose(rest.ts, whole.ts[2:], rtol=1e-5)
-    traced = jax.jit(lambda state: fit(jax.random.key(2), state, data, n_updates=7, **options)[1].ts)(middle)
-    np.testing.assert_allclose(traced, rest.ts, rtol=1e-5)
+def test_strategies_are_equal_by_value():
+    assert PCD(2) == PCD(np.int64(2))
+    assert hash(PCD(2)) == hash(PCD(np.int64(2)))
+    assert PCD(2) != PCD(3)
+    assert PCD(metric=Centered()) != PCD()
+    assert PCD(compute_dtype="bfloat16") == PCD(compute_dtype=jnp.bfloat16)
+
+
+def test_data_are_an_argument_of_the_program_and_are_looked_at_once():
+    """Another data set of the same shape compiles nothing; the second look at one array finds it known."""
+    state, first = small_state(), Batches(jnp.asarray(DATA), 4)
+    run_on = lambda batches: fit(jax.random.key(0), EULER, state, batches, n_updates=3)[0]  # noqa: E731
+    run_on(first)
+    with compiles(at_most=0):
+        other = run_on(Batches(jnp.asarray(1 - DATA), 4))
+    assert (other.rbm.weights != run_on(first).rbm.weights).any()

@@ -7,33 +7,41 @@ import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from rbm_jax import Bernoulli, Gaussian, fit, init_rbm
+from rbm_jax import PCD, Batches, Bernoulli, Gaussian, Trainer, fit, init_rbm
 from rbm_jax.data import open_array
-from rbm_jax.training import fit_streamed, init_train_state, keeps_equilibrium, pcd, streaming
+from rbm_jax.training import KeepsEquilibrium
+from tests.helpers import compiles, same_bits
 
 N_SAMPLES, N_VISIBLE = 103, 9
 DATA = (np.random.default_rng(0).random((N_SAMPLES, N_VISIBLE)) < 0.4).astype(np.uint8)
-SGD = optax.sgd(0.1)
+EULER = Trainer.euler(PCD(), 0.1)
 KEY = 7
 
 
 def small_state(units=None):
     rbm = init_rbm(jax.random.key(0), N_VISIBLE, 4, visible_units=units, scale=0.1)
-    return init_train_state(jax.random.key(1), rbm, SGD, n_chains=20)
+    return EULER.init(jax.random.key(1), rbm, n_chains=20)
 
 
-def train(function, data, state=None, **options):
-    state = small_state() if state is None else state
-    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 40, "batch_size": 10, **options}
-    return function(jax.random.key(KEY), state, data, **options)
+def train(batches, state=None, trainer=EULER, n_updates=40, **options):
+    return fit(
+        jax.random.key(KEY), trainer, small_state() if state is None else state, batches, n_updates=n_updates, **options
+    )
 
 
-def assert_trees_equal(first, second):
-    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+def in_memory(data, *arguments, **options):
+    """Train on data in memory, by minibatches of 10."""
+    batches = {name: options.pop(name) for name in ("sample_weights", "key") if name in options}
+    return train(Batches(data, 10, **batches), *arguments, **options)
+
+
+def streamed(data, *arguments, **options):
+    """The same from a source."""
+    names = ("sample_weights", "key", "chunk_updates", "batch_size")
+    batches = {"batch_size": 10} | {name: options.pop(name) for name in names if name in options}
+    return train(Batches.stream(data, **batches), *arguments, **options)
 
 
 def write_memory_map(folder, array):
@@ -75,37 +83,35 @@ SOURCES = {
 def test_streamed_training_is_that_in_memory_bit_for_bit(write, kind, tmp_path):
     """The 40 updates are four epochs, read in chunks that end within them."""
     array = DATA.astype(kind)
-    streamed = train(fit_streamed, write(tmp_path, array), chunk_updates=7, save_at=[0, 3, 7, 30])
-    assert_trees_equal(streamed, train(fit, DATA, save_at=[0, 3, 7, 30]))
+    found = streamed(write(tmp_path, array), chunk_updates=7, save_at=[0, 3, 7, 30])
+    same_bits(found, in_memory(DATA, save_at=[0, 3, 7, 30]))
 
 
 @pytest.mark.parametrize("weights", [None, np.arange(N_SAMPLES) % 3], ids=["shuffled", "weighted"])
 def test_streamed_training_is_the_same_however_it_is_cut(weights, tmp_path):
-    source = write_memory_map(tmp_path, DATA)
-    whole = train(fit, DATA, weights=weights)[0]
+    source, options = write_memory_map(tmp_path, DATA), {"sample_weights": weights, "chunk_updates": 13}
+    whole = in_memory(DATA, sample_weights=weights)[0]
     for chunk_updates in (13, 40):
-        assert_trees_equal(train(fit_streamed, source, weights=weights, chunk_updates=chunk_updates)[0], whole)
-    halfway, _ = train(fit_streamed, source, weights=weights, chunk_updates=13, n_updates=18, save_at=[5])
-    assert_trees_equal(train(fit_streamed, source, halfway, weights=weights, n_updates=22, chunk_updates=13)[0], whole)
+        same_bits(streamed(source, **options | {"chunk_updates": chunk_updates})[0], whole)
+    halfway, _ = streamed(source, n_updates=18, save_at=[5], **options)
+    same_bits(streamed(source, halfway, n_updates=22, **options)[0], whole)
     done = []
-    reported = train(fit_streamed, source, weights=weights, chunk_updates=13, progress=done.append)[0]
-    assert_trees_equal(reported, whole)
+    same_bits(streamed(source, progress=done.append, **options)[0], whole)
     assert sum(done) == 40
 
 
 def test_double_precision_data_are_streamed_in_double_precision(x64, tmp_path):
     array = np.random.default_rng(1).normal(size=(50, N_VISIBLE))
     state = small_state(Gaussian())
-    streamed = train(fit_streamed, write_memory_map(tmp_path, array), state, chunk_updates=8)
-    assert streamed[0].rbm.dtype == jnp.float64
-    assert_trees_equal(streamed, train(fit, array, state))
+    found = streamed(write_memory_map(tmp_path, array), state, chunk_updates=8)
+    assert found[0].rbm.dtype == jnp.float64
+    same_bits(found, in_memory(array, state))
 
 
-def test_a_batch_key_chooses_the_minibatches_whatever_the_key_of_the_run():
-    options = {"batch_key": jax.random.key(99)}
-    in_memory = train(fit, DATA, **options)
-    assert_trees_equal(train(fit_streamed, DATA, **options), in_memory)
-    assert not (in_memory[0].rbm.weights == train(fit, DATA)[0].rbm.weights).all()
+def test_a_key_of_the_batches_chooses_the_minibatches_whatever_the_key_of_the_run():
+    expected = in_memory(DATA, key=jax.random.key(99))
+    same_bits(streamed(DATA, key=jax.random.key(99)), expected)
+    assert not (expected[0].rbm.weights == in_memory(DATA)[0].rbm.weights).all()
 
 
 def test_no_update_reads_nothing():
@@ -113,8 +119,8 @@ def test_no_update_reads_nothing():
         def __getitem__(self, rows):
             raise OSError
 
-    state, trajectory = train(fit_streamed, Unreadable(DATA), n_updates=0)
-    assert_trees_equal(state, small_state())
+    state, trajectory = streamed(Unreadable(DATA), n_updates=0)
+    same_bits(state, small_state())
     assert trajectory.ts.shape == (1,)
 
 
@@ -128,7 +134,7 @@ def test_rows_are_read_by_one_thread_beside_the_loop_and_at_most_a_chunk_ahead()
             return super().__getitem__(rows)
 
     source, seen = Counting(DATA), []
-    train(fit_streamed, source, chunk_updates=5, progress=lambda n: seen.append((sum(asked), n)))
+    streamed(source, chunk_updates=5, progress=lambda n: seen.append((sum(asked), n)))
     done = np.cumsum([n for _, n in seen])
     for (n_rows, _), n_done in zip(seen, done, strict=True):
         assert n_rows <= 10 * 5 * (-(-n_done // 5) + 1)
@@ -146,17 +152,16 @@ def test_no_thread_outlives_a_failed_run():
 
     before = threading.active_count()
     with pytest.raises(OSError, match="disk is gone"):
-        train(fit_streamed, Failing(DATA), chunk_updates=5)
+        streamed(Failing(DATA), chunk_updates=5)
     with pytest.raises(ZeroDivisionError):
-        train(fit_streamed, DATA, chunk_updates=5, progress=lambda n: 1 // 0)
+        streamed(DATA, chunk_updates=5, progress=lambda n: 1 // 0)
     assert threading.active_count() == before
 
 
 def test_second_call_compiles_nothing():
-    train(fit_streamed, DATA, chunk_updates=6)
-    compiled = streaming._advance_on_chunk._cache_size()
-    train(fit_streamed, DATA, chunk_updates=6, n_updates=17, save_at=[2, 9])
-    assert streaming._advance_on_chunk._cache_size() == compiled
+    streamed(DATA, chunk_updates=6)
+    with compiles(at_most=0):
+        streamed(DATA, chunk_updates=6, n_updates=17, save_at=[2, 9])
 
 
 def damaged(value):
@@ -175,7 +180,7 @@ BAD_VALUES = {
 @pytest.mark.parametrize(("array", "units", "message"), BAD_VALUES.values(), ids=BAD_VALUES.keys())
 def test_values_are_checked_as_they_are_read_and_their_row_is_named(array, units, message):
     with pytest.raises(ValueError, match=message):
-        train(fit_streamed, array, small_state(units), chunk_updates=3)
+        streamed(array, small_state(units), chunk_updates=3)
 
 
 BAD_ARGUMENTS = {
@@ -183,16 +188,14 @@ BAD_ARGUMENTS = {
     "text": ({"source": np.full((20, 9), "a")}, "real numbers"),
     "complex": ({"source": np.zeros((20, 9), complex)}, "real numbers"),
     "too few pixels": ({"source": DATA[:, :8]}, r"\(n_samples, 9\).*got \(103, 8\)"),
-    "images": ({"source": DATA[:, None]}, r"\(n_samples, 9\)"),
+    "images": ({"source": DATA[:, None]}, r"\(n_samples, n_visible\)"),
     "no sample": ({"source": DATA[:0]}, "at least one sample"),
     "no batch size": ({"batch_size": None}, "batch_size"),
     "batch larger than data": ({"batch_size": 104}, "batch_size must be at most"),
     "half an update": ({"n_updates": 1.5}, "n_updates"),
     "empty chunk": ({"chunk_updates": 0}, "chunk_updates"),
-    "weights of another length": ({"weights": np.ones(3)}, "weights"),
+    "weights of another length": ({"sample_weights": np.ones(3)}, "sample_weights"),
     "save beyond the end": ({"save_at": [99]}, "save_at"),
-    "time that stands still": ({"time_step": 0.0}, "time_step"),
-    "no estimator": ({"estimator": "pcd"}, "estimator"),
 }
 
 
@@ -200,12 +203,12 @@ BAD_ARGUMENTS = {
 @pytest.mark.usefixtures("unchecked")
 def test_bad_arguments_are_named(changes, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        train(fit_streamed, changes.get("source", DATA), **{k: v for k, v in changes.items() if k != "source"})
+        streamed(changes.get("source", DATA), **{k: v for k, v in changes.items() if k != "source"})
 
 
 def test_streaming_inside_a_transformation_is_refused():
-    with pytest.raises(ValueError, match="use fit"):
-        jax.jit(lambda state: train(fit_streamed, DATA, state))(small_state())
+    with pytest.raises(ValueError, match=r"use Batches\(data\)"):
+        jax.jit(lambda state: streamed(DATA, state))(small_state())
 
 
 def test_arrays_are_opened_without_reading(tmp_path):
@@ -257,11 +260,10 @@ def test_opened_arrays_that_are_no_data_are_named(tmp_path):
 
 def test_updates_are_rejected_as_in_memory(tmp_path):
     """Steps so large that the chains cannot follow most of them."""
-    optimizer = optax.sgd(2.0)
-    state = init_train_state(jax.random.key(1), small_state().rbm, optimizer, n_chains=50)
-    options = {"state": state, "optimizer": optimizer, "accept": functools.partial(keeps_equilibrium, min_share=0.5)}
-    streamed, _ = train(fit_streamed, write_memory_map(tmp_path, DATA), **options)
-    whole, _ = train(fit, DATA, **options)
-    assert_trees_equal(streamed, whole)
-    free, _ = train(fit, DATA, state=state, optimizer=optimizer)
-    assert (free.rbm.weights != whole.rbm.weights).any()
+    reviewed, free = (Trainer.euler(PCD(), 2.0, review=review) for review in (KeepsEquilibrium(0.5), None))
+    state = reviewed.init(jax.random.key(1), small_state().rbm, n_chains=50)
+    found, _ = streamed(write_memory_map(tmp_path, DATA), state, reviewed)
+    whole, _ = in_memory(DATA, state, reviewed)
+    same_bits(found, whole)
+    assert whole.n_rejected > 0
+    assert (in_memory(DATA, state, free)[0].rbm.weights != whole.rbm.weights).any()

@@ -57,7 +57,7 @@ def known_values(array: Any) -> jax.Array | np.ndarray:
     return array.addressable_data(0) if array.is_fully_replicated else array
 
 
-def check_count(name: str, value: int, *, minimum: int = 1) -> int:
+def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
     """Return `value` as an int, or raise: a count is a Python integer of at least `minimum`."""
     try:
         if isinstance(value, bool | np.bool_):

@@ -37,9 +37,9 @@ class Trajectory(eqx.Module):
         observations: whatever the run's `observe` returned, with a leading time axis; None if nothing was observed.
     """
 
-    ts: Float[Array, " n_times"]
+    ts: Float[Array, "*runs n_times"]
     rbms: RBM
-    status: Int[Array, ""]
+    status: Int[Array, "*runs"]
     observations: Any = None
 
 

@@ -236,7 +236,7 @@ def _stack(kept: list) -> Any:
 def _known_status(rbms: Any) -> Int[Any, ""]:
     """`finite_status` of arrays on the host."""
     is_finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(rbms))
-    return jnp.asarray(Status.SUCCESS if is_finite else Status.NON_FINITE, jnp.int32)
+    return jax.device_put(np.int32(Status.SUCCESS if is_finite else Status.NON_FINITE))
 
 
 def as_batches(batches: Any) -> AbstractBatches:
@@ -279,9 +279,10 @@ def times_at(
         before = _time_before(time_step, step)
         steps = jax.vmap(time_step)(step + jnp.arange(saves[-1]))
         return (before + jnp.concatenate([jnp.zeros(1), jnp.cumsum(steps)])[saves]).astype(dtype)
-    xp: Any = np if is_concrete(time_step, step) else jnp
-    times = xp.asarray(time_step)[..., None] * (xp.asarray(step)[..., None] + saves)
-    return jnp.asarray(times, dtype)
+    if not is_concrete(time_step, step):
+        return (jnp.asarray(time_step)[..., None] * (jnp.asarray(step)[..., None] + saves)).astype(dtype)
+    times = np.asarray(time_step)[..., None] * (np.asarray(step)[..., None] + saves)
+    return jax.device_put(times.astype(dtype))  # all of it on the host, where nothing is compiled
 
 
 @eqx.filter_jit

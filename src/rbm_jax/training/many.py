@@ -131,8 +131,8 @@ class _Group(eqx.Module):
     rbm: Any
     carry: Any
     opt_state: Any
-    step: Array
-    n_rejected: Array
+    step: Any
+    n_rejected: Any
 
     def state(self, step: Array | None = None) -> TrainState:
         """As a `TrainState`, whose step is this one's or another."""
