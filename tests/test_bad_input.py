@@ -108,6 +108,12 @@ def table(function, **cases):
         yield f"{getattr(function, 'func', function).__name__}: {name.replace('_', ' ')}", call, message
 
 
+def bulk(values, noise=1.0):
+    """A bulk of these singular values, without outliers."""
+    one = jnp.ones(())
+    return rbm_jax.spectral.Bulk(jnp.asarray(values), jnp.zeros(len(values), bool), one, noise * one, one, one)
+
+
 def all_cases():
     units = {"visible_units": Bernoulli(), "hidden_units": Bernoulli()}
     yield from table(
@@ -591,9 +597,9 @@ def all_cases():
     )
     yield from table(
         plotting.plot_spectrum_histogram,
-        none=((np.ones(0), np.ones(0, bool), 1.0, 1.0), "values and is_outlier"),
-        nan=((np.full(3, NAN), np.zeros(3, bool), 1.0, 1.0), "values holds 3 values"),
-        noise=((np.ones(3), np.zeros(3, bool), 0.0, 1.0), "noise must be positive"),
+        none=((bulk(np.ones(0)),), "bulk must have values and is_outlier"),
+        nan=((bulk(np.full(3, NAN)),), r"bulk\.values holds 3 values"),
+        noise=((bulk(np.ones(3), noise=0.0),), r"bulk\.noise must be positive"),
     )
 
 
