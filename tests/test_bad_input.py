@@ -452,20 +452,21 @@ def all_cases():
     yield from table(
         functools.partial(replica.solve_saddle, replica.Control(jnp.ones(1))),
         steps=({"max_steps": 0}, "max_steps must be at least 1"),
-        start=({"m_start": jnp.ones(2)}, "m_start must have the shape"),
+        init=({"m_init": jnp.ones(2)}, "m_init must have the shape"),
     )
-    yield from table(replica.SparseDistribution, zero=((0.0,), "share must be"), nan=((NAN,), "share must be"))
+    yield from table(replica.SparseDistribution, zero=((0.0,), "fraction must be"), nan=((NAN,), "fraction must be"))
     yield from table(
         replica.EmpiricalDistribution,
         vector=((H,), "components must"),
         nan=((np.full((3, 1), NAN),), "components holds 3 values"),
     )
     yield from table(
-        replica.sample_ensemble,
-        none=((KEY, 0, 3, jnp.ones(1), 0.1), "n_visible must be"),
-        noise=((KEY, 4, 3, jnp.ones(1), -0.1), "noise must be"),
-        nan=((KEY, 4, 3, jnp.array([NAN]), 0.1), "singular_values holds 1 values"),
+        replica.SpikedEnsemble,
+        nan=((jnp.array([NAN]),), "singular_values holds 1 values"),
+        noise=({"singular_values": jnp.ones(1), "noise": -0.1}, "noise must be"),
+        field=({"singular_values": jnp.ones(1), "hidden_field": jnp.ones(2)}, "hidden_field must have the shape"),
     )
+    yield from table(replica.SpikedEnsemble(jnp.ones(1)).sample, none=((KEY, 0, 3), "n_visible must be"))
     yield from table(replica.locate, stack=((LADDER,), "single RBM"), nan=((NAN_RBM,), r"rbm\.weights holds 12 values"))
     yield from table(
         integrate,

@@ -223,8 +223,8 @@ def singular_values_figure(report: SpectrumReport) -> Figure:
 def histograms_figure(report: SpectrumReport) -> Figure:
     """Histograms of the singular values of the weights, from the random start to the end of a training.
 
-    What to see: at the start all values are under the Marchenko-Pastur density of random weights. What is learned stands to
-    its right as outliers, until there is hardly a bulk left.
+    What to see: at the start all values are under the Marchenko-Pastur density of random weights. What is learned
+    stands to its right as outliers, until there is hardly a bulk left.
 
     Source: Decelle, Fissore and Furtlehner (2017); the density is that of Marchenko and Pastur (1967).
     """
