@@ -493,7 +493,7 @@ def all_cases():
     yield from table(
         functools.partial(dynamics.mean_field_force, V),
         order=({"order": 4}, "order must be"),
-        starts=({"starts": V[:, :2]}, "starts must have 4 units"),
+        init=({"init": V[:, :2]}, "init must have 4 units"),
     )
     yield from table(dynamics.data_statistics, none=((None,), "data must be an array"), number=((np.ones(()),), "data"))
     yield from table(functools.partial(dynamics.growth_modes, WITH_NAN), nan=(units, "data holds 1 values"))

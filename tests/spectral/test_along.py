@@ -38,22 +38,22 @@ def assert_leading(found: Modes, weights, n_modes, error):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("start", ["cold", "warm", "of fewer modes"])
-def test_leading_modes_are_those_of_the_full_decomposition(shape, start, dtype):
+@pytest.mark.parametrize("init", ["cold", "warm", "of fewer modes"])
+def test_leading_modes_are_those_of_the_full_decomposition(shape, init, dtype):
     weights = jnp.asarray(trained_like(shape), dtype)
     nearby = svd_modes(jnp.asarray(trained_like(shape) + 1e-3, dtype))
-    n_known = {"cold": 0, "warm": 5, "of fewer modes": 2}[start]
+    n_known = {"cold": 0, "warm": 5, "of fewer modes": 2}[init]
     known = Modes(nearby.left[:, :n_known], nearby.values[:n_known], nearby.right[:, :n_known]) if n_known else None
-    found = leading(weights, 5, start=known)
+    found = leading(weights, 5, init=known)
     assert_leading(found, weights, 5, 1e-12 if dtype == jnp.float64 else 2e-6)
     assert found.values.dtype == dtype
 
 
-def test_a_mode_that_the_start_does_not_know_is_found(x64):
+def test_a_mode_that_init_does_not_know_is_found(x64):
     weights = jnp.asarray(trained_like((90, 60)))
     modes = svd_modes(weights)
     others = Modes(modes.left[:, 1:6], modes.values[1:6], modes.right[:, 1:6])  # exact, but not the leading ones
-    assert_leading(leading(weights, 5, start=others), weights, 5, 1e-10)
+    assert_leading(leading(weights, 5, init=others), weights, 5, 1e-10)
 
 
 @pytest.mark.parametrize("kind", ["noise", "zero", "rank one", "a few rows"])
@@ -86,8 +86,8 @@ def test_leading_modes_refuse_what_does_not_fit():
         leading_modes(jnp.ones((40, 30)), 0)
     with pytest.raises(ValueError, match="weights must be a matrix"):
         leading_modes(jnp.ones(40), 2)
-    with pytest.raises(ValueError, match=r"start must have modes of weights of shape \(40, 30\)"):
-        leading_modes(jnp.ones((40, 30)), 2, start=svd_modes(jnp.ones((30, 40))))
+    with pytest.raises(ValueError, match=r"init must have modes of weights of shape \(40, 30\)"):
+        leading_modes(jnp.ones((40, 30)), 2, init=svd_modes(jnp.ones((30, 40))))
 
 
 @pytest.mark.parametrize("n_modes", [None, 3])
@@ -109,9 +109,9 @@ def crossing_path(n_times=20):
     rng = np.random.default_rng(2)
     left = np.linalg.qr(rng.normal(size=(9, 9)))[0]
     right = np.linalg.qr(rng.normal(size=(7, 7)))[0]
-    share = np.linspace(0, 1, n_times)
-    values = np.stack([3 - share, 2 + share, 0 * share + 0.5], axis=1)
-    turn = 0.3 * share
+    way = np.linspace(0, 1, n_times)
+    values = np.stack([3 - way, 2 + way, 0 * way + 0.5], axis=1)
+    turn = 0.3 * way
     u = np.stack([left[:, :3]] * n_times)
     u[:, :, 0] = np.cos(turn)[:, None] * left[:, 0] + np.sin(turn)[:, None] * left[:, 5]
     return values, np.einsum("tia,ta,ja->tij", u, values, right[:, :3])

@@ -203,8 +203,8 @@ def almeida_thouless_strength(
 ) -> Float[Array, ""]:
     """The strength w_AT(σ) above which the ferromagnet is replica-symmetric.
 
-    It depends on the distribution of components. Between `critical_strength` and this line lies the mixed phase. Where there is none, the two are the same. Found by
-    bisection in Λ(w) = 1; infinite if Λ > 1 up to w = 64 w_c.
+    It depends on the distribution of components. Between `critical_strength` and this line lies the mixed phase. Where
+    there is none, the two are the same. Found by bisection in Λ(w) = 1; infinite if Λ > 1 up to w = 64 w_c.
 
     Args:
         noise: σ; use `vmap` for several.
