@@ -24,7 +24,7 @@ def _builder(batch_size: int):
             diagram = phase_diagram(1 / temperature, bias[:, None] / temperature, batch_size=batch_size)
             return jax.block_until_ready(diagram)
 
-        converged = float(call().order.converged.mean())
+        converged = float(call().order_parameters.converged.mean())
         return Workload(call, 1, "diagram", extra={"converged": converged})
 
     return build

@@ -108,6 +108,12 @@ def table(function, **cases):
         yield f"{getattr(function, 'func', function).__name__}: {name.replace('_', ' ')}", call, message
 
 
+def bulk(values, noise=1.0):
+    """A bulk of these singular values, without outliers."""
+    one = jnp.ones(())
+    return rbm_jax.spectral.Bulk(jnp.asarray(values), jnp.zeros(len(values), bool), one, noise * one, one, one)
+
+
 def all_cases():
     units = {"visible_units": Bernoulli(), "hidden_units": Bernoulli()}
     yield from table(
@@ -446,20 +452,21 @@ def all_cases():
     yield from table(
         functools.partial(replica.solve_saddle, replica.Control(jnp.ones(1))),
         steps=({"max_steps": 0}, "max_steps must be at least 1"),
-        start=({"m_start": jnp.ones(2)}, "m_start must have the shape"),
+        init=({"m_init": jnp.ones(2)}, "m_init must have the shape"),
     )
-    yield from table(replica.SparseDistribution, zero=((0.0,), "share must be"), nan=((NAN,), "share must be"))
+    yield from table(replica.SparseDistribution, zero=((0.0,), "fraction must be"), nan=((NAN,), "fraction must be"))
     yield from table(
         replica.EmpiricalDistribution,
         vector=((H,), "components must"),
         nan=((np.full((3, 1), NAN),), "components holds 3 values"),
     )
     yield from table(
-        replica.sample_ensemble,
-        none=((KEY, 0, 3, jnp.ones(1), 0.1), "n_visible must be"),
-        noise=((KEY, 4, 3, jnp.ones(1), -0.1), "noise must be"),
-        nan=((KEY, 4, 3, jnp.array([NAN]), 0.1), "singular_values holds 1 values"),
+        replica.SpikedEnsemble,
+        nan=((jnp.array([NAN]),), "singular_values holds 1 values"),
+        noise=({"singular_values": jnp.ones(1), "noise": -0.1}, "noise must be"),
+        field=({"singular_values": jnp.ones(1), "hidden_field": jnp.ones(2)}, "hidden_field must have the shape"),
     )
+    yield from table(replica.SpikedEnsemble(jnp.ones(1)).sample, none=((KEY, 0, 3), "n_visible must be"))
     yield from table(replica.locate, stack=((LADDER,), "single RBM"), nan=((NAN_RBM,), r"rbm\.weights holds 12 values"))
     yield from table(
         integrate,
@@ -486,7 +493,7 @@ def all_cases():
     yield from table(
         functools.partial(dynamics.mean_field_force, V),
         order=({"order": 4}, "order must be"),
-        starts=({"starts": V[:, :2]}, "starts must have 4 units"),
+        init=({"init": V[:, :2]}, "init must have 4 units"),
     )
     yield from table(dynamics.data_statistics, none=((None,), "data must be an array"), number=((np.ones(()),), "data"))
     yield from table(functools.partial(dynamics.growth_modes, WITH_NAN), nan=(units, "data holds 1 values"))
@@ -591,9 +598,9 @@ def all_cases():
     )
     yield from table(
         plotting.plot_spectrum_histogram,
-        none=((np.ones(0), np.ones(0, bool), 1.0, 1.0), "values and is_outlier"),
-        nan=((np.full(3, NAN), np.zeros(3, bool), 1.0, 1.0), "values holds 3 values"),
-        noise=((np.ones(3), np.zeros(3, bool), 0.0, 1.0), "noise must be positive"),
+        none=((bulk(np.ones(0)),), "bulk must have values and is_outlier"),
+        nan=((bulk(np.full(3, NAN)),), r"bulk\.values holds 3 values"),
+        noise=((bulk(np.ones(3), noise=0.0),), r"bulk\.noise must be positive"),
     )
 
 

@@ -136,8 +136,8 @@ def test_spectrum_of_a_run_is_seven_pictures_and_a_table(trained, tmp_path, caps
     assert "T_eff" in output
     assert "log-likelihood (exact)" in output
     observations = load_trajectory(trained / "updates").observations
-    shares = sum(observations[name] for name in ("values_share", "rotation_share", "outside_share"))
-    np.testing.assert_allclose(shares, 1, rtol=1e-4)
+    total = sum(observations[name] for name in ("values_fraction", "rotation_fraction", "outside_fraction"))
+    np.testing.assert_allclose(total, 1, rtol=1e-4)
 
 
 def test_spectrum_trains_on_data_if_asked(tmp_path, capsys):

@@ -4,14 +4,10 @@ import functools
 import re
 from pathlib import Path
 
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from rbm_jax.cli import _gallery, _lossy, _replica, _symmetry, run
 from rbm_jax.cli._gallery import FIGURES, caption
-from rbm_jax.cli._spectrum import bulk_law
-from rbm_jax.spectral import marchenko_pastur_edges, split_bulk
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -69,17 +65,6 @@ def test_a_figure_that_is_not_there_is_named_with_those_that_are(tmp_path, capsy
     message = capsys.readouterr().err
     assert "--only: there is no figure mode; there are linear-theory, " in message
     assert not (tmp_path / "figures").exists()
-
-
-def test_law_of_the_bulk_ends_where_outliers_begin():
-    rng = np.random.default_rng(0)
-    left, right = (np.linalg.qr(rng.normal(size=(size, 15)))[0] for size in (60, 40))
-    weights = jnp.asarray(rng.normal(size=(60, 40)) + 100 * left @ right.T)
-    bulk = split_bulk(weights)
-    assert bulk.is_outlier.sum() == 15
-    noise, ratio = bulk_law(bulk, weights.shape)
-    edge = float(marchenko_pastur_edges(noise, ratio=ratio)[1])
-    assert edge == pytest.approx(45**0.5 + 25**0.5, rel=0.1)  # of what is left of 60 and 40, entries of variance 1
 
 
 @pytest.mark.parametrize("name", FIGURES)

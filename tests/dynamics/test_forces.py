@@ -32,7 +32,7 @@ from rbm_jax.dynamics import (
     mean_field_force,
 )
 from rbm_jax.mean_field import log_z_mean_field
-from rbm_jax.model import exact_gradient, gaussian_moments
+from rbm_jax.model import Centered, Plain, Standardized, exact_gradient, gaussian_moments
 from rbm_jax.training import init_train_state
 from rbm_jax.training.estimators import exact
 from tests.helpers import PRECISE_PAIRS, UNITS, reference_rbm, slow_but, tolerance
@@ -75,21 +75,23 @@ def test_exact_force_is_the_gradient_of_the_log_likelihood(dtype, visible, hidde
     assert force.dtype == dtype
 
 
-SIZES = [(4, 3, False), (3, 4, False), (3, 3, False), (4, 3, True), (3, 4, True), (3, 3, True)]
+METRICS = {"plain": Plain(), "centered": Centered(), "standardized": Standardized()}
+SIZES = [(4, 3, "plain"), (3, 4, "plain"), (3, 3, "plain"), (4, 3, "centered"), (3, 4, "centered"), (3, 3, "centered")]
+SIZES += [(4, 3, "standardized")]
 
 
 @pytest.mark.parametrize(
-    ("dtype", "n_visible", "n_hidden", "centered"),
+    ("dtype", "n_visible", "n_hidden", "metric"),
     slow_but(
-        [("float64", *size) for size in SIZES] + [("float32", 4, 3, True)],
+        [("float64", *size) for size in SIZES] + [("float32", 4, 3, "centered")],
         [(name, *size) for name in ("float64", "float32") for size in SIZES],
     ),
     indirect=["dtype"],
 )
-def test_all_forces_agree_where_nothing_is_approximated(dtype, n_visible, n_hidden, centered):
+def test_all_forces_agree_where_nothing_is_approximated(dtype, n_visible, n_hidden, metric):
     rbm, data = gaussian_rbm(n_visible, n_hidden), data_for(Gaussian(), n_visible)
     makers = exact_force, gaussian_force, naive_force
-    expected, *others = jax.jit(lambda rbm: [make(data, centered=centered)(0.0, rbm) for make in makers])(rbm)
+    expected, *others = jax.jit(lambda rbm: [make(data, metric=METRICS[metric])(0.0, rbm) for make in makers])(rbm)
     for force in others:
         assert_rbms_close(force, expected, 20 * tolerance(dtype))
 
@@ -97,7 +99,7 @@ def test_all_forces_agree_where_nothing_is_approximated(dtype, n_visible, n_hidd
 @pytest.mark.parametrize("force", [exact_force, gaussian_force, mean_field_force])
 def test_weights_of_samples_count_like_repetitions(x64, force):
     rbm, data, repeats = reference_rbm(4, 3, 0.3), data_for(Bernoulli())[:4], np.array([2, 0, 1, 4])
-    weighted = force(data, weights=repeats)(0.0, rbm)
+    weighted = force(data, sample_weights=repeats)(0.0, rbm)
     assert_rbms_close(weighted, force(np.repeat(data, repeats, axis=0))(0.0, rbm), 1e-9)
 
 
@@ -111,7 +113,7 @@ def test_small_weights_grow_as_the_linear_theory_says(x64, visible, hidden, forc
     )
     growth = growth_modes(data, visible_units=visible, hidden_units=hidden)
     expected = growth.vectors @ (growth.rates[:, None] * (growth.vectors.T @ rbm.weights))
-    found = force(data, centered=True)(0.0, rbm).weights
+    found = force(data, metric=Centered())(0.0, rbm).weights
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-9)
 
 
@@ -130,13 +132,13 @@ def test_gaussian_model_has_the_published_covariances(x64):
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_mean_field_force_is_the_gradient_of_the_mean_field_likelihood(x64, order):
     rbm, data = reference_rbm(4, 3, 0.3), data_for(Bernoulli())
-    start = jnp.asarray(data[:5])
+    init = jnp.asarray(data[:5])
 
     def log_likelihood(rbm):
-        log_z = log_z_mean_field(rbm, init=start, order=order)
+        log_z = log_z_mean_field(rbm, init=init, order=order)
         return -visible_free_energy(rbm, data).mean() - log_z
 
-    force = mean_field_force(data, order=order, starts=start)
+    force = mean_field_force(data, order=order, init=init)
     assert_rbms_close(jax.jit(lambda rbm: force(0.0, rbm))(rbm), jax.jit(jax.grad(log_likelihood))(rbm), 1e-8)
 
 
@@ -148,7 +150,7 @@ def test_naive_growth_has_no_threshold_without_linear_response(x64):
         name: float((force(0.0, rbm).weights * rbm.weights).sum() / (rbm.weights**2).sum())
         for name, force in {
             "naive": mean_field_force(data, order=1, metric=Centered()),
-            "naive with response": naive_force(data, centered=True),
+            "naive with response": naive_force(data, metric=Centered()),
             "TAP": mean_field_force(data, metric=Centered()),
         }.items()
     }
@@ -156,10 +158,10 @@ def test_naive_growth_has_no_threshold_without_linear_response(x64):
     np.testing.assert_allclose([growth["naive with response"], growth["TAP"]], 0, atol=1e-6)
 
 
-def test_mean_field_force_averages_over_the_states_that_its_starts_find(x64):
+def test_mean_field_force_averages_over_the_states_that_it_finds(x64):
     rbm = RBM(jnp.full((4, 3), 0.7), jnp.zeros(4), jnp.zeros(3), Spin(), Spin())
     data = data_for(Spin())
-    one, both = (mean_field_force(data, starts=starts)(0.0, rbm) for starts in (jnp.ones((1, 4)), SIGNS))
+    one, both = (mean_field_force(data, init=init)(0.0, rbm) for init in (jnp.ones((1, 4)), SIGNS))
     # states of opposite sign cancel in the mean, and agree in the correlation
     np.testing.assert_allclose(both.visible_bias, data.mean(0), atol=1e-9)
     assert (one.visible_bias < data.mean(0) - 0.5).all()
@@ -204,8 +206,8 @@ def test_sgd_with_the_exact_gradient_tends_to_the_ode_linearly_in_the_learning_r
 
 def test_log_likelihood_never_falls_along_the_exact_flow(x64):
     rbm = init_rbm(jax.random.key(0), 9, 3, scale=0.1)
-    for centered in (False, True):
-        path = integrate(exact_force(BARS, centered=centered), rbm, np.linspace(0, 30, 20))
+    for metric in METRICS.values():
+        path = integrate(exact_force(BARS, metric=metric), rbm, np.linspace(0, 30, 20))
         likelihood = jax.vmap(lambda rbm: exact_log_likelihood(rbm, BARS))(path.rbms)
         assert (jnp.diff(likelihood) > 0).all()
 
@@ -236,7 +238,7 @@ def test_integration_reaches_the_fixed_points_of_the_linear_theory(x64):
 @pytest.mark.parametrize("force", [exact_force, gaussian_force, mean_field_force])
 def test_integration_of_every_force_in_float32_succeeds(force):
     rbm = init_rbm(jax.random.key(0), 9, 4, scale=0.1, visible_mean=BARS.mean(0))
-    path = integrate(force(BARS, centered=True), rbm, np.linspace(0, 3, 4))
+    path = integrate(force(BARS, metric=Centered()), rbm, np.linspace(0, 3, 4))
     assert path.status == Status.SUCCESS
     assert path.rbms.weights.dtype == jnp.float32
     assert path.rbms.weights.shape == (4, 9, 4)
@@ -251,7 +253,7 @@ def test_integration_of_many_rbms_at_once_equals_a_loop(x64):
         np.testing.assert_allclose(together.rbms.weights[index], alone.rbms.weights, rtol=1e-6)
 
 
-def test_integration_is_differentiable_in_the_start(x64):
+def test_integration_is_differentiable_in_the_initial_rbm(x64):
     rbm, force = reference_rbm(4, 2, 0.2), exact_force(data_for(Bernoulli()))
 
     def final_norm(strength):
@@ -273,7 +275,7 @@ def test_second_integration_with_new_data_compiles_nothing():
 
     def counting(data):
         force = exact_force(data)
-        return CountingForce(force.data_moments, force.model_moments, force.centered)
+        return CountingForce(force.data_moments, force.model_moments, force.metric)
 
     integrate(counting(BARS), rbm, ts)
     first = len(traces)
@@ -308,8 +310,8 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="max_steps"):
         integrate(force, rbm, [0.0, 1.0], max_steps=0)
     for make in (exact_force, gaussian_force, mean_field_force):
-        with pytest.raises(ValueError, match="weights"):
-            make(BARS, weights=-np.ones(len(BARS)))
+        with pytest.raises(ValueError, match="sample_weights"):
+            make(BARS, sample_weights=-np.ones(len(BARS)))
         with pytest.raises(ValueError, match=r"units|axes|sample"):
             make(BARS[:, :4])(0.0, rbm)
     with pytest.raises(ValueError, match="weights"):
@@ -318,8 +320,11 @@ def test_bad_arguments_are_named():
         data_statistics(BARS[:0])
 
 
-def test_partial_options_of_a_force_are_kept(x64):
-    force = functools.partial(exact_force, centered=True)(BARS)
-    assert force.centered
-    gradient = exact_gradient(reference_rbm(9, 3, 0.1), BARS)
-    assert float(jnp.abs(force(0.0, reference_rbm(9, 3, 0.1)).weights + gradient.weights).max()) > 1e-3
+@pytest.mark.parametrize("metric", METRICS)
+def test_force_is_the_negative_gradient_in_its_metric(metric, x64):
+    rbm = reference_rbm(9, 3, 0.1)
+    force = exact_force(BARS, metric=METRICS[metric])(0.0, rbm)
+    gradient = exact_gradient(rbm, BARS, metric=METRICS[metric])
+    assert_rbms_close(force, jax.tree.map(jnp.negative, gradient), 1e-12)
+    if metric != "plain":
+        assert float(jnp.abs(force.weights + exact_gradient(rbm, BARS).weights).max()) > 1e-3

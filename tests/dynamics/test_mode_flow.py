@@ -73,7 +73,8 @@ def test_drift_stays_small_at_loose_tolerances_too(dtype):
     rbm = jax.tree.map(lambda leaf: leaf.astype(dtype), rbm)
     flow = integrate_modes(force, rbm, TIMES, rtol=1e-3)
     assert flow.status == Status.SUCCESS
-    assert flow.observations.drift < (1e-8 if dtype == jnp.float64 else 2e-6)
+    # In float32, products of 6 components each, of vectors that a decomposition has made orthonormal to some roundings.
+    assert flow.observations.drift < (1e-8 if dtype == jnp.float64 else 10 * 6 * 2**-24)
     assert flow.rbms.weights.dtype == dtype
 
 

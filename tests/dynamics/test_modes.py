@@ -85,14 +85,14 @@ def test_motion_divides_the_velocity_without_rest(shape, dtype):
     modes, velocity = svd_modes(weights), velocity.astype(dtype)
     motion, found = mode_motion(modes, velocity), mode_velocity(modes, velocity)
     total = (velocity**2).sum()
-    np.testing.assert_allclose(motion.values_share, (found.values**2).sum() / total, rtol=10 * tolerance(dtype))
+    np.testing.assert_allclose(motion.values_fraction, (found.values**2).sum() / total, rtol=10 * tolerance(dtype))
     outside = (
         ((found.left_outside * modes.values) @ modes.right.T) ** 2
         + ((modes.left * modes.values) @ found.right_outside.T) ** 2
     ).sum()
-    np.testing.assert_allclose(motion.outside_share, outside / total, atol=10 * tolerance(dtype))
-    shares = motion.values_share + motion.rotation_share + motion.outside_share
-    np.testing.assert_allclose(shares, 1, rtol=10 * tolerance(dtype))
+    np.testing.assert_allclose(motion.outside_fraction, outside / total, atol=10 * tolerance(dtype))
+    total_fraction = motion.values_fraction + motion.rotation_fraction + motion.outside_fraction
+    np.testing.assert_allclose(total_fraction, 1, rtol=10 * tolerance(dtype))
     speed = modes_derivative(modes, velocity)
     np.testing.assert_allclose(motion.left_speed, jnp.linalg.norm(speed.left, axis=0), rtol=1e3 * tolerance(dtype))
     np.testing.assert_allclose(motion.right_speed, jnp.linalg.norm(speed.right, axis=0), rtol=1e3 * tolerance(dtype))
@@ -116,7 +116,7 @@ def test_a_step_along_one_mode_only_changes_its_value(x64):
     motion = mode_motion(modes, jnp.outer(modes.left[:, 1], modes.right[:, 1]))
     np.testing.assert_allclose(motion.value_velocity, [0, 1, 0, 0, 0], atol=1e-12)
     np.testing.assert_allclose(
-        [motion.values_share, motion.rotation_share, motion.outside_share], [1, 0, 0], atol=1e-12
+        [motion.values_fraction, motion.rotation_fraction, motion.outside_fraction], [1, 0, 0], atol=1e-12
     )
     still = mode_motion(modes, jnp.zeros((7, 5)))
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(still))
@@ -153,7 +153,7 @@ def test_off_diagonal_velocity_is_the_published_combination_of_rotations(x64):
     np.testing.assert_allclose(rebuilt + jnp.diag(found.values), a, atol=1e-12)
 
 
-def test_guard_keeps_degenerate_modes_finite_and_says_so(dtype):
+def test_degenerate_modes_stay_finite_and_are_named(dtype):
     values = jnp.asarray([2.0, 2.0, 1.0, 0.0], dtype)
     basis = svd_modes(jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), dtype))
     modes = Modes(basis.left, values, basis.right)

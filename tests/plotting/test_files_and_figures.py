@@ -26,6 +26,7 @@ from rbm_jax.plotting import (
     plot_tree,
 )
 from rbm_jax.replica import Phase
+from rbm_jax.spectral import Bulk
 from tests.helpers import assert_same
 
 
@@ -170,25 +171,26 @@ def test_modes_are_points_and_references_lines():
 
 
 @pytest.mark.parametrize("farthest", [1.2, 50.0])
-def test_histogram_counts_every_mode_and_the_law_has_their_area(farthest):
+def test_histogram_counts_every_mode_and_the_theory_has_their_area(farthest):
     rng = np.random.default_rng(0)
     noise = np.linalg.svd(0.4 * rng.normal(size=(80, 80)) / 80**0.5, compute_uv=False)
     values = np.append(farthest, noise)
-    ax = plot_spectrum_histogram(values, values > 1, 0.4, 1.0)
-    (law, outliers) = lines_of(ax)
+    bulk = Bulk(*(jnp.asarray(field) for field in (values, values > 1, 1.0, 0.4, 1.0, 0.4)))
+    ax = plot_spectrum_histogram(bulk)
+    (theory, outliers) = lines_of(ax)
     assert sum(bar.get_height() for bar in ax.patches) == 81
-    np.testing.assert_array_equal(outliers.get_xdata(), [farthest])
+    np.testing.assert_allclose(outliers.get_xdata(), [farthest], rtol=1e-6)
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
         "singular values",
-        "Marchenko-Pastur law",
+        "Marchenko-Pastur density",
         "1 outliers",
     ]
     assert ax.get_xscale() == ("log" if farthest > 10 else "linear")
-    # counts per bin: the law's sum over bins is the number of modes in the bulk
+    # counts per bin: the theory's sum over bins is the number of modes in the bulk
     width = ax.patches[3].get_width() / (ax.patches[3].get_x() if farthest > 10 else 1)
-    x = np.log(law.get_xdata()) if farthest > 10 else law.get_xdata()
+    x = np.log(theory.get_xdata()) if farthest > 10 else theory.get_xdata()
     factor = np.log1p(width) if farthest > 10 else width
-    np.testing.assert_allclose(np.trapezoid(law.get_ydata(), x) / factor, 80, rtol=0.03)
+    np.testing.assert_allclose(np.trapezoid(theory.get_ydata(), x) / factor, 80, rtol=0.03)
 
 
 def test_growth_rates_lie_on_the_diagonal_if_the_theory_holds():

@@ -15,7 +15,12 @@ from rbm_jax.replica import (
     LaplaceDistribution,
     solve_saddle,
 )
-from rbm_jax.replica.learning import integrate_thermodynamic, thermodynamic_force, thermodynamic_moments
+from rbm_jax.replica.learning import (
+    FiniteLayersForce,
+    InfiniteLayersForce,
+    integrate_thermodynamic,
+    thermodynamic_force,
+)
 
 GAUSS, SIGNS = GaussianDistribution(), BernoulliDistribution()
 TIMES = np.array([0.0, 5.0, 10.0, 20.0, 40.0])
@@ -34,15 +39,15 @@ def crossed_pairs():
 
 
 @pytest.mark.parametrize(
-    ("law", "ratio", "values"),
+    ("distribution", "ratio", "values"),
     [
         (GAUSS, 1.0, (1.24889, 1.54080, 1.63827, 1.65077)),
         (GAUSS, 0.5, (1.42805, 1.76298, 1.94108, 1.99078)),
         (SIGNS, 1.0, (1.29415, 1.31276, 1.31304)),
     ],
 )
-def test_infinite_layers(law, ratio, values, x64):
-    force = thermodynamic_force(pair(), ratio=ratio, component_distribution=law)
+def test_infinite_layers(distribution, ratio, values, x64):
+    force = thermodynamic_force(pair(), ratio=ratio, component_distribution=distribution)
     path = integrate_thermodynamic(force, START, TIMES[: len(values) + 1])
     assert path.status == Status.SUCCESS
     np.testing.assert_allclose(path.singular_values[1:, 0], values, atol=6e-6)
@@ -50,10 +55,10 @@ def test_infinite_layers(law, ratio, values, x64):
 
 
 @pytest.mark.parametrize(
-    ("law", "ratio", "w", "m"), [(GAUSS, 1.0, 1.650967, 0.605706), (SIGNS, 1.0, 1.313035, 0.761594)]
+    ("distribution", "ratio", "w", "m"), [(GAUSS, 1.0, 1.650967, 0.605706), (SIGNS, 1.0, 1.313035, 0.761594)]
 )
-def test_learning_ends_where_order_parameters_match(law, ratio, w, m, x64):
-    force = thermodynamic_force(pair(), ratio=ratio, component_distribution=law)
+def test_learning_ends_where_order_parameters_match(distribution, ratio, w, m, x64):
+    force = thermodynamic_force(pair(), ratio=ratio, component_distribution=distribution)
     path = integrate_thermodynamic(force, START, jnp.array([0.0, 200.0]))
     assert float(path.singular_values[-1, 0]) == pytest.approx(w, abs=1e-6)
     moments = jax.tree.map(lambda leaf: float(leaf[-1, 0, 0]), path.moments)
@@ -76,12 +81,12 @@ def test_noise_slows_the_answer_to_the_data(x64):
     """Hidden fields of variance κ^{-1/2} σ² besides the signal's: by quadrature over v̂ and y."""
     noise, ratio, matrix = 0.5, 0.5, 0.9
     force = thermodynamic_force(pair(), ratio=ratio, noise=noise, component_distribution=SIGNS)
-    moments = thermodynamic_moments(force, jnp.array([[matrix]]))
+    moments = force.moments(jnp.array([[matrix]]))
     points, weights = np.polynomial.hermite_e.hermegauss(80)
     m = np.tanh(1.0)
     field = matrix * m / np.sqrt(ratio) + noise / ratio**0.25 * points
     assert float(moments.data[0, 0]) == pytest.approx(m * (weights @ np.tanh(field)) / weights.sum(), abs=1e-8)
-    strong = thermodynamic_moments(force, jnp.array([[1.5]]))
+    strong = force.moments(jnp.array([[1.5]]))
     order = solve_saddle(Control(jnp.array([1.5]), noise=noise, ratio=ratio), component_distribution=SIGNS)
     assert float(strong.model[0, 0]) == pytest.approx(float(order.m_visible[0] * order.m_hidden[0]), abs=1e-10)
     assert strong.model[0, 0] > 0.1
@@ -89,6 +94,8 @@ def test_noise_slows_the_answer_to_the_data(x64):
 
 def test_sign_of_the_weight_does_not_matter(x64):
     force = thermodynamic_force(pair())
+    assert type(force) is InfiniteLayersForce
+    assert type(thermodynamic_force(pair(), n_visible=20)) is FiniteLayersForce
     up, down = (force(0.0, jnp.array([[value]])) for value in (1.4, -1.4))
     np.testing.assert_allclose(up, -down, atol=1e-14)
 
@@ -134,8 +141,8 @@ def test_two_modes_lock_together(x64):
     np.testing.assert_allclose(jnp.diag(path.moments.model_visible[-1]), (0.1963, 0.1675), atol=2e-4)
 
 
-def test_components_of_an_instance_take_the_place_of_their_law(x64):
-    """Half +1 and half -1 is the law of signs itself; any other instance changes the data's answer."""
+def test_components_of_an_instance_take_the_place_of_their_distribution(x64):
+    """Half +1 and half -1 is the distribution of signs itself; any other instance changes the data's answer."""
     signs, skewed = (EmpiricalDistribution(np.array(column)[:, None]) for column in ([1.0, -1.0], [1.0, -1.0, 1.5]))
     matrix = jnp.array([[1.1]])
     expected = thermodynamic_force(pair(), n_visible=60, component_distribution=SIGNS)(0.0, matrix)
@@ -157,11 +164,11 @@ def test_moments_of_a_small_layer_are_close_to_enumeration(x64):
     weight = comb(n, np.arange(n + 1)) * np.cosh(w * magnetization) ** n
     exact = (weight @ (magnetization * np.tanh(w * magnetization))) / weight.sum()
     force = thermodynamic_force(pair(), n_visible=n, component_distribution=SIGNS)
-    found = float(thermodynamic_moments(force, jnp.array([[w]])).model[0, 0])
+    found = float(force.moments(jnp.array([[w]])).model[0, 0])
     assert found == pytest.approx(exact, rel=0.02)  # corrections of order 1/n
 
 
-def test_starts_by_vmap_and_laws_in_float32():
+def test_initial_matrices_by_vmap_in_float32():
     starts = jnp.array([[[0.1]], [[0.3]], [[1.9]]])
     force = thermodynamic_force(pair(), component_distribution=LaplaceDistribution())
     paths = jax.jit(jax.vmap(lambda start: integrate_thermodynamic(force, start, TIMES, rtol=1e-5)))(starts)
@@ -177,10 +184,14 @@ def test_mistakes_are_named():
     two = Clusters(jnp.eye(2))
     with pytest.raises(ValueError, match="n_visible must be given for several modes"):
         thermodynamic_force(two)
+    with pytest.raises(ValueError, match="hidden_component_distribution must be that of the visible layer"):
+        thermodynamic_force(pair(), hidden_component_distribution=SIGNS)
     with pytest.raises(ValueError, match="noise must be 0"):
         thermodynamic_force(pair(), n_visible=100, noise=0.5)
     with pytest.raises(ValueError, match="too large for 4 modes"):
         thermodynamic_force(Clusters(jnp.eye(4)), n_visible=300)
+    with pytest.raises(ValueError, match="ratio must be positive"):
+        thermodynamic_force(pair(), ratio=-1.0)
     with pytest.raises(ValueError, match="ratio"):
         thermodynamic_force(pair(), n_visible=100, ratio=0.0)
     with pytest.raises(ValueError, match="matrix must have shape"):

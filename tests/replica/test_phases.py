@@ -16,6 +16,7 @@ from rbm_jax.replica import (
     GaussianDistribution,
     LaplaceDistribution,
     Phase,
+    SpikedEnsemble,
     UniformDistribution,
     almeida_thouless_strength,
     classify_phase,
@@ -23,7 +24,6 @@ from rbm_jax.replica import (
     critical_strength,
     locate,
     phase_diagram,
-    sample_ensemble,
     solve_saddle,
     spin_glass_noise,
 )
@@ -67,7 +67,7 @@ def test_line_in_the_paramagnet_and_at_infinite_noise(x64):
 
 
 @pytest.mark.parametrize(
-    ("law", "ratio", "slopes"),
+    ("distribution", "ratio", "slopes"),
     [
         pytest.param(GAUSS, 1.0, (1.02970, 1.13940, 1.40050, 2.02137), marks=pytest.mark.slow),
         (GAUSS, 0.5, (1.03021, 1.14103, 1.40323, 2.02369)),
@@ -76,9 +76,9 @@ def test_line_in_the_paramagnet_and_at_infinite_noise(x64):
     ],
     ids=str,
 )
-def test_almeida_thouless_line(law, ratio, slopes, x64):
+def test_almeida_thouless_line(distribution, ratio, slopes, x64):
     noises = jnp.array([1.2, 1.5, 2.0, 3.0])
-    line = jax.vmap(lambda noise: almeida_thouless_strength(noise, ratio=ratio, component_distribution=law))
+    line = jax.vmap(lambda noise: almeida_thouless_strength(noise, ratio=ratio, component_distribution=distribution))
     np.testing.assert_allclose(jax.jit(line)(noises) / noises, slopes, atol=1e-5)
 
 
@@ -140,8 +140,8 @@ def test_diagram_has_the_phases_between_the_lines():
     noise = 1 / temperature
     diagram = phase_diagram(noise, bias * noise)
     assert diagram.phase.shape == (11, 9)
-    assert diagram.order.m_visible.shape == (11, 9, 1)
-    assert diagram.order.converged.all()
+    assert diagram.order_parameters.m_visible.shape == (11, 9, 1)
+    assert diagram.order_parameters.converged.all()
     critical, breaking = jax.vmap(critical_strength)(noise), jax.vmap(almeida_thouless_strength)(noise)
     strength = bias * noise
     glass = noise > 1
@@ -162,7 +162,7 @@ def test_second_diagram_does_not_compile_again():
 
 
 @pytest.mark.parametrize(
-    ("law", "strength", "noise", "expected"),
+    ("distribution", "strength", "noise", "expected"),
     [
         (LAPLACE, 1.5, 0.3, 0.850164),
         (LAPLACE, 2.5, 0.3, 0.727769),
@@ -173,21 +173,21 @@ def test_second_diagram_does_not_compile_again():
         (UniformDistribution(), 1.02, 0.0, 1.013132),
     ],
 )
-def test_compositional_threshold(law, strength, noise, expected, x64):
-    order = solve_saddle(Control(jnp.array([strength]), noise=noise), component_distribution=law)
+def test_compositional_threshold(distribution, strength, noise, expected, x64):
+    order = solve_saddle(Control(jnp.array([strength]), noise=noise), component_distribution=distribution)
     accuracy = 5e-5 if expected == 2.2235 else 1e-6
     assert float(compositional_threshold(order, strength)) == pytest.approx(expected, abs=accuracy)
 
 
-def both(law, ratio, start=(0.4, 0.3), strength=1.5):
-    order = solve_both(jnp.array([strength, ratio * strength]), law, jnp.array(start))
+def both(distribution, ratio, init=(0.4, 0.3), strength=1.5):
+    order = solve_both(jnp.array([strength, ratio * strength]), distribution, jnp.array(init))
     assert order.converged
     return order
 
 
 @eqx.filter_jit
-def solve_both(strengths, law, start):
-    return solve_saddle(Control(strengths, noise=0.3), component_distribution=law, m_start=start)
+def solve_both(strengths, distribution, init):
+    return solve_saddle(Control(strengths, noise=0.3), component_distribution=distribution, m_init=init)
 
 
 def test_laplace_modes_condense_together_above_the_threshold(x64):
@@ -213,8 +213,8 @@ def test_sign_modes_compete(x64):
 
 
 def test_degenerate_gaussian_modes_have_a_sphere_of_states(x64):
-    """Only the squared magnetization is fixed, whatever the start's direction."""
-    orders = [both(GAUSS, 1.0, start) for start in ((0.4, 0.3), (0.1, 0.6))]
+    """Only the squared magnetization is fixed, whatever the direction of the initial point."""
+    orders = [both(GAUSS, 1.0, init) for init in ((0.4, 0.3), (0.1, 0.6))]
     lengths = [float((order.m_visible**2).sum()) for order in orders]
     assert lengths[0] == pytest.approx(lengths[1], abs=1e-9)
     slopes = [float(order.m_visible[1] / order.m_visible[0]) for order in orders]
@@ -222,17 +222,18 @@ def test_degenerate_gaussian_modes_have_a_sphere_of_states(x64):
 
 
 def test_an_rbm_of_the_ensemble_is_located_where_it_was_made():
-    rbm, _ = sample_ensemble(jax.random.key(0), 800, 400, jnp.array([1.8, 1.2]), 0.6)
-    control, order, phase = locate(rbm)
+    rbm, _ = SpikedEnsemble(jnp.array([1.8, 1.2]), noise=0.6).sample(jax.random.key(0), 800, 400)
+    location = locate(rbm)
+    control = location.control
     assert float(control.noise) == pytest.approx(0.6, rel=0.02)
     np.testing.assert_allclose(control.singular_values, (1.8, 1.2), rtol=0.08)  # of relative size 1/√N
     assert float(control.ratio) == 0.5
-    assert phase == Phase.FERROMAGNET
-    assert order.m_visible.shape == (1,)
+    assert location.phase == Phase.FERROMAGNET
+    assert location.order_parameters.m_visible.shape == (1,)
 
 
 def test_bernoulli_rbms_are_located_as_their_spins():
-    rbm, _ = sample_ensemble(jax.random.key(1), 300, 200, jnp.array([1.5]), 0.4)
+    rbm, _ = SpikedEnsemble(jnp.array([1.5]), noise=0.4).sample(jax.random.key(1), 300, 200)
     found, expected = locate(spin_to_bernoulli(rbm)[0]), locate(rbm)
     np.testing.assert_allclose(found.control.singular_values, expected.control.singular_values, rtol=1e-4)
     assert found.phase == expected.phase
@@ -240,7 +241,7 @@ def test_bernoulli_rbms_are_located_as_their_spins():
 
 def test_pure_noise_is_a_paramagnet_or_a_glass():
     for noise, phase in ((0.5, Phase.PARAMAGNET), (1.6, Phase.SPIN_GLASS)):
-        rbm, _ = sample_ensemble(jax.random.key(2), 300, 200, jnp.array([0.1]), noise)
+        rbm, _ = SpikedEnsemble(jnp.array([0.1]), noise=noise).sample(jax.random.key(2), 300, 200)
         location = locate(rbm)
         assert location.phase == phase
         np.testing.assert_array_equal(location.control.singular_values, [0.0])

@@ -30,9 +30,9 @@ GAUSS, SIGNS, LAPLACE, UNIFORM = (
     LaplaceDistribution(),
     UniformDistribution(),
 )
-LAWS = [GAUSS, SIGNS, LAPLACE, UNIFORM, SparseDistribution(0.2)]
+DISTRIBUTIONS = [GAUSS, SIGNS, LAPLACE, UNIFORM, SparseDistribution(0.2)]
 
-# law, κ, w, σ -> m, m̄, q, q̄, f, Λ
+# distribution, κ, w, σ -> m, m̄, q, q̄, f, Λ
 VALUES = {
     "Gaussian": (GAUSS, 1.0, 1.5, 0.8, (0.47047001, 0.47047001, 1 / 3, 1 / 3, -1.76244919, 0.113554)),
     "Gaussian, κ = ½": (GAUSS, 0.5, 1.5, 0.8, (0.40628611, 0.52416726, 0.26922140, 0.39182067, -1.84442339, 0.114265)),
@@ -59,8 +59,10 @@ def summary(order):
 
 @pytest.mark.parametrize("name", VALUES)
 def test_published_solutions(name, dtype):
-    law, ratio, w, noise, expected = VALUES[name]
-    order = solve_saddle(Control(jnp.asarray([w], dtype), noise=noise, ratio=ratio), component_distribution=law)
+    distribution, ratio, w, noise, expected = VALUES[name]
+    order = solve_saddle(
+        Control(jnp.asarray([w], dtype), noise=noise, ratio=ratio), component_distribution=distribution
+    )
     assert order.converged
     assert order.free_energy.dtype == dtype
     error = 6e-7 if dtype == jnp.float64 else 2e-4  # the published values have six to nine digits
@@ -73,7 +75,7 @@ def test_published_solutions(name, dtype):
 
 @pytest.mark.parametrize(("noise", "q"), [(1.1, 0.09318172), (2.0, 0.53036839)])
 def test_overlap_of_the_spin_glass(noise, q, x64):
-    order = solve_saddle(Control(jnp.zeros(1), noise=noise), m_start=jnp.zeros(1))
+    order = solve_saddle(Control(jnp.zeros(1), noise=noise), m_init=jnp.zeros(1))
     assert float(order.q_visible) == pytest.approx(q, abs=1e-8)
 
 
@@ -90,14 +92,14 @@ def with_blocks(order, m, m_hidden, q, q_hidden, second, second_hidden):
     return OrderParameters(m, m_hidden, q, q_hidden, second, second_hidden, *rest)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda distribution: type(distribution).__name__)
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
-def test_free_energy_is_stationary_at_every_solution(law, ratio, x64):
+def test_free_energy_is_stationary_at_every_solution(distribution, ratio, x64):
     control = Control(jnp.array([1.7, 1.5]), noise=0.6, ratio=ratio, visible_field=jnp.array([0.1, 0.2]))
-    order = solve_saddle(control, component_distribution=law, m_start=jnp.array([0.5, 0.4]))
+    order = solve_saddle(control, component_distribution=distribution, m_init=jnp.array([0.5, 0.4]))
     assert order.converged
     assert abs(order.m_visible).min() > 0.03
-    assert_stationary(order, control, component_distribution=law)
+    assert_stationary(order, control, component_distribution=distribution)
 
 
 @pytest.mark.parametrize("hidden", UNITS, ids=str)
@@ -154,14 +156,14 @@ def test_sign_components_are_the_sherrington_kirkpatrick_model_with_a_mean(x64):
     assert float(order.stability) == pytest.approx(expected, abs=1e-10)
 
 
-@pytest.mark.parametrize(("law", "kurtosis"), [(SIGNS, 1.0), (GAUSS, 3.0), (LAPLACE, 6.0), (UNIFORM, 1.8)])
-def test_magnetization_near_threshold_is_set_by_the_kurtosis(law, kurtosis, x64):
+@pytest.mark.parametrize(("distribution", "kurtosis"), [(SIGNS, 1.0), (GAUSS, 3.0), (LAPLACE, 6.0), (UNIFORM, 1.8)])
+def test_magnetization_near_threshold_is_set_by_the_kurtosis(distribution, kurtosis, x64):
     """m² → 3 (w - 1) / κ₄."""
     strengths = jnp.array([1.002, 1.001])
-    m = jax.vmap(lambda w: solve_saddle(Control(w[None]), component_distribution=law).m_visible[0])(strengths)
-    share = np.asarray(m**2 / (3 * (strengths - 1) / kurtosis))
-    assert share[1] == pytest.approx(1, abs=5e-3)
-    assert abs(share[1] - 1) < 0.7 * abs(share[0] - 1)
+    m = jax.vmap(lambda w: solve_saddle(Control(w[None]), component_distribution=distribution).m_visible[0])(strengths)
+    ratio = np.asarray(m**2 / (3 * (strengths - 1) / kurtosis))
+    assert ratio[1] == pytest.approx(1, abs=5e-3)
+    assert abs(ratio[1] - 1) < 0.7 * abs(ratio[0] - 1)
 
 
 def test_a_condensed_gaussian_mode_is_marginal_for_its_equals(x64):
@@ -216,11 +218,11 @@ def test_vmap_and_jit_agree_with_single_calls(x64):
             np.testing.assert_allclose(leaf[index], expected, atol=1e-10)
 
 
-@pytest.mark.parametrize("law", [GAUSS, LAPLACE], ids=["Gaussian", "Laplace"])
-def test_derivatives_are_those_of_finite_differences(law, x64):
+@pytest.mark.parametrize("distribution", [GAUSS, LAPLACE], ids=["Gaussian", "Laplace"])
+def test_derivatives_are_those_of_finite_differences(distribution, x64):
     def magnetization(w, noise, ratio, field):
         control = Control(w[None], noise=noise, ratio=ratio, visible_field=field[None])
-        order = solve_saddle(control, component_distribution=law)
+        order = solve_saddle(control, component_distribution=distribution)
         return order.m_hidden[0] + order.q_visible + 0.1 * order.free_energy + order.stability
 
     point = tuple(jnp.asarray(value) for value in (1.4, 0.7, 0.6, 0.1))
@@ -247,15 +249,15 @@ def test_free_energy_derivative_is_the_envelope(x64):
 
 def test_low_temperature_averages_are_resolved(x64):
     """Against adaptive quadrature, where fields spread over ±100."""
-    order = solve_saddle(Control(jnp.zeros(1), noise=60.0), m_start=jnp.zeros(1))
+    order = solve_saddle(Control(jnp.zeros(1), noise=60.0), m_init=jnp.zeros(1))
     spread = 60 * np.sqrt(float(order.q_visible))
     density = lambda h: np.exp(-((h / spread) ** 2) / 2) / spread / np.sqrt(2 * np.pi)  # noqa: E731
     expected = 1 - 2 * quad(lambda h: np.cosh(h) ** -2.0 * density(h), 0, 40, epsabs=1e-15, limit=400)[0]
     assert float(order.q_visible) == pytest.approx(expected, abs=1e-10)
 
 
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
-def test_quadrature_of_the_laws_has_unit_variance_and_their_kurtosis(law):
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS, ids=lambda distribution: type(distribution).__name__)
+def test_quadrature_of_the_distributions_has_unit_variance_and_their_kurtosis(distribution):
     expected = {
         "GaussianDistribution": 3,
         "BernoulliDistribution": 1,
@@ -263,14 +265,14 @@ def test_quadrature_of_the_laws_has_unit_variance_and_their_kurtosis(law):
         "UniformDistribution": 1.8,
         "SparseDistribution": 5,
     }
-    points, weights = law.nodes()
+    points, weights = distribution.nodes()
     assert weights.sum() == pytest.approx(1, abs=1e-12)
     assert weights @ points == pytest.approx(0, abs=1e-12)
     assert weights @ points**2 == pytest.approx(1, abs=1e-9)
-    assert law.kurtosis == pytest.approx(expected[type(law).__name__], rel=1e-9)
+    assert distribution.kurtosis == pytest.approx(expected[type(distribution).__name__], rel=1e-9)
 
 
-def test_components_of_an_instance_take_the_place_of_their_law(x64):
+def test_components_of_an_instance_take_the_place_of_their_distribution(x64):
     signs = np.array([[1.0], [-1.0]])
     control = Control(jnp.array([1.5]), noise=0.8)
     found = solve_saddle(control, component_distribution=EmpiricalDistribution(signs))
@@ -301,11 +303,11 @@ def test_mistakes_are_named():
         Control(1.5)
     with pytest.raises(ValueError, match="visible_field must have the shape"):
         Control(jnp.ones(2), visible_field=jnp.ones(3))
-    with pytest.raises(ValueError, match="m_start must have the shape"):
-        solve_saddle(Control(jnp.ones(2)), m_start=jnp.ones(1))
+    with pytest.raises(ValueError, match="m_init must have the shape"):
+        solve_saddle(Control(jnp.ones(2)), m_init=jnp.ones(1))
     with pytest.raises(ValueError, match="max_steps"):
         solve_saddle(Control(jnp.ones(2)), max_steps=0)
-    with pytest.raises(ValueError, match="share"):
+    with pytest.raises(ValueError, match="fraction"):
         SparseDistribution(0.0)
     with pytest.raises(ValueError, match="components"):
         EmpiricalDistribution(np.ones(3))

@@ -9,7 +9,7 @@ import scipy.stats
 from rbm_jax.spectral import mode_statistics
 
 N = 200_000
-LAWS = {
+DISTRIBUTIONS = {
     "Bernoulli": (lambda rng: rng.choice([-1.0, 1.0], N), 1.0),
     "uniform": (lambda rng: rng.uniform(-1, 1, N), 1.8),
     "Gaussian": (lambda rng: rng.normal(size=N), 3.0),
@@ -18,9 +18,9 @@ LAWS = {
 }
 
 
-@pytest.mark.parametrize("law", LAWS)
-def test_kurtosis_of_a_law_is_the_published_one(law, dtype):
-    draw, expected = LAWS[law]
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_kurtosis_of_a_distribution_is_the_published_one(name, dtype):
+    draw, expected = DISTRIBUTIONS[name]
     found = mode_statistics(jnp.asarray(draw(np.random.default_rng(0))[:, None], dtype))
     np.testing.assert_allclose(found.kurtosis, [expected], rtol=0.05)
     np.testing.assert_allclose(found.inverse_participation_ratio * N, found.kurtosis, rtol=1e-5)

@@ -130,7 +130,7 @@ def test_rbm_without_weights_has_its_closed_forms():
     np.testing.assert_allclose(estimate.value, log_z, atol=5 * float(estimate.std_error) + 1e-4)
     assert rbm_jax.spectral.effective_temperature(rbm.weights) == jnp.inf
     bulk = rbm_jax.spectral.split_bulk(rbm.weights)
-    assert float(bulk.noise) == 0
+    assert float(bulk.noise) == float(bulk.ensemble_noise) == 0
     assert not bulk.is_outlier.any()
     modes = rbm_jax.svd_modes(rbm.weights)
     np.testing.assert_array_equal(modes.values, 0)

@@ -1,6 +1,5 @@
 """Replica theory on trial: TAP and Monte Carlo on RBMs drawn from the ensemble."""
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from rbm_jax.mean_field import solve_mean_field
 from rbm_jax.model.energies import joint_energy
 from rbm_jax.model.rbm import RBM
 from rbm_jax.model.transforms import temper
-from rbm_jax.replica import AbstractDistribution, GaussianDistribution, sample_ensemble
+from rbm_jax.replica import AbstractDistribution, GaussianDistribution, SpikedEnsemble
 from rbm_jax.sampling import sample_gibbs, sample_hidden
 from rbm_jax.spectral import Modes
 from rbm_jax.units import AbstractUnits, Spin
@@ -59,15 +58,11 @@ def sample_instances(
     units: tuple[AbstractUnits, AbstractUnits] = (_SPIN, _SPIN),
 ) -> tuple[RBM, Modes]:
     """RBMs of the ensemble and their modes, stacked."""
-    options = {"component_distribution": law, "visible_units": units[0], "hidden_units": units[1]}
-    sample = functools.partial(
-        sample_ensemble,
-        n_visible=n_visible,
-        n_hidden=n_hidden,
-        singular_values=np.asarray(singular_values),
-        noise=noise,
-        **options,
-    )
+    ensemble = SpikedEnsemble(np.asarray(singular_values), noise=noise, component_distribution=law)
+
+    def sample(key):
+        return ensemble.sample(key, n_visible, n_hidden, visible_units=units[0], hidden_units=units[1])
+
     return jax.vmap(sample)(jax.random.split(key, n_instances))
 
 
@@ -179,7 +174,7 @@ def measure_phases(
 
     def run_instance(key):
         key_instance, key_points = jax.random.split(key)
-        plain, modes = sample_ensemble(key_instance, n_units, n_units, np.ones(1), 1.0)
+        plain, modes = SpikedEnsemble(np.ones(1), noise=1.0).sample(key_instance, n_units, n_units)
         random = plain.weights - modes.left @ modes.right.T
         keys = jax.random.split(key_points, len(noise))
         return jax.vmap(lambda *point: run_point(point[0], modes, random, *point[1:]))(keys, noise, strength)

@@ -12,7 +12,7 @@ import optax
 from rbm_jax.cli._instances import orthogonalize
 from rbm_jax.model.rbm import RBM
 from rbm_jax.replica import AbstractDistribution, Clusters, EmpiricalDistribution, sample_clusters
-from rbm_jax.replica.learning import ThermodynamicForce, thermodynamic_force
+from rbm_jax.replica.learning import AbstractThermodynamicForce, thermodynamic_force
 from rbm_jax.training.estimators import pcd
 from rbm_jax.training.loop import TrainState, fit, init_train_state, project_updates
 from rbm_jax.units import Spin
@@ -110,7 +110,7 @@ def projected_training(
     return ProjectedRuns(np.asarray(ts[0]), np.asarray(matrices), np.asarray(moments), instances)
 
 
-def instance_force(instance: Instance) -> ThermodynamicForce:
+def instance_force(instance: Instance) -> AbstractThermodynamicForce:
     """The theory for one sample: its own components, and every row of its data a cluster."""
     n_visible, n_modes = instance.left.shape
     force = thermodynamic_force(

@@ -155,7 +155,7 @@ def _competition(
     def solve(ratio):
         start = jnp.where(ratio < threshold, jnp.array([0.8, 0.0]), jnp.array([0.2, 0.8]))
         control = Control(strength * jnp.stack([jnp.ones_like(ratio), ratio]), noise=noise)
-        return solve_saddle(control, component_distribution=law, m_start=start).m_visible
+        return solve_saddle(control, component_distribution=law, m_init=start).m_visible
 
     def measure(ratio, rbm, left, right):
         modes = Modes(left, strength * jnp.stack([jnp.ones_like(ratio), ratio]), right)

@@ -156,7 +156,7 @@ def _integrate_theories(
     }
     if tap or (tap is None and len(samples) * rbm.weights.size <= MAX_TAP_SIZE):
         starts = samples[np.linspace(0, len(samples) - 1, min(N_TAP_STARTS, len(samples))).astype(int)]
-        force = mean_field_force(samples, starts=starts, centered=centered, tol=1e-4, max_steps=200)
+        force = mean_field_force(samples, init=starts, centered=centered, tol=1e-4, max_steps=200)
         step = TAP_STEP / float(growth.rates[0]) if growth.rates[0] > 0 else 1.0
         forces["TAP closure"] = (force, {"step": step, "max_steps": math.ceil(float(ts[-1]) / step) + 1})
     elif tap is None:

@@ -28,7 +28,6 @@ from rbm_jax.plotting import (
     plot_spectrum_histogram,
 )
 from rbm_jax.spectral import (
-    Bulk,
     Modes,
     effective_temperature,
     marchenko_pastur_edges,
@@ -37,7 +36,7 @@ from rbm_jax.spectral import (
     split_bulk,
 )
 
-__all__ = ["SPECTRUM_FIGURES", "SpectrumReport", "bulk_law", "spectrum", "spectrum_report"]
+__all__ = ["SPECTRUM_FIGURES", "SpectrumReport", "spectrum", "spectrum_report"]
 
 N_HISTOGRAMS = 4
 N_VECTORS = 5
@@ -123,7 +122,11 @@ class SpectrumReport:
     def motion(self) -> dict[str, Any] | None:
         """How W moves, if the training has been watched: fields of `dynamics.ModeMotion`."""
         observations = self.training.observations
-        return observations if isinstance(observations, dict) and "values_share" in observations else None
+        if not isinstance(observations, dict):
+            return None
+        # Runs of 0.1.0 have these records under "values_share" and so on.
+        motion = {name.replace("_share", "_fraction"): record for name, record in observations.items()}
+        return motion if "values_fraction" in motion else None
 
     @property
     def later(self) -> np.ndarray:
@@ -220,10 +223,10 @@ def singular_values_figure(report: SpectrumReport) -> Figure:
 def histograms_figure(report: SpectrumReport) -> Figure:
     """Histograms of the singular values of the weights, from the random start to the end of a training.
 
-    What to see: at the start all values are under the Marchenko-Pastur law of random weights. What is learned stands to
-    its right as outliers, until there is hardly a bulk left.
+    What to see: at the start all values are under the Marchenko-Pastur density of random weights. What is learned
+    stands to its right as outliers, until there is hardly a bulk left.
 
-    Source: Decelle, Fissore and Furtlehner (2017); the law is that of Marchenko and Pastur (1967).
+    Source: Decelle, Fissore and Furtlehner (2017); the density is that of Marchenko and Pastur (1967).
     """
     figure, axes = _wide_figure(2, n_rows=2)
     values = np.asarray(report.modes.values)
@@ -231,17 +234,10 @@ def histograms_figure(report: SpectrumReport) -> Figure:
     levels = np.geomspace(values[0, 0], values[:, 0].max(), N_HISTOGRAMS)
     times = [int(np.argmax(values[:, 0] >= level * (1 - 1e-6))) for level in levels]
     for ax, time in zip(axes.flat, times, strict=True):
-        weights = report.training.rbms.weights[time]
-        bulk = split_bulk(weights)
-        plot_spectrum_histogram(bulk.values, bulk.is_outlier, *bulk_law(bulk, weights.shape), ax=ax)
-        ax.set_title(rf"$t={report.ts[time]:.3g}$, bulk $\sigma={float(bulk.noise):.3g}$")
+        bulk = split_bulk(report.training.rbms.weights[time])
+        plot_spectrum_histogram(bulk, ax=ax)
+        ax.set_title(rf"$t={report.ts[time]:.3g}$, bulk $\sigma={float(bulk.ensemble_noise):.3g}$")
     return figure
-
-
-def bulk_law(bulk: Bulk, shape: tuple[int, ...]) -> tuple[float, float]:
-    """σ and κ of what is left of the noise beside k outliers: a matrix with k rows and columns less, entries alike."""
-    n_rows, n_columns = (max(size - int(bulk.is_outlier.sum()), 1) for size in shape)
-    return float(bulk.noise) * (n_rows * n_columns / math.prod(shape)) ** 0.25, n_columns / n_rows
 
 
 @figure_style()
@@ -300,9 +296,9 @@ def motion_figure(report: SpectrumReport) -> Figure:
     axes = figure.subplots(1, 3)
     ts, later = report.ts[report.later], report.later
     motion = {name: np.asarray(value)[later] for name, value in report.motion.items()}
-    shares = {"values": "values_share", "rotations": "rotation_share", "outside": "outside_share"}
-    points = {name: (ts, motion[key]) for name, key in shares.items()}
-    plot_quantity(points, label=r"share of $|\mathrm{d}W/\mathrm{d}t|^2$", ax=axes[0])
+    fractions = {"values": "values_fraction", "rotations": "rotation_fraction", "outside": "outside_fraction"}
+    points = {name: (ts, motion[key]) for name, key in fractions.items()}
+    plot_quantity(points, label=r"fraction of $|\mathrm{d}W/\mathrm{d}t|^2$", ax=axes[0])
     leading = slice(None), slice(N_VECTORS)
     plot_modes(ts, motion["value_velocity"][leading], label=r"$\mathrm{d}\sigma_\alpha/\mathrm{d}t$", ax=axes[1])
     speed = r"$|\mathrm{d}u_\alpha/\mathrm{d}t|$ (radians per unit of time)"

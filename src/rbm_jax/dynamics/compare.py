@@ -21,6 +21,10 @@ __all__ = [
     "linear_window",
 ]
 
+_SLACK = 1e-5
+"""Of the last time, by which a time of training may lie outside of the theory's: products of the learning rate and
+counts differ from the solver's times by rounding, up to 1e-7 each in float32, added up over the run."""
+
 
 class Comparison(eqx.Module):
     """Leading modes of two trajectories, side by side.
@@ -70,8 +74,9 @@ def compare_trajectories(
     n_modes = check_count("n_modes", n_modes)
     tolerance = check_positive("tolerance", tolerance)
     shape, other = discrete.rbms.weights.shape[1:], continuous.rbms.weights.shape[1:]
-    units, others = ((path.rbms.visible_units, path.rbms.hidden_units) for path in (discrete, continuous))
-    if units != others:
+    # The structures have the unit types, and whether their parameters are learned; `!=` would compare the values too.
+    if jax.tree.structure(discrete.rbms) != jax.tree.structure(continuous.rbms):
+        units, others = ((path.rbms.visible_units, path.rbms.hidden_units) for path in (discrete, continuous))
         raise ValueError(f"trajectories must have the same unit types, got {units} and {others}: their flows differ")
     if shape != other:
         raise ValueError(f"trajectories must be of RBMs of one shape, got weights of {shape} and {other}")
@@ -105,13 +110,13 @@ def growth_rates_along(
     """
     log_norm = jnp.log(_projected_norms(trajectory, growth))
     log_norm = jnp.where(window[:, None], log_norm, 0)  # rows outside may be NaN
-    share = (window / window.sum()).astype(trajectory.ts.dtype)
-    ts = trajectory.ts - share @ trajectory.ts
-    return (share * ts) @ (log_norm - share @ log_norm) / (share @ ts**2)
+    weights = (window / window.sum()).astype(trajectory.ts.dtype)
+    ts = trajectory.ts - weights @ trajectory.ts
+    return (weights * ts) @ (log_norm - weights @ log_norm) / (weights @ ts**2)
 
 
 def growth_deviation(trajectory: Trajectory, growth: GrowthModes) -> Float[Array, "n_times n_visible"]:
-    """Relative deviation of the growth since the start from the linear theory, mode by mode.
+    """Relative deviation of the growth since the first time from the linear theory, mode by mode.
 
     log(|u_αᵀ W(t)| / |u_αᵀ W(0)|) / (rate_α · t) - 1: of the mean growth rate up to t.
 
@@ -120,7 +125,7 @@ def growth_deviation(trajectory: Trajectory, growth: GrowthModes) -> Float[Array
         growth: directions and rates.
 
     Returns:
-        Zero at the start.
+        Zero at the first time.
     """
     log_norm = jnp.log(_projected_norms(trajectory, growth))
     elapsed = (trajectory.ts - trajectory.ts[0])[:, None]
@@ -131,7 +136,7 @@ def growth_deviation(trajectory: Trajectory, growth: GrowthModes) -> Float[Array
 def growth_windows(
     trajectory: Trajectory, growth: GrowthModes, *, tolerance: float = 0.02, from_time: float = 0.0
 ) -> Float[Array, " n_visible"]:
-    """The time up to which each mode's growth since the start is within a tolerance of the linear theory.
+    """The time up to which each mode's growth since the first time is within a tolerance of the linear theory.
 
     Args:
         trajectory: of training or of theory.
@@ -158,7 +163,7 @@ def linear_window(trajectory: Trajectory, growth: GrowthModes, *, largest: float
         largest: bound on |u_αᵀ W|; the linear theory is a small-weight expansion, whose bound in W is 1 / (σ_v σ_h).
 
     Returns:
-        True inside the window, which is one interval from the start, shape (n_times,).
+        True inside the window, which is one interval from the first time on, shape (n_times,).
     """
     exceeded = ~(_projected_norms(trajectory, growth) <= largest).all(1)
     return jnp.cumsum(exceeded) == 0
@@ -185,8 +190,7 @@ def _common_times(discrete: Trajectory, continuous: Trajectory):
     ts, theory = continuous.ts, continuous.rbms.weights
     if len(ts) < 2:
         raise ValueError(f"continuous must have at least two times, got {len(ts)}")
-    # Times of training are products that may differ from the solver's by rounding.
-    slack = 1e-5 * jnp.abs(ts[-1])
+    slack = _SLACK * jnp.abs(ts[-1])
     inside = (discrete.ts >= ts[0] - slack) & (discrete.ts <= ts[-1] + slack)
     if not inside.any():
         raise ValueError(
@@ -195,8 +199,8 @@ def _common_times(discrete: Trajectory, continuous: Trajectory):
         )
     common = jnp.clip(discrete.ts[inside], ts[0], ts[-1])
     right = jnp.clip(jnp.searchsorted(ts, common), 1, len(ts) - 1)
-    share = ((common - ts[right - 1]) / (ts[right] - ts[right - 1]))[:, None, None]
-    return common, discrete.rbms.weights[inside], (1 - share) * theory[right - 1] + share * theory[right]
+    way = ((common - ts[right - 1]) / (ts[right] - ts[right - 1]))[:, None, None]
+    return common, discrete.rbms.weights[inside], (1 - way) * theory[right - 1] + way * theory[right]
 
 
 def _departure(ts, departed) -> Float[Array, " n_modes"]:

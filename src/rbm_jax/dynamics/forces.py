@@ -36,6 +36,7 @@ from rbm_jax.model.transforms import clamp
 from rbm_jax.units import check_scalar_units
 
 __all__ = [
+    "INTERIOR_MARGIN",
     "DataStatistics",
     "LearningForce",
     "as_statistics",
@@ -46,7 +47,11 @@ __all__ = [
     "missing_gaussian_force",
 ]
 
-
+INTERIOR_MARGIN = 1e-3
+"""Probability by which means are moved from the edge of the support: constant pixels have no variance to divide by.
+It is that of `init_rbm`, so that theory and training start from the same biases."""
+_BATCH = 16
+"""Samples side by side, each with a Cholesky factor of its own: 40 MB for 784 units in float32."""
 _PLAIN = Plain()
 
 
@@ -64,7 +69,7 @@ class LearningForce(eqx.Module):
     metric: AbstractMetric = Plain()
 
     def __call__(self, t: Any, rbm: RBM, args: Any = None) -> RBM:
-        """The time derivative of the RBM; t and args are passed over."""
+        """The time derivative of the RBM; t and args are ignored."""
         gradient = self.metric(rbm, self.data_moments(rbm), self.model_moments(rbm))
         return jax.tree.map(jnp.negative, gradient)
 
@@ -94,10 +99,10 @@ def data_statistics(data: Sample, sample_weights: Weighting = None, *, dtype=Non
     """
     dtype = jnp.zeros((), dtype).dtype
     data = jnp.asarray(_check_data(data, sample_weights)).astype(dtype)
-    share = normalized_weights(sample_weights, len(data), dtype)
-    mean = share @ data
+    weights = normalized_weights(sample_weights, len(data), dtype)
+    mean = weights @ data
     deviation = data - mean
-    return DataStatistics(mean, (share[:, None] * deviation).T @ deviation)
+    return DataStatistics(mean, (weights[:, None] * deviation).T @ deviation)
 
 
 def as_statistics(data: Sample | DataStatistics, sample_weights: Weighting = None) -> DataStatistics:
@@ -133,7 +138,7 @@ def mean_field_force(
     data: Sample,
     *,
     order: int = 2,
-    starts: Shaped[ArrayLike, "n_starts n_visible"] | None = None,
+    init: Shaped[ArrayLike, "n_starts n_visible"] | None = None,
     linear_response: bool = False,
     sample_weights: Weighting = None,
     metric: AbstractMetric = _PLAIN,
@@ -149,27 +154,27 @@ def mean_field_force(
     Args:
         data: shape (n_samples, n_visible). Checked for NaN alone.
         order: 1 (naive), 2 (TAP) or 3; with Potts units 1 or 2.
-        starts: visible magnetizations to find fixed points from, shape (n_starts, n_visible), a few dozen data, say.
+        init: visible magnetizations to find fixed points from, shape (n_starts, n_visible), a few dozen data, say.
             None for the mean of the data alone, which is enough until clusters appear.
         linear_response: take ⟨vhᵀ⟩ of a fixed point from `mean_field_covariance` instead: more accurate before clusters
             appear, and what gives order 1 its threshold c = σ_v² for growth; but it repels from phase transitions.
         sample_weights: non-negative sample weights, shape (n_samples,).
         metric: geometry of the gradient, such as `Centered()`.
         tol: largest change in the last sweep of each solution; None as in `solve_mean_field`.
-        max_steps: sweeps at most for each solution. Starts that have not converged by then are left out.
+        max_steps: sweeps at most for each solution. Those that have not converged by then are left out.
 
     Returns:
-        A force for any pair of unit types. Where no start converges it is NaN, and `integrate` stops.
+        A force for any pair of unit types. Where no solution converges it is NaN, and `integrate` stops.
 
     Raises:
         ValueError: shapes that do not fit, or another order.
     """
     data_moments = _data_response(data, sample_weights)
-    if starts is None:
-        starts = normalized_weights(sample_weights, jnp.shape(data)[0], jnp.zeros(()).dtype)[None] @ jnp.asarray(data)
-    starts = as_configurations("starts", starts, jnp.shape(data)[1], jnp.zeros(()).dtype, ndim=2)
+    if init is None:
+        init = normalized_weights(sample_weights, jnp.shape(data)[0], jnp.zeros(()).dtype)[None] @ jnp.asarray(data)
+    init = as_configurations("init", init, jnp.shape(data)[1], jnp.zeros(()).dtype, ndim=2)
     options = check_order(order), linear_response, tol, check_count("max_steps", max_steps)
-    return LearningForce(data_moments, _FixedPointMoments(starts, *options), metric)
+    return LearningForce(data_moments, _FixedPointMoments(init, *options), metric)
 
 
 def gaussian_force(
@@ -227,12 +232,12 @@ def missing_gaussian_force(
     """
     data = as_configurations("data", data, jnp.shape(data)[-1], jnp.zeros(()).dtype, ndim=2)
     check_sample_weights(sample_weights, len(data))
-    share, observed = normalized_weights(sample_weights, len(data), data.dtype), ~jnp.isnan(data)
-    seen = share @ observed.astype(data.dtype)
+    weights, observed = normalized_weights(sample_weights, len(data), data.dtype), ~jnp.isnan(data)
+    seen = weights @ observed.astype(data.dtype)
     if is_concrete(seen) and not (seen > 0).all():
         raise ValueError(f"data must show every unit in some sample, but has none of unit {int(seen.argmin())}")
-    mean = share @ jnp.where(observed, data, 0) / seen
-    response = Partial(_missing_data_moments, mean, data, share)
+    mean = weights @ jnp.where(observed, data, 0) / seen
+    response = Partial(_missing_data_moments, mean, data, weights)
     return LearningForce(response, Partial(_gaussian_model_moments, mean), metric)
 
 
@@ -257,26 +262,26 @@ def _conditional_moments(data, weights, rbm: RBM) -> Moments:
 
 
 class _FixedPointMoments(eqx.Module):
-    """Moments of the mixture of fixed points that are found from given starts."""
+    """Moments of the mixture of fixed points that are found from given magnetizations."""
 
-    starts: Float[Array, "n_starts n_visible"]
+    init: Float[Array, "n_starts n_visible"]
     order: int = eqx.field(static=True)
     linear_response: bool = eqx.field(static=True)
     tol: float | None = eqx.field(static=True)
     max_steps: int = eqx.field(static=True)
 
     def __call__(self, rbm: RBM) -> Moments:
-        starts = self.starts.astype(rbm.dtype)
-        solution = solve_mean_field(rbm, init=starts, order=self.order, tol=self.tol, max_steps=self.max_steps)
+        init = self.init.astype(rbm.dtype)
+        solution = solve_mean_field(rbm, init=init, order=self.order, tol=self.tol, max_steps=self.max_steps)
         visible, hidden = solution.visible, solution.hidden
         log_weights = log_state_weights(solution.free_energy, visible, solution.converged)
         found = solution.converged.any()
-        share = jnp.where(found, jax.nn.softmax(log_weights), 1)
-        moments = mean_field_moments(rbm, visible, hidden, order=self.order, sample_weights=share)
+        weights = jnp.where(found, jax.nn.softmax(log_weights), 1)
+        moments = mean_field_moments(rbm, visible, hidden, order=self.order, sample_weights=weights)
         if self.linear_response:
             covariance = mean_field_covariance(rbm, visible, hidden, order=self.order)
-            cross = jnp.tensordot(share, covariance, 1)[: rbm.n_visible, rbm.n_visible :]
-            moments = moments._replace(product=(share[:, None] * visible).T @ hidden + cross)
+            cross = jnp.tensordot(weights, covariance, 1)[: rbm.n_visible, rbm.n_visible :]
+            moments = moments._replace(product=(weights[:, None] * visible).T @ hidden + cross)
         return jax.tree.map(lambda moment: jnp.where(found, moment, jnp.nan), moments)
 
 
@@ -284,7 +289,7 @@ def _reference(visible_mean, rbm: RBM):
     """Field, mean and variance of each layer's units at the point that the Gaussian closure expands around."""
     check_scalar_units("gaussian_force", rbm.visible_units, rbm.hidden_units)
     visible_mean = as_configurations("data", visible_mean, rbm.n_visible, rbm.dtype)
-    mean = rbm.visible_units.interior_mean(visible_mean, 1e-3)
+    mean = rbm.visible_units.interior_mean(visible_mean, INTERIOR_MARGIN)
     visible_field_0 = rbm.visible_units.field_at_mean(mean)
     hidden_field_0 = jnp.zeros_like(rbm.hidden_bias)
     visible = (visible_field_0, mean, rbm.visible_units.variance(visible_field_0))
@@ -305,7 +310,7 @@ def _gaussian_data_moments(statistics: DataStatistics, rbm: RBM) -> Moments:
     return Moments(visible, hidden, visible[:, None] * hidden + covariance)
 
 
-def _missing_data_moments(visible_mean, data, share, rbm: RBM) -> Moments:
+def _missing_data_moments(visible_mean, data, sample_weights, rbm: RBM) -> Moments:
     """The data term of samples with missing entries, each the moments of the Gaussian model with the others clamped."""
     gaussian, *variances = _gaussian_model(visible_mean, rbm)
 
@@ -318,7 +323,9 @@ def _missing_data_moments(visible_mean, data, share, rbm: RBM) -> Moments:
         product = jnp.where(observed[:, None], v[:, None] * rest.hidden, rest.product)
         return jax.tree.map(lambda moment: weight * moment, Moments(visible, rest.hidden, product))
 
-    moments = lax.map(of_sample, (data.astype(rbm.dtype), share.astype(rbm.dtype)), batch_size=min(len(data), 16))
+    moments = lax.map(
+        of_sample, (data.astype(rbm.dtype), sample_weights.astype(rbm.dtype)), batch_size=min(len(data), _BATCH)
+    )
     return jax.tree.map(lambda moment: moment.sum(0), moments)
 
 

@@ -13,7 +13,7 @@ from jax import lax
 
 from rbm_jax._internal.checks import is_concrete
 from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Sample, Weighting
-from rbm_jax.dynamics.forces import DataStatistics, as_statistics
+from rbm_jax.dynamics.forces import INTERIOR_MARGIN, DataStatistics, as_statistics
 from rbm_jax.dynamics.modes import ModeVelocity
 from rbm_jax.spectral import Modes
 from rbm_jax.units import AbstractUnits, check_scalar_units
@@ -107,7 +107,7 @@ def linear_time(
     visible_variance: Values = 1.0,
     hidden_variance: Values = 1.0,
 ) -> Result:
-    """The time at which a mode that starts at w_0 reaches w: the solution of equation (17), in closed form.
+    """The time at which a mode of initial value w_0 reaches w: the solution of equation (17), in closed form.
 
     With x = w², x* = (c - σ_v²) / (σ_v² σ_h² c), Δ = c - σ_v²:
     2 σ_h² Δ t = log(x/x_0) - (σ_v²/c) log[(x* - x) / (x* - x_0)], and its limit for Δ = 0.
@@ -169,7 +169,7 @@ def _solution(ts, initial, data_variance, visible_variance, hidden_variance):
     variances = {"visible_variance": visible_variance, "hidden_variance": hidden_variance}
     fixed_point = linear_fixed_points(data_variance, **variances)
     log_initial = 2 * jnp.log(initial)
-    # The speed of log w² is largest at the start or, on the way up, at w = 0: twice it bounds the reach in time t.
+    # The speed of log w² is largest initially or, on the way up, at w = 0: twice it bounds the reach in time t.
     speed = 2 * jnp.abs(linear_velocity(initial, data_variance, **variances) / initial) + 2 * jnp.abs(
         linear_rate(jnp.zeros_like(initial), data_variance, **variances)
     )
@@ -295,7 +295,7 @@ def growth_modes(
     """
     check_scalar_units("growth_modes", visible_units, hidden_units)
     statistics = as_statistics(data, sample_weights)
-    mean = visible_units.interior_mean(statistics.mean, 1e-3)
+    mean = visible_units.interior_mean(statistics.mean, INTERIOR_MARGIN)
     visible_variance = visible_units.variance(visible_units.field_at_mean(mean))
     hidden_variance = hidden_units.variance(jnp.zeros(1, mean.dtype))[0]
     eigenvalues, vectors = jnp.linalg.eigh(statistics.covariance - jnp.diag(visible_variance))
@@ -339,8 +339,8 @@ def _time(log_x, log_x0, data_variance, visible_variance, hidden_variance):
     c = jnp.asarray(data_variance)
     excess, slope = c - visible_variance, c * visible_variance * hidden_variance
     pull = excess - slope * jnp.exp(log_x)
-    pull_at_start = excess - slope * jnp.exp(log_x0)
-    log_pull = jnp.log(pull / pull_at_start)
+    initial_pull = excess - slope * jnp.exp(log_x0)
+    log_pull = jnp.log(pull / initial_pull)
     z = jnp.expm1(log_x - log_x0) / pull
     near = jnp.abs(excess * z) < 0.5
     at_threshold = jnp.abs(excess * z) < jnp.finfo(log_x0.dtype).tiny

@@ -19,7 +19,10 @@ from rbm_jax.spectral import Modes, align_modes, svd_modes
 __all__ = ["ModeFlow", "integrate_modes"]
 
 _SMALLEST_STEP = 1e-12
-"""Of a step, relative to the interval between two saves, before the solver gives up."""
+"""Of a step, relative to the interval between two saves, before the solver gives up: a force that is NaN shrinks it by
+five at each attempt."""
+_SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
+"""How the next step follows from the error of the last: the usual choices for a method of fifth order."""
 
 
 class ModeFlow(eqx.Module):
@@ -40,11 +43,10 @@ class ModeFlow(eqx.Module):
 
 
 class _Point(NamedTuple):
-    """The state of the equations."""
+    """The state of the equations: modes in place of the weights, and all else of an RBM."""
 
     modes: Modes
-    visible_bias: Array
-    hidden_bias: Array
+    rest: RBM
 
 
 class _Progress(NamedTuple):
@@ -116,8 +118,8 @@ def integrate_modes(
 @eqx.filter_jit
 def _integrate(force, rbm: RBM, ts, args, gap, tolerances, max_steps: int) -> Trajectory:
     counts = jnp.zeros((), jnp.int32)
-    start = _Point(svd_modes(rbm.weights), rbm.visible_bias, rbm.hidden_bias)
-    progress = _Progress(ts[0], (ts[1] - ts[0]) / 100, start, counts, counts, counts, jnp.zeros_like(ts[0]))
+    init = _Point(svd_modes(rbm.weights), _without_weights(rbm))
+    progress = _Progress(ts[0], (ts[1] - ts[0]) / 100, init, counts, counts, counts, jnp.zeros_like(ts[0]))
 
     def to_next_save(progress: _Progress, target):
         smallest = _SMALLEST_STEP * (target - progress.t)
@@ -126,32 +128,28 @@ def _integrate(force, rbm: RBM, ts, args, gap, tolerances, max_steps: int) -> Tr
             return (now.t < target) & (now.n_attempts < max_steps) & (now.step > smallest)
 
         def advance(now: _Progress):
-            return _attempt(force, rbm, args, gap, tolerances, now, target)
+            return _attempt(force, args, gap, tolerances, now, target)
 
         progress = lax.while_loop(unfinished, advance, progress)
         reached = progress.t >= target
         return progress, jax.tree.map(lambda leaf: jnp.where(reached, leaf, jnp.nan), progress.point)
 
     end, later = lax.scan(to_next_save, progress, ts[1:])
-    modes, a, b = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, later)
-    weights = jnp.einsum("tia,ta,tja->tij", modes.left, modes.values, modes.right)
-    rbms = RBM(weights, a, b, rbm.visible_units, rbm.hidden_units)
+    points = jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), init, later)
+    rbms = jax.vmap(_as_rbm)(points)
     failure = jnp.where(end.n_attempts >= max_steps, Status.MAX_STEPS_REACHED, Status.SOLVER_FAILED)
     status = jnp.where(end.t >= ts[-1], finite_status(rbms), failure).astype(jnp.int32)
-    return Trajectory(ts, rbms, status, ModeFlow(modes, end.n_steps, end.n_weight_steps, end.drift))
+    return Trajectory(ts, rbms, status, ModeFlow(points.modes, end.n_steps, end.n_weight_steps, end.drift))
 
 
-def _attempt(force, rbm: RBM, args, gap, tolerances, now: _Progress, target) -> _Progress:
+def _attempt(force, args, gap, tolerances, now: _Progress, target) -> _Progress:
     """One step of either kind, kept if its error is within the tolerances."""
     until = jnp.minimum(now.t + now.step, target)
     on_weights = _relative_gap(now.point.modes.values) < gap
 
-    def as_rbm(modes: Modes, a, b) -> RBM:
-        return RBM((modes.left * modes.values) @ modes.right.T, a, b, rbm.visible_units, rbm.hidden_units)
-
     def modes_field(t, point, args):
-        slope = force(t, as_rbm(*point), args)
-        return _Point(modes_derivative(point.modes, slope.weights), slope.visible_bias, slope.hidden_bias)
+        slope = force(t, _as_rbm(point), args)
+        return _Point(modes_derivative(point.modes, slope.weights), _without_weights(slope))
 
     def step_on_modes():
         point, error = _runge_kutta(modes_field, now.t, until, now.point, args, tolerances)
@@ -159,14 +157,16 @@ def _attempt(force, rbm: RBM, args, gap, tolerances, now: _Progress, target) -> 
         return point._replace(modes=modes), error
 
     def step_on_weights():
-        moved, error = _runge_kutta(force, now.t, until, as_rbm(*now.point), args, tolerances)
+        moved, error = _runge_kutta(force, now.t, until, _as_rbm(now.point), args, tolerances)
         finite = jnp.isfinite(error)  # a decomposition of NaN takes long
         modes = svd_modes(jnp.where(finite, moved.weights, 0))
-        return _Point(align_modes(modes, now.point.modes), moved.visible_bias, moved.hidden_bias), error
+        return _Point(align_modes(modes, now.point.modes), _without_weights(moved)), error
 
     point, error = lax.cond(on_weights, step_on_weights, step_on_modes)
     accepted = error <= 1  # NaN is rejected
-    factor = jnp.where(jnp.isfinite(error), jnp.clip(0.9 * jnp.maximum(error, 1e-8) ** -0.2, 0.2, 5.0), 0.2)
+    factor = jnp.where(
+        jnp.isfinite(error), jnp.clip(_SAFETY * jnp.maximum(error, 1e-8) ** -0.2, _SHRINK, _GROW), _SHRINK
+    )
     proposed = (until - now.t) * factor
     # A step that was cut to end at a save says nothing against the length it had.
     step = jnp.where(accepted & (until == target), jnp.maximum(proposed, now.step), proposed)
@@ -179,6 +179,16 @@ def _attempt(force, rbm: RBM, args, gap, tolerances, now: _Progress, target) -> 
         n_weight_steps=now.n_weight_steps + (accepted & on_weights),
         drift=jnp.where(accepted, jnp.maximum(now.drift, _drift(point.modes)), now.drift),
     )
+
+
+def _without_weights(rbm: RBM) -> RBM:
+    """Biases and the units' parameters, as a pytree."""
+    return eqx.tree_at(lambda rbm: rbm.weights, rbm, None)
+
+
+def _as_rbm(point: _Point) -> RBM:
+    weights = (point.modes.left * point.modes.values) @ point.modes.right.T
+    return eqx.tree_at(lambda rbm: rbm.weights, point.rest, weights, is_leaf=lambda leaf: leaf is None)
 
 
 def _runge_kutta(field, t, until, state, args, tolerances):

@@ -20,6 +20,9 @@ __all__ = [
     "split_degenerate",
 ]
 
+_ROUNDING = 100
+"""Times the rounding error: what a decomposition of matrices of some hundred units leaves between equal values."""
+
 
 class ModeVelocity(eqx.Module):
     """How singular values and vectors move.
@@ -30,8 +33,8 @@ class ModeVelocity(eqx.Module):
         right_rotation: Ω^h_αβ = (dv_α/dt)·v_β, antisymmetric, shape (n_modes, n_modes).
         left_outside: the part of du_α/dt outside the span of the u's, in column α, shape (n_visible, n_modes).
         right_outside: the part of dv_α/dt outside the span of the v's, shape (n_hidden, n_modes).
-        degenerate: True at (α, β) where the guard acted, shape (n_modes, n_modes): off the diagonal, for pairs whose
-            rotation is not defined because σ_α and σ_β coincide; on it, for σ_α = 0, where the outside parts are not.
+        degenerate: True at (α, β) where something is not defined and was set to zero, shape (n_modes, n_modes): off the
+            diagonal, the rotation of pairs whose σ_α and σ_β coincide; on it, the outside parts for σ_α = 0.
     """
 
     values: Float[Array, " n_modes"]
@@ -42,21 +45,24 @@ class ModeVelocity(eqx.Module):
     degenerate: Shaped[Array, "n_modes n_modes"]
 
 
-def mode_velocity(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard: float | None = None) -> ModeVelocity:
+def mode_velocity(
+    modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, degeneracy_tol: float | None = None
+) -> ModeVelocity:
     """Velocities of the singular values and rotation generators of the singular vectors, from any dW/dt.
 
     With S and D the symmetric and antisymmetric parts of A = Uᵀ (dW/dt) V,
     Ω^v = S/(σ_α - σ_β) - D/(σ_α + σ_β) and Ω^h = S/(σ_α - σ_β) + D/(σ_α + σ_β); outside the spans
     du_α/dt gains (1 - UUᵀ)(dW/dt) v_α / σ_α, and dv_α/dt likewise.
 
-    A fast rotation of two close modes is genuine. Where |σ_α - σ_β| is within the guard the S part has no limit, as the
-    vectors are not determined, and is set to zero; so is the D part where both values are zero, and the outside part
+    A fast rotation of two close modes is genuine. Where |σ_α - σ_β| is within the tolerance the S part has no limit, as
+    the vectors are not determined, and is set to zero; so is the D part where both values are zero, and the outside part
     where σ_α is.
 
     Args:
         modes: all modes of the weights, from `svd_modes`.
         dW: a time derivative of the weights, such as `force(t, rbm, args).weights`.
-        guard: relative to the largest singular value; None for 100 times the rounding error of the dtype.
+        degeneracy_tol: distance within which two singular values, or one and zero, are taken for equal, relative to the
+            largest one; None for 100 times the rounding error of the dtype.
 
     Raises:
         ValueError: dW does not have the shape of the weights, or some modes are missing.
@@ -71,8 +77,7 @@ def mode_velocity(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard
             "the vectors of leading modes rotate into the others"
         )
     left, values, right = modes.left, modes.values, modes.right
-    guard = _default_guard(values) if guard is None else guard
-    threshold = guard * jnp.abs(values).max()
+    threshold = _degeneracy_distance(values, degeneracy_tol)
     moved_right, moved_left = dW @ right, dW.T @ left
     a = left.T @ moved_right
     symmetric, antisymmetric = (a + a.T) / 2, (a - a.T) / 2
@@ -93,26 +98,28 @@ def mode_velocity(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard
 class ModeMotion(eqx.Module):
     """What a change of the weights does: to singular values, to directions within the spans, and outside of them.
 
-    The first three are shares of |dW|², which add up to 1.
+    The first three are fractions of |dW|², which add up to 1.
 
     Attributes:
-        values_share: Σ_α A_αα², of the changes of singular values.
-        rotation_share: Σ_α≠β A_αβ², of the rotations of both bases within their spans.
-        outside_share: of the parts outside the spans of the u's or of the v's, none for the smaller layer's.
+        values_fraction: Σ_α A_αα², of the changes of singular values.
+        rotation_fraction: Σ_α≠β A_αβ², of the rotations of both bases within their spans.
+        outside_fraction: of the parts outside the spans of the u's or of the v's, none for the smaller layer's.
         value_velocity: dσ_α/dt, shape (n_modes,).
         left_speed: |du_α/dt|, the angular speed of a left vector, shape (n_modes,).
         right_speed: |dv_α/dt|, shape (n_modes,).
     """
 
-    values_share: Float[Array, "*times"]
-    rotation_share: Float[Array, "*times"]
-    outside_share: Float[Array, "*times"]
+    values_fraction: Float[Array, "*times"]
+    rotation_fraction: Float[Array, "*times"]
+    outside_fraction: Float[Array, "*times"]
     value_velocity: Float[Array, "*times n_modes"]
     left_speed: Float[Array, "*times n_modes"]
     right_speed: Float[Array, "*times n_modes"]
 
 
-def mode_motion(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard: float | None = None) -> ModeMotion:
+def mode_motion(
+    modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, degeneracy_tol: float | None = None
+) -> ModeMotion:
     """How a change of the weights divides among singular values and rotations, for a force or for a step of training.
 
     For a step of training, dW is minus the gradient that the estimator returns; as an observer of `fit`:
@@ -124,27 +131,29 @@ def mode_motion(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard: 
     Args:
         modes: all modes of the weights, from `svd_modes`.
         dW: a time derivative of the weights.
-        guard: as in `mode_velocity`; it affects only the speeds.
+        degeneracy_tol: as in `mode_velocity`; it affects only the speeds.
 
     Raises:
         ValueError: as `mode_velocity`.
     """
-    velocity = mode_velocity(modes, dW, guard=guard)
+    velocity = mode_velocity(modes, dW, degeneracy_tol=degeneracy_tol)
     a = modes.left.T @ dW @ modes.right
     total = (dW**2).sum()
     total = jnp.where(total > 0, total, 1)
     inside, diagonal = (a**2).sum(), (velocity.values**2).sum()
     return ModeMotion(
-        values_share=diagonal / total,
-        rotation_share=(inside - diagonal) / total,
-        outside_share=((dW**2).sum() - inside) / total,
+        values_fraction=diagonal / total,
+        rotation_fraction=(inside - diagonal) / total,
+        outside_fraction=((dW**2).sum() - inside) / total,
         value_velocity=velocity.values,
         left_speed=jnp.sqrt((velocity.left_rotation**2).sum(1) + (velocity.left_outside**2).sum(0)),
         right_speed=jnp.sqrt((velocity.right_rotation**2).sum(1) + (velocity.right_outside**2).sum(0)),
     )
 
 
-def split_degenerate(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard: float | None = None) -> Modes:
+def split_degenerate(
+    modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, degeneracy_tol: float | None = None
+) -> Modes:
     """Choose the vectors of equal singular values so that dW does not mix them.
 
     The vectors of a block of equal σ > 0 are determined up to one rotation of its u's and v's together. With the one
@@ -154,15 +163,15 @@ def split_degenerate(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, gu
     Args:
         modes: all modes of the weights, by decreasing singular value, from `svd_modes`.
         dW: a time derivative of the weights.
-        guard: values within it of their neighbor are one block; relative to the largest one, as in `mode_velocity`.
+        degeneracy_tol: values within it of their neighbor are one block; relative to the largest one, as in
+            `mode_velocity`.
 
     Returns:
         Modes of the same weights. In a block of σ = 0, u's and v's can rotate apart; there only this common rotation is
         made.
     """
     left, values, right = modes.left, modes.values, modes.right
-    guard = _default_guard(values) if guard is None else guard
-    is_new = jnp.diff(values, prepend=jnp.inf) < -guard * jnp.abs(values).max()
+    is_new = jnp.diff(values, prepend=jnp.inf) < -_degeneracy_distance(values, degeneracy_tol)
     block = jnp.cumsum(is_new)
     a = left.T @ jnp.asarray(dW) @ right
     within = jnp.where(block[:, None] == block, (a + a.T) / 2, 0)
@@ -175,15 +184,17 @@ def split_degenerate(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, gu
     return Modes(left @ rotation, values, right @ rotation)
 
 
-def modes_derivative(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, guard: float | None = None) -> Modes:
+def modes_derivative(
+    modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, degeneracy_tol: float | None = None
+) -> Modes:
     """The time derivative of (U, σ, V) as a `Modes`, ready for an ODE solver.
 
     Args:
-        modes: the modes, distinct and positive; see `mode_velocity` for the guard.
+        modes: the modes, distinct and positive; see `mode_velocity` for those that are not.
         dW: the time derivative of the weights.
-        guard: as in `mode_velocity`.
+        degeneracy_tol: as in `mode_velocity`.
     """
-    velocity = mode_velocity(modes, dW, guard=guard)
+    velocity = mode_velocity(modes, dW, degeneracy_tol=degeneracy_tol)
     return Modes(
         modes.left @ velocity.left_rotation.T + velocity.left_outside,
         velocity.values,
@@ -194,7 +205,7 @@ def modes_derivative(modes: Modes, dW: Float[Array, "n_visible n_hidden"], *, gu
 def rebuild_velocity(modes: Modes, velocity: ModeVelocity) -> Float[Array, "n_visible n_hidden"]:
     """dW/dt from the motion of the modes: U diag(dσ/dt) Vᵀ + (dU/dt) diag(σ) Vᵀ + U diag(σ) (dV/dt)ᵀ.
 
-    It is the dW/dt that `mode_velocity` was given, to rounding, if `modes` are all modes and the guard did not act. For
+    It is the dW/dt that `mode_velocity` was given, to rounding, if `modes` are all modes and none are degenerate. For
     weights with equal singular values, `split_degenerate` makes it so.
 
     Args:
@@ -210,8 +221,10 @@ def rebuild_velocity(modes: Modes, velocity: ModeVelocity) -> Float[Array, "n_vi
     )
 
 
-def _default_guard(values) -> float:
-    return 100 * float(jnp.finfo(values.dtype).eps)
+def _degeneracy_distance(values, degeneracy_tol: float | None):
+    if degeneracy_tol is None:
+        degeneracy_tol = _ROUNDING * float(jnp.finfo(values.dtype).eps)
+    return degeneracy_tol * jnp.abs(values).max()
 
 
 def _guarded_ratio(numerator, denominator, threshold):

@@ -72,7 +72,7 @@ def integrate(
 
 def solve_ode(
     force: Any,
-    start: Any,
+    init: Any,
     ts: Float[Array, " n_times"],
     *,
     args: Any = None,
@@ -101,7 +101,7 @@ def solve_ode(
         t0=ts[0],
         t1=ts[-1],
         dt0=step,
-        y0=start,
+        y0=init,
         args=args,
         saveat=diffrax.SaveAt(ts=ts),
         stepsize_controller=controller,

@@ -4,58 +4,45 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from rbm_jax._internal.checks import check_finite
-from rbm_jax._internal.typing import ArrayLike, Float, Shaped
+from rbm_jax._internal.checks import check_finite, check_positive
+from rbm_jax._internal.typing import ArrayLike, Float
 from rbm_jax.plotting._axes import LINE_STYLES, Axes, label_time_axes, mode_colors, new_axes
-from rbm_jax.spectral import marchenko_pastur_density, marchenko_pastur_edges
+from rbm_jax.spectral import Bulk
 
 __all__ = ["plot_convergence", "plot_growth_rates", "plot_linear_theory", "plot_spectrum_histogram"]
 
+_FAR = 4
+"""Outliers beyond so many times the edge get logarithmic bins: with equal ones, the bulk would be a few bars."""
 
-def plot_spectrum_histogram(
-    values: Float[ArrayLike, " n_modes"],
-    is_outlier: Shaped[ArrayLike, " n_modes"],
-    noise: float,
-    ratio: float,
-    *,
-    ax: Axes = None,
-) -> Axes:
-    """Histogram of the singular values, with the Marchenko-Pastur law of the bulk as a line and outliers as triangles.
 
-    What to see: after a random start all values are under the line; what training has learned stands to the right.
-    The counts are per bin; bins are logarithmic if outliers are far away, and the first one holds all below it.
+def plot_spectrum_histogram(bulk: Bulk, *, ax: Axes = None) -> Axes:
+    """Histogram of the singular values, with the theory of the bulk as a line and outliers as triangles.
+
+    What to see: of random initial weights all values are under the line, the density of Marchenko and Pastur; what
+    training has learned stands to the right. The counts are per bin; bins are logarithmic if outliers are far away, and
+    the first one holds all below it.
 
     Args:
-        values: singular values, shape (n_modes,).
-        is_outlier: as `split_bulk` tells, shape (n_modes,).
-        noise: σ of the bulk.
-        ratio: κ = n_hidden / n_visible.
+        bulk: from `split_bulk(weights)`.
         ax: where to draw; a new figure by default.
+
+    Raises:
+        ValueError: a stack of bulks, values that are not finite, or a bulk without noise.
     """
-    values, is_outlier = np.asarray(values), np.asarray(is_outlier)
+    values, is_outlier = np.asarray(bulk.values), np.asarray(bulk.is_outlier)
     if values.ndim != 1 or values.size == 0 or values.shape != is_outlier.shape:
         raise ValueError(
-            f"values and is_outlier must have one shape (n_modes,), got {values.shape} and {is_outlier.shape}"
+            f"bulk must have values and is_outlier of one shape (n_modes,), got {values.shape} and {is_outlier.shape}"
         )
-    check_finite("values", values)
+    check_finite("bulk.values", values)
+    check_positive("bulk.noise", bulk.noise)
     ax = new_axes(ax)
-    lower, upper = (float(edge) for edge in marchenko_pastur_edges(noise, ratio=ratio))
-    far = values.max() > 4 * upper  # outliers far away take logarithmic bins
-    if far:
-        smallest = max(lower, upper / 100)
-        bins = np.geomspace(smallest / 2, values.max() * 1.2, 40)
-        line = np.geomspace(max(lower, bins[0]), upper, 300)
-        widths = line * np.log(bins[1] / bins[0])
+    bins, line, widths = _bins(values, *(float(edge) for edge in bulk.edges))
+    if np.ndim(widths):
         ax.set_xscale("log")
-    else:
-        width = (upper - lower) / 12
-        bins = np.arange(max(0.0, lower - 2 * width), max(values.max(), upper) + 2 * width, width)
-        line = np.linspace(lower, upper, 300)
-        widths = width
     ax.hist(np.maximum(values, bins[0]), bins=bins, color="0.8", label="singular values")
-    density = np.asarray(marchenko_pastur_density(line, noise, ratio=ratio))
-    law = density * widths * (~is_outlier).sum()
-    ax.plot(line, law, "-", color="tab:blue", linewidth=1, label="Marchenko-Pastur law")
+    expected = np.asarray(bulk.density(line)) * widths * (~is_outlier).sum()
+    ax.plot(line, expected, "-", color="tab:blue", linewidth=1, label="Marchenko-Pastur density")
     if is_outlier.any():
         label = f"{is_outlier.sum()} outliers"
         ax.plot(values[is_outlier], np.zeros(is_outlier.sum()), "^", color="tab:red", clip_on=False, label=label)
@@ -64,6 +51,18 @@ def plot_spectrum_histogram(
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
     return ax
+
+
+def _bins(values: np.ndarray, lower: float, upper: float):
+    """Bins, points on the curve of the bulk, and the width of a bin there (of each, if bins are logarithmic)."""
+    if values.max() > _FAR * upper:
+        smallest = max(lower, upper / 100)  # the lower edge of square matrices is 0
+        bins = np.geomspace(smallest / 2, values.max() * 1.2, 40)
+        line = np.geomspace(max(lower, bins[0]), upper, 300)
+        return bins, line, line * np.log(bins[1] / bins[0])
+    width = (upper - lower) / 12
+    bins = np.arange(max(0.0, lower - 2 * width), max(values.max(), upper) + 2 * width, width)
+    return bins, np.linspace(lower, upper, 300), width
 
 
 def plot_growth_rates(

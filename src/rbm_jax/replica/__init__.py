@@ -1,7 +1,7 @@
 """Replica-symmetric theory of RBMs with weights W = Σ_α w_α u_α v_αᵀ + noise.
 
-`ensemble` samples such RBMs, `saddle` solves for their order parameters, `phases` has the phase diagram, and `clusters`
-the data model whose learning `dynamics.thermodynamic` follows.
+`ensemble` samples such RBMs, `saddle` solves for their order parameters, `phases` has the phase diagram, `clusters` a
+model of data, and `learning` the deterministic trajectory of learning it in the limit of large layers.
 """
 
 from rbm_jax.replica.clusters import Clusters, cluster_magnetizations, sample_clusters
@@ -14,14 +14,15 @@ from rbm_jax.replica.distributions import (
     SparseDistribution,
     UniformDistribution,
 )
-from rbm_jax.replica.ensemble import sample_ensemble
+from rbm_jax.replica.ensemble import SpikedEnsemble
 from rbm_jax.replica.learning import (
+    AbstractThermodynamicForce,
+    FiniteLayersForce,
+    InfiniteLayersForce,
     OrderMoments,
-    ThermodynamicForce,
     ThermodynamicTrajectory,
     integrate_thermodynamic,
     thermodynamic_force,
-    thermodynamic_moments,
 )
 from rbm_jax.replica.phases import (
     Location,
@@ -39,11 +40,14 @@ from rbm_jax.replica.saddle import Control, OrderParameters, almeida_thouless, r
 
 __all__ = [
     "AbstractDistribution",
+    "AbstractThermodynamicForce",
     "BernoulliDistribution",
     "Clusters",
     "Control",
     "EmpiricalDistribution",
+    "FiniteLayersForce",
     "GaussianDistribution",
+    "InfiniteLayersForce",
     "LaplaceDistribution",
     "Location",
     "OrderMoments",
@@ -51,7 +55,7 @@ __all__ = [
     "Phase",
     "PhaseDiagram",
     "SparseDistribution",
-    "ThermodynamicForce",
+    "SpikedEnsemble",
     "ThermodynamicTrajectory",
     "UniformDistribution",
     "almeida_thouless",
@@ -65,9 +69,7 @@ __all__ = [
     "phase_diagram",
     "replica_free_energy",
     "sample_clusters",
-    "sample_ensemble",
     "solve_saddle",
     "spin_glass_noise",
     "thermodynamic_force",
-    "thermodynamic_moments",
 ]

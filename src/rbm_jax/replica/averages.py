@@ -15,6 +15,7 @@ __all__ = ["Averages", "Layer", "free_log_partition", "free_magnetization", "res
 _REACH = 8.5
 """Of normal averages, in standard deviations: what is left out weighs 1e-17."""
 _N_NODES = 121
+"""Points of the rule: at a spread of 60 it is then still right to 1e-10."""
 
 
 class Layer(NamedTuple):
@@ -34,14 +35,16 @@ class Averages(NamedTuple):
     squared_variance: Array
 
 
-def respond(law: AbstractDistribution, units: AbstractUnits, along, strength, other: Layer) -> Averages:
+def respond(distribution: AbstractDistribution, units: AbstractUnits, along, strength, other: Layer) -> Averages:
     """Averages over units whose field has a part `along` the components and noise from the other layer."""
     curvature = strength * (other.second - other.q)
     noise = strength * jnp.maximum(other.q, 0)
-    if isinstance(law, GaussianDistribution):
+    if isinstance(distribution, GaussianDistribution):
         field, weights = _normal_fields(jnp.zeros_like(noise), (along**2).sum() + noise)
     else:
-        points, point_weights = (jnp.asarray(nodes, along.dtype) for nodes in law.product_nodes(along.shape[0]))
+        points, point_weights = (
+            jnp.asarray(nodes, along.dtype) for nodes in distribution.product_nodes(along.shape[0])
+        )
         field, weights = _normal_fields(points @ along, noise)
         weights = point_weights[:, None] * weights
     mean, second, variance = units.curved_moments(field, curvature)
@@ -49,7 +52,7 @@ def respond(law: AbstractDistribution, units: AbstractUnits, along, strength, ot
     def average(values):
         return (weights * values).sum()
 
-    if isinstance(law, GaussianDistribution):
+    if isinstance(distribution, GaussianDistribution):
         m = along * average(variance)  # integration by parts
     else:
         m = ((weights * mean).sum(1)) @ points
@@ -61,21 +64,21 @@ def respond(law: AbstractDistribution, units: AbstractUnits, along, strength, ot
     )
 
 
-def free_magnetization(law: AbstractDistribution, along):
+def free_magnetization(distribution: AbstractDistribution, along):
     """E[û tanh(along·û)]: magnetizations of ±1 units in a field along the modes alone."""
-    if isinstance(law, GaussianDistribution):
+    if isinstance(distribution, GaussianDistribution):
         field, weights = _normal_fields(jnp.zeros_like(along[0]), (along**2).sum())
         return along * (weights * (1 - jnp.tanh(field) ** 2)).sum()  # integration by parts
-    points, weights = (jnp.asarray(nodes, along.dtype) for nodes in law.product_nodes(along.shape[0]))
+    points, weights = (jnp.asarray(nodes, along.dtype) for nodes in distribution.product_nodes(along.shape[0]))
     return (weights * jnp.tanh(points @ along)) @ points
 
 
-def free_log_partition(law: AbstractDistribution, along):
+def free_log_partition(distribution: AbstractDistribution, along):
     """E[log 2cosh(along·û)] for ±1 units in a field along the modes alone."""
-    if isinstance(law, GaussianDistribution):
+    if isinstance(distribution, GaussianDistribution):
         field, weights = _normal_fields(jnp.zeros_like(along[0]), (along**2).sum())
     else:
-        points, weights = (jnp.asarray(nodes, along.dtype) for nodes in law.product_nodes(along.shape[0]))
+        points, weights = (jnp.asarray(nodes, along.dtype) for nodes in distribution.product_nodes(along.shape[0]))
         field = points @ along
     return (weights * log2cosh(field)).sum()
 

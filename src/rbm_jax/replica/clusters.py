@@ -50,7 +50,7 @@ def cluster_magnetizations(
 
     Args:
         clusters: the data model.
-        component_distribution: law of û.
+        component_distribution: distribution of û.
     """
     return jax.vmap(lambda field: free_magnetization(component_distribution, field))(clusters.fields)
 
@@ -64,7 +64,7 @@ def sample_clusters(
         key: a JAX key.
         n_samples: number of configurations.
         clusters: the data model.
-        components: û of the visible units, √n_visible times the left modes of `sample_ensemble`.
+        components: û of the visible units, √n_visible times the left modes of `SpikedEnsemble.sample`.
     """
     key_cluster, key_states = jax.random.split(key)
     shape = (check_count("n_samples", n_samples),)

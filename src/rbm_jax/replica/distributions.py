@@ -58,7 +58,7 @@ class GaussianDistribution(AbstractDistribution):
         return jax.random.normal(key, shape, dtype)
 
     def nodes(self) -> Nodes:
-        """Gauss-Hermite quadrature of 40 points."""
+        """Gauss-Hermite quadrature of 40 points, for averages of what is smooth on the scale of 1."""
         points, weights = np.polynomial.hermite_e.hermegauss(40)
         return points, weights / weights.sum()
 
@@ -101,44 +101,44 @@ class LaplaceDistribution(AbstractDistribution):
     def nodes(self) -> Nodes:
         """Gauss-Legendre quadrature of 40 points on either side of the kink, in the square root of |û|."""
         points, weights = np.polynomial.legendre.leggauss(40)
-        longest = 45.0
+        longest = 45.0  # e^{-45} is 3e-20
         t, measure = longest * ((1 + points) / 2) ** 2, longest * (1 + points) / 2 * weights
-        share = measure * np.exp(-t)
-        share = share / (2 * share.sum())
-        return np.concatenate([-t[::-1], t]) / math.sqrt(2), np.concatenate([share[::-1], share])
+        half = measure * np.exp(-t)
+        half = half / (2 * half.sum())
+        return np.concatenate([-t[::-1], t]) / math.sqrt(2), np.concatenate([half[::-1], half])
 
 
 @dataclasses.dataclass(frozen=True)
 class SparseDistribution(AbstractDistribution):
-    """0, but for a share of the components, which are ±1/√share.
+    """0, but for a fraction of the components, which are ±1/√fraction.
 
     Attributes:
-        share: of components that are not zero, in (0, 1].
+        fraction: of components that are not zero, in (0, 1].
     """
 
-    share: float
+    fraction: float
 
     def __post_init__(self):
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share must be in (0, 1], got {self.share}")
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"fraction must be in (0, 1], got {self.fraction}")
 
     def sample(self, key: PRNGKey, shape: tuple[int, ...], dtype) -> Array:
         """Random signs of random components."""
         key_sign, key_place = jax.random.split(key)
-        present = jax.random.bernoulli(key_place, self.share, shape)
-        return jnp.where(present, jax.random.rademacher(key_sign, shape, dtype) / math.sqrt(self.share), 0)
+        present = jax.random.bernoulli(key_place, self.fraction, shape)
+        return jnp.where(present, jax.random.rademacher(key_sign, shape, dtype) / math.sqrt(self.fraction), 0)
 
     def nodes(self) -> Nodes:
         """The three values: exact."""
-        value = 1 / math.sqrt(self.share)
-        return np.array([-value, 0.0, value]), np.array([self.share / 2, 1 - self.share, self.share / 2])
+        value = 1 / math.sqrt(self.fraction)
+        return np.array([-value, 0.0, value]), np.array([self.fraction / 2, 1 - self.fraction, self.fraction / 2])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EmpiricalDistribution(AbstractDistribution):
     """The components of given modes: averages over them are those of one instance of the ensemble.
 
-    Two of these laws are the same only if they are the same object, as far as compilation is concerned.
+    Two of these distributions are the same only if they are the same object, as far as compilation is concerned.
 
     Attributes:
         components: û of all units, shape (n_units, n_modes), normalized by the caller.

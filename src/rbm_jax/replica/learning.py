@@ -9,6 +9,7 @@ Source: Decelle, Fissore & Furtlehner (2018), Section 5. The matrix B in place o
 library's choice: the rotations diverge where two singular values lock together.
 """
 
+import abc
 import math
 
 import equinox as eqx
@@ -26,52 +27,25 @@ from rbm_jax.replica.saddle import Control, solve_saddle
 from rbm_jax.units import Spin
 
 __all__ = [
+    "AbstractThermodynamicForce",
+    "FiniteLayersForce",
+    "InfiniteLayersForce",
     "OrderMoments",
-    "ThermodynamicForce",
     "ThermodynamicTrajectory",
     "integrate_thermodynamic",
     "thermodynamic_force",
-    "thermodynamic_moments",
 ]
 
 _GAUSSIAN, _SPIN = GaussianDistribution(), Spin()
 _REACH = 5.0
+"""Largest field of the grid, in which ±1 units are magnetized to 0.9999."""
 _SPACING = 1.2
 """Of the grid of fields, over 1/√n_visible: the width of the narrowest state."""
 _MAX_POINTS = 3_000_000
+"""Of the grid, which has as many for three modes of 290 visible units: every step averages over all, with 121
+quadrature nodes each."""
 _BATCH = 4096
-
-
-class ThermodynamicForce(eqx.Module):
-    """dB/dτ as a function (τ, B, args), made by `thermodynamic_force`.
-
-    Attributes:
-        data: magnetizations of the clusters, shape (n_clusters, n_modes).
-        data_weights: their probabilities.
-        noise: σ.
-        ratio: κ.
-        states: visible magnetizations that the model's average runs over, shape (n_states, n_modes); None for the pure
-            states of infinite layers.
-        log_density: log of their density before hidden units answer, shape (n_states,).
-        n_hidden: number of hidden units; None for infinite layers.
-        component_distribution: law of û.
-        hidden_component_distribution: law of v̂.
-    """
-
-    data: Float[Array, "n_clusters n_modes"]
-    data_weights: Float[Array, " n_clusters"]
-    noise: Float[Array, ""]
-    ratio: Float[Array, ""]
-    states: Float[Array, "n_states n_modes"] | None
-    log_density: Float[Array, " n_states"] | None
-    n_hidden: float | None = eqx.field(static=True)
-    component_distribution: AbstractDistribution = eqx.field(static=True)
-    hidden_component_distribution: AbstractDistribution = eqx.field(static=True)
-
-    def __call__(self, t, matrix: Float[Array, "n_modes n_modes"], args=None) -> Float[Array, "n_modes n_modes"]:
-        """Difference of the two averages."""
-        moments = thermodynamic_moments(self, matrix)
-        return moments.data - moments.model
+"""Points averaged side by side, with 121 quadrature nodes each: a few megabytes, which stay in the cache."""
 
 
 class OrderMoments(eqx.Module):
@@ -79,15 +53,112 @@ class OrderMoments(eqx.Module):
 
     Attributes:
         data: ⟨m_α m̄_β⟩ over the clusters, with the hidden layer's answer to them.
-        model: ⟨m_α m̄_β⟩ over the model's states.
         data_visible: ⟨m_α m_β⟩ over the clusters.
+        model: ⟨m_α m̄_β⟩ over the model's states.
         model_visible: ⟨m_α m_β⟩ over the model's states.
     """
 
     data: Float[Array, "*times n_modes n_modes"]
-    model: Float[Array, "*times n_modes n_modes"]
     data_visible: Float[Array, "*times n_modes n_modes"]
+    model: Float[Array, "*times n_modes n_modes"]
     model_visible: Float[Array, "*times n_modes n_modes"]
+
+
+class AbstractThermodynamicForce(eqx.Module):
+    """dB/dτ as a function (τ, B, args) of data in clusters, made by `thermodynamic_force`.
+
+    Attributes:
+        data: magnetizations of the clusters, shape (n_clusters, n_modes).
+        data_weights: their probabilities, shape (n_clusters,).
+    """
+
+    data: eqx.AbstractVar[Float[Array, "n_clusters n_modes"]]
+    data_weights: eqx.AbstractVar[Float[Array, " n_clusters"]]
+
+    @abc.abstractmethod
+    def moments(self, matrix: Float[ArrayLike, "n_modes n_modes"]) -> OrderMoments:
+        """The order parameters that learning compares, at one B.
+
+        Args:
+            matrix: B.
+        """
+
+    def __call__(self, t, matrix: Float[Array, "n_modes n_modes"], args=None) -> Float[Array, "n_modes n_modes"]:
+        """Difference of the two averages."""
+        moments = self.moments(matrix)
+        return moments.data - moments.model
+
+
+class InfiniteLayersForce(AbstractThermodynamicForce):
+    """The limit of infinite layers, for one mode: the model's average runs over its pure states ±m, if it condenses.
+
+    Attributes:
+        data: magnetizations of the clusters, shape (n_clusters, 1).
+        data_weights: their probabilities, shape (n_clusters,).
+        noise: σ of the random part of the weights.
+        ratio: κ = n_hidden / n_visible.
+        component_distribution: distribution of û and v̂.
+    """
+
+    data: Float[Array, "n_clusters n_modes"]
+    data_weights: Float[Array, " n_clusters"]
+    noise: Float[Array, ""]
+    ratio: Float[Array, ""]
+    component_distribution: AbstractDistribution = eqx.field(static=True)
+
+    def moments(self, matrix: Float[ArrayLike, "n_modes n_modes"]) -> OrderMoments:
+        """The order parameters that learning compares, at one B; the model's are those of `solve_saddle`."""
+        matrix = jnp.asarray(matrix).astype(self.data.dtype)
+        root, one = jnp.sqrt(self.ratio), jnp.ones_like(self.ratio)
+
+        def answer(m):
+            """Hidden magnetizations given a configuration of magnetizations m: its overlap with itself is 1."""
+            along, strength = matrix.T @ m / root, self.noise**2 / root
+            return respond(self.component_distribution, _SPIN, along, strength, Layer(m, one, one)).layer.m
+
+        control = Control(jnp.abs(matrix[0]), noise=self.noise, ratio=self.ratio)
+        state = solve_saddle(control, component_distribution=self.component_distribution)
+        model = jnp.sign(matrix[0, 0]) * jnp.outer(state.m_visible, state.m_hidden)
+        model_visible = jnp.outer(state.m_visible, state.m_visible)
+        return OrderMoments(*_data_moments(self, answer), model, model_visible)
+
+
+class FiniteLayersForce(AbstractThermodynamicForce):
+    """Finite layers without noise, up to three modes: the model's average is an integral over all magnetizations.
+
+    Attributes:
+        data: magnetizations of the clusters, shape (n_clusters, n_modes).
+        data_weights: their probabilities, shape (n_clusters,).
+        states: visible magnetizations that the integral runs over, shape (n_states, n_modes).
+        log_density: log of their density before hidden units answer, shape (n_states,).
+        n_hidden: number of hidden units.
+        ratio: κ = n_hidden / n_visible.
+        hidden_component_distribution: distribution of v̂.
+    """
+
+    data: Float[Array, "n_clusters n_modes"]
+    data_weights: Float[Array, " n_clusters"]
+    states: Float[Array, "n_states n_modes"]
+    log_density: Float[Array, " n_states"]
+    n_hidden: Float[Array, ""]
+    ratio: Float[Array, ""]
+    hidden_component_distribution: AbstractDistribution = eqx.field(static=True)
+
+    def moments(self, matrix: Float[ArrayLike, "n_modes n_modes"]) -> OrderMoments:
+        """The order parameters that learning compares, at one B; the model's are those of the integral."""
+        matrix = jnp.asarray(matrix).astype(self.data.dtype)
+        hidden_distribution, root = self.hidden_component_distribution, jnp.sqrt(self.ratio)
+
+        def answer(m):
+            return free_magnetization(hidden_distribution, matrix.T @ m / root)
+
+        def evidence(m):
+            return free_log_partition(hidden_distribution, matrix.T @ m / root)
+
+        log_weights = self.log_density + self.n_hidden * lax.map(evidence, self.states, batch_size=_BATCH)
+        weighted = jax.nn.softmax(log_weights)[:, None] * self.states
+        model = weighted.T @ lax.map(answer, self.states, batch_size=_BATCH)
+        return OrderMoments(*_data_moments(self, answer), model, weighted.T @ self.states)
 
 
 class ThermodynamicTrajectory(eqx.Module):
@@ -116,7 +187,7 @@ def thermodynamic_force(
     noise: FloatLike = 0.0,
     component_distribution: AbstractDistribution = _GAUSSIAN,
     hidden_component_distribution: AbstractDistribution | None = None,
-) -> ThermodynamicForce:
+) -> InfiniteLayersForce | FiniteLayersForce:
     """The learning equation for data in clusters.
 
     For infinite layers (one mode) the model's average runs over its pure states ±m, found by `solve_saddle`. For finite
@@ -130,76 +201,40 @@ def thermodynamic_force(
         n_visible: size of the visible layer; None for the limit of infinite layers.
         ratio: κ = n_hidden / n_visible.
         noise: σ of the random part r of the weights; 0 for finite layers.
-        component_distribution: law of û.
-        hidden_component_distribution: law of v̂; None for the same. `EmpiricalDistribution` takes the components of
-            one RBM.
+        component_distribution: distribution of û; of v̂ too for infinite layers.
+        hidden_component_distribution: distribution of v̂ for finite layers; None for the same. `EmpiricalDistribution`
+            takes the components of one RBM.
 
     Raises:
-        ValueError: infinite layers with several modes, finite ones with noise, or too many points to integrate over.
+        ValueError: infinite layers with several modes or another distribution of v̂, finite ones with noise, or too
+            many points to integrate over.
     """
-    hidden_law = component_distribution if hidden_component_distribution is None else hidden_component_distribution
     data = cluster_magnetizations(clusters, component_distribution=component_distribution)
+    noise, ratio = check_positive("noise", noise, or_zero=True), jnp.asarray(check_positive("ratio", ratio), data.dtype)
     n_modes = data.shape[1]
-    states = log_density = n_hidden = None
+    hidden = component_distribution if hidden_component_distribution is None else hidden_component_distribution
     if n_visible is None:
         if n_modes > 1:
             raise ValueError(
                 f"n_visible must be given for several modes (there are {n_modes}): their weights depend on it"
             )
-    else:
-        n_visible = check_count("n_visible", n_visible)
-        if float(check_positive("noise", noise, or_zero=True)) != 0:
-            raise ValueError("noise must be 0 for layers of finite size; leave n_visible out for infinite ones")
-        states, log_density = _visible_states(component_distribution, n_visible, n_modes, data.dtype)
-        n_hidden = n_visible * float(check_positive("ratio", ratio))
-    return ThermodynamicForce(
-        data,
-        clusters.weights,
-        jnp.asarray(noise, data.dtype),
-        jnp.asarray(ratio, data.dtype),
-        states,
-        log_density,
-        n_hidden,
-        component_distribution,
-        hidden_law,
-    )
-
-
-def thermodynamic_moments(force: ThermodynamicForce, matrix: Float[ArrayLike, "n_modes n_modes"]) -> OrderMoments:
-    """The order parameters that learning compares, at one B.
-
-    Args:
-        force: from `thermodynamic_force`.
-        matrix: B.
-    """
-    matrix = jnp.asarray(matrix).astype(force.data.dtype)
-    root = jnp.sqrt(force.ratio)
-    hidden_law = force.hidden_component_distribution
-
-    def answer(m):
-        """Hidden magnetizations given a configuration of magnetizations m: its overlap with itself is 1."""
-        along = matrix.T @ m / root
-        if force.states is not None:
-            return free_magnetization(hidden_law, along)
-        one = jnp.ones_like(root)
-        return respond(hidden_law, _SPIN, along, force.noise**2 / root, Layer(m, one, one)).layer.m
-
-    hidden = jax.vmap(answer)(force.data)
-    data = jnp.einsum("c,ca,cb->ab", force.data_weights, force.data, hidden)
-    data_visible = jnp.einsum("c,ca,cb->ab", force.data_weights, force.data, force.data)
-    if force.states is None:
-        return OrderMoments(data, data_visible=data_visible, **_pure_states(force, matrix))
-    assert force.log_density is not None
-    assert force.n_hidden is not None
-    evidence = lax.map(lambda m: free_log_partition(hidden_law, matrix.T @ m / root), force.states, batch_size=_BATCH)
-    weights = jax.nn.softmax(force.log_density + force.n_hidden * evidence)
-    hidden = lax.map(answer, force.states, batch_size=_BATCH)
-    weighted = weights[:, None] * force.states
-    return OrderMoments(data, weighted.T @ hidden, data_visible, weighted.T @ force.states)
+        if hidden != component_distribution:
+            raise ValueError(
+                "hidden_component_distribution must be that of the visible layer where layers are infinite; give "
+                "n_visible for two distributions"
+            )
+        return InfiniteLayersForce(
+            data, clusters.weights, jnp.asarray(noise, data.dtype), ratio, component_distribution
+        )
+    n_visible = check_count("n_visible", n_visible)
+    if float(noise) != 0:
+        raise ValueError("noise must be 0 for layers of finite size; leave n_visible out for infinite ones")
+    states = _visible_states(component_distribution, n_visible, n_modes, data.dtype)
+    return FiniteLayersForce(data, clusters.weights, *states, n_visible * ratio, ratio, hidden)
 
 
 def integrate_thermodynamic(
-    force: ThermodynamicForce,
+    force: AbstractThermodynamicForce,
     matrix: Float[ArrayLike, "n_modes n_modes"],
     ts: Float[ArrayLike, " n_times"],
     *,
@@ -237,24 +272,17 @@ def integrate_thermodynamic(
         raise ValueError(f"matrix must have shape {(n_modes, n_modes)}, one row a mode of the data, got {matrix.shape}")
     ts = jnp.asarray(ts).astype(matrix.dtype)
     path, status = solve_ode(force, matrix, ts, rtol=rtol, atol=atol, max_steps=max_steps)
-    moments = lax.map(lambda each: thermodynamic_moments(force, each), path)
+    moments = lax.map(force.moments, path)
     return ThermodynamicTrajectory(ts, path, jnp.linalg.svd(path, compute_uv=False), moments, status)
 
 
-def _pure_states(force: ThermodynamicForce, matrix) -> dict[str, Array]:
-    """Averages over the two states ±(m, m̄) of one mode, which are nothing where it is not condensed."""
-    strength = jnp.abs(matrix[0])
-    order = solve_saddle(
-        Control(strength, noise=force.noise, ratio=force.ratio), component_distribution=force.component_distribution
-    )
-    sign = jnp.sign(matrix[0, 0])
-    return {
-        "model": sign * jnp.outer(order.m_visible, order.m_hidden),
-        "model_visible": jnp.outer(order.m_visible, order.m_visible),
-    }
+def _data_moments(force: AbstractThermodynamicForce, answer) -> tuple[Array, Array]:
+    """⟨m m̄ᵀ⟩ and ⟨m mᵀ⟩ over the clusters, given how hidden units answer."""
+    weighted = force.data_weights[:, None] * force.data
+    return weighted.T @ jax.vmap(answer)(force.data), weighted.T @ force.data
 
 
-def _visible_states(law: AbstractDistribution, n_visible: int, n_modes: int, dtype):
+def _visible_states(distribution: AbstractDistribution, n_visible: int, n_modes: int, dtype):
     """Magnetizations m(λ) on a grid of fields λ, and the log density of visible configurations there."""
     per_axis = 2 * math.ceil(_REACH * math.sqrt(n_visible) / _SPACING) + 1
     if per_axis**n_modes > _MAX_POINTS:
@@ -266,8 +294,8 @@ def _visible_states(law: AbstractDistribution, n_visible: int, n_modes: int, dty
     fields = jnp.stack(jnp.meshgrid(*[axis] * n_modes, indexing="ij"), axis=-1).reshape(-1, n_modes)
 
     def density(field):
-        m = free_magnetization(law, field)
-        volume = jnp.linalg.slogdet(jax.jacfwd(lambda field: free_magnetization(law, field))(field))[1]
-        return m, n_visible * (free_log_partition(law, field) - field @ m) + volume / 2
+        m = free_magnetization(distribution, field)
+        volume = jnp.linalg.slogdet(jax.jacfwd(lambda field: free_magnetization(distribution, field))(field))[1]
+        return m, n_visible * (free_log_partition(distribution, field) - field @ m) + volume / 2
 
     return jax.jit(lambda fields: lax.map(density, fields, batch_size=_BATCH))(fields)

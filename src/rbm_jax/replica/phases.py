@@ -6,8 +6,8 @@ glass if noise alone freezes them. Source: Decelle, Fissore & Furtlehner (2018),
 
 import enum
 import functools
-from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +19,7 @@ from rbm_jax.model.rbm import RBM
 from rbm_jax.model.transforms import bernoulli_to_spin
 from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
 from rbm_jax.replica.saddle import Control, OrderParameters, solve_saddle
-from rbm_jax.spectral import spiked_value, split_bulk
+from rbm_jax.spectral import split_bulk
 from rbm_jax.units import AbstractUnits, Bernoulli, Spin
 
 __all__ = [
@@ -39,6 +39,11 @@ _GAUSSIAN, _SPIN = GaussianDistribution(), Spin()
 _THRESHOLD = 0.03
 """Magnetizations below count as zero; within 1e-3 of w = 1 they are smaller even in the ferromagnet."""
 _N_BISECTIONS = 50
+"""Halvings of an interval: 2^-50 of it is below the rounding error of its ends in either precision."""
+_HIGHEST_NOISE = 100.0
+"""Where the search for the freezing transition gives up: spins freeze at 1, and 0/1 units, of a quarter, below 20."""
+_FACTORS = 2.0 ** np.arange(1, 7)
+"""Of w_c, where the search for the line of de Almeida and Thouless looks for its other side."""
 
 
 class Phase(enum.IntEnum):
@@ -54,42 +59,42 @@ class Phase(enum.IntEnum):
     """A mode is condensed, but replica symmetry is broken."""
 
 
-class PhaseDiagram(NamedTuple):
+class PhaseDiagram(eqx.Module):
     """Solutions on a grid.
 
     Attributes:
-        order: the solution that a magnetization of 0.9 leads to, with leaves of the grid's shape first.
+        order_parameters: the solution that a magnetization of 0.9 leads to, with leaves of the grid's shape first.
         phase: a `Phase` at each point, as integers.
     """
 
-    order: OrderParameters
+    order_parameters: OrderParameters
     phase: Int[Array, "*points"]
 
 
-class Location(NamedTuple):
+class Location(eqx.Module):
     """Where an RBM stands.
 
     Attributes:
         control: its σ, κ and planted strengths; fields are left at zero.
-        order: the replica-symmetric solution there, for the strongest mode alone.
+        order_parameters: the replica-symmetric solution there, for the strongest mode alone.
         phase: the phase.
     """
 
     control: Control
-    order: OrderParameters
-    phase: Phase
+    order_parameters: OrderParameters
+    phase: Phase = eqx.field(static=True)
 
 
-def classify_phase(order: OrderParameters, *, threshold: float = _THRESHOLD) -> Int[Array, "*points"]:
+def classify_phase(order_parameters: OrderParameters, *, threshold: float = _THRESHOLD) -> Int[Array, "*points"]:
     """The `Phase` of solutions without fields, as integers.
 
     Args:
-        order: solutions, with any leading axes.
+        order_parameters: solutions, with any leading axes.
         threshold: magnetizations up to here and overlaps up to its square count as zero.
     """
-    magnetized = jnp.abs(order.m_visible).max(-1) > threshold
-    frozen = jnp.where(order.q_visible > threshold**2, Phase.SPIN_GLASS, Phase.PARAMAGNET)
-    condensed = jnp.where(order.stability > 1, Phase.MIXED, Phase.FERROMAGNET)
+    magnetized = jnp.abs(order_parameters.m_visible).max(-1) > threshold
+    frozen = jnp.where(order_parameters.q_visible > threshold**2, Phase.SPIN_GLASS, Phase.PARAMAGNET)
+    condensed = jnp.where(order_parameters.stability > 1, Phase.MIXED, Phase.FERROMAGNET)
     return jnp.where(magnetized, condensed, frozen).astype(jnp.int32)
 
 
@@ -136,9 +141,9 @@ def phase_diagram(
             hidden_units=hidden_units,
         )
 
-    order = lax.map(solve, (noise.ravel(), strength.ravel()), batch_size=batch_size)
-    order = jax.tree.map(lambda leaf: leaf.reshape(noise.shape + leaf.shape[1:]), order)
-    return PhaseDiagram(order, classify_phase(order))
+    solutions = lax.map(solve, (noise.ravel(), strength.ravel()), batch_size=batch_size)
+    solutions = jax.tree.map(lambda leaf: leaf.reshape(noise.shape + leaf.shape[1:]), solutions)
+    return PhaseDiagram(solutions, classify_phase(solutions))
 
 
 def critical_strength(
@@ -150,9 +155,9 @@ def critical_strength(
 ) -> Float[Array, ""]:
     """The strength w_c(σ) above which a mode condenses out of the state without magnetization.
 
-    w_c² = 1 / ((Q - q)(Q̄ - q̄)) with that state's order parameters, for every component law: 1 for ±1 units in the
-    paramagnet, σ < 1, and the line between spin glass and ferromagnet beyond, where it is replica-symmetric theory only
-    (symmetry breaking is believed to make that line vertical, w = σ).
+    w_c² = 1 / ((Q - q)(Q̄ - q̄)) with that state's order parameters, for every distribution of components: 1 for ±1
+    units in the paramagnet, σ < 1, and the line between spin glass and ferromagnet beyond, where it is
+    replica-symmetric theory only (symmetry breaking is believed to make that line vertical, w = σ).
 
     Args:
         noise: σ; use `vmap` for several.
@@ -160,8 +165,7 @@ def critical_strength(
         visible_units: as in `solve_saddle`.
         hidden_units: as in `solve_saddle`.
     """
-    order = _unmagnetized(noise, ratio, visible_units, hidden_units)
-    return 1 / jnp.sqrt(_response(order))
+    return 1 / jnp.sqrt(_response(_unmagnetized(noise, ratio, visible_units, hidden_units)))
 
 
 def spin_glass_noise(
@@ -182,10 +186,10 @@ def spin_glass_noise(
     """
 
     def stable(noise):
-        # A start without overlap stays in the paramagnet, if there is one.
-        return _unmagnetized(noise, ratio, visible_units, hidden_units, q_start=0.0).stability < 1
+        # An initial point without overlap stays in the paramagnet, if there is one.
+        return _unmagnetized(noise, ratio, visible_units, hidden_units, q_init=0.0).stability < 1
 
-    high = jnp.asarray(100.0)
+    high = jnp.asarray(_HIGHEST_NOISE)
     return jnp.where(stable(high), jnp.nan, _bisect(stable, jnp.zeros_like(high), high))
 
 
@@ -197,10 +201,10 @@ def almeida_thouless_strength(
     visible_units: AbstractUnits = _SPIN,
     hidden_units: AbstractUnits = _SPIN,
 ) -> Float[Array, ""]:
-    """The strength w_AT(σ) above which the ferromagnet is replica-symmetric; it depends on the component law.
+    """The strength w_AT(σ) above which the ferromagnet is replica-symmetric.
 
-    Between `critical_strength` and this line lies the mixed phase. Where there is none, the two are the same. Found by
-    bisection in Λ(w) = 1; infinite if Λ > 1 up to w = 64 w_c.
+    It depends on the distribution of components. Between `critical_strength` and this line lies the mixed phase. Where
+    there is none, the two are the same. Found by bisection in Λ(w) = 1; infinite if Λ > 1 up to w = 64 w_c.
 
     Args:
         noise: σ; use `vmap` for several.
@@ -211,31 +215,31 @@ def almeida_thouless_strength(
     """
 
     def unstable(strength):
-        order = solve_saddle(
+        solution = solve_saddle(
             Control(strength[None], noise=noise, ratio=ratio),
             component_distribution=component_distribution,
             visible_units=visible_units,
             hidden_units=hidden_units,
         )
-        return order.stability > 1
+        return solution.stability > 1
 
     low = critical_strength(noise, ratio=ratio, visible_units=visible_units, hidden_units=hidden_units)
-    factors = 2.0 ** jnp.arange(1, 7)
+    factors = jnp.asarray(_FACTORS, low.dtype)
     high = low * factors[jnp.argmin(lax.map(unstable, low * factors))]
     return jnp.where(unstable(high), jnp.inf, _bisect(unstable, low, high))
 
 
-def compositional_threshold(order: OrderParameters, strength: FloatLike) -> Float[Array, "*points"]:
+def compositional_threshold(order_parameters: OrderParameters, strength: FloatLike) -> Float[Array, "*points"]:
     """The ratio r_c: beside a condensed mode of strength w, one of strength w' condenses too if w'/w > r_c.
 
     r_c = 1 / (w √((Q - q)(Q̄ - q̄))). Components of kurtosis above 3 have r_c < 1: modes of similar strength condense
     together (compositional phase). Below 3, r_c > 1: they compete, and each can be a metastable state.
 
     Args:
-        order: solution with the single mode condensed.
+        order_parameters: the solution with the single mode condensed.
         strength: its w.
     """
-    return 1 / (jnp.asarray(strength) * jnp.sqrt(_response(order)))
+    return 1 / (jnp.asarray(strength) * jnp.sqrt(_response(order_parameters)))
 
 
 def locate(rbm: RBM, *, component_distribution: AbstractDistribution = _GAUSSIAN) -> Location:
@@ -259,37 +263,38 @@ def locate(rbm: RBM, *, component_distribution: AbstractDistribution = _GAUSSIAN
     if rbm.weights.ndim != 2:
         raise ValueError(f"rbm must be a single RBM, got weights of shape {rbm.weights.shape}")
     check_finite("rbm.weights", rbm.weights)
-    if rbm.visible_units == rbm.hidden_units == Bernoulli():
+    if isinstance(rbm.visible_units, Bernoulli) and isinstance(rbm.hidden_units, Bernoulli):
         rbm, _ = bernoulli_to_spin(rbm)
     ratio = rbm.weights.shape[1] / rbm.weights.shape[0]
     bulk = split_bulk(rbm.weights)
-    strengths = np.asarray(spiked_value(bulk.values, bulk.noise, ratio=ratio))
-    strengths = strengths[np.asarray(bulk.is_outlier) & np.isfinite(strengths)]
+    strengths = np.asarray(bulk.planted_values)
+    strengths = strengths[np.isfinite(strengths)]
     strengths = jnp.asarray(strengths if len(strengths) else np.zeros(1), rbm.dtype)
-    order = solve_saddle(
-        Control(strengths[:1], noise=bulk.noise, ratio=ratio),
+    solution = solve_saddle(
+        Control(strengths[:1], noise=bulk.ensemble_noise, ratio=ratio),
         component_distribution=component_distribution,
         visible_units=rbm.visible_units,
         hidden_units=rbm.hidden_units,
     )
-    return Location(Control(strengths, noise=bulk.noise, ratio=ratio), order, Phase(int(classify_phase(order))))
+    control = Control(strengths, noise=bulk.ensemble_noise, ratio=ratio)
+    return Location(control, solution, Phase(int(classify_phase(solution))))
 
 
-def _unmagnetized(noise, ratio, visible_units, hidden_units, q_start=None) -> OrderParameters:
+def _unmagnetized(noise, ratio, visible_units, hidden_units, q_init=None) -> OrderParameters:
     nothing = jnp.zeros(1)
     return solve_saddle(
         Control(nothing, noise=noise, ratio=ratio),
         visible_units=visible_units,
         hidden_units=hidden_units,
-        m_start=nothing,
-        q_start=q_start,
+        m_init=nothing,
+        q_init=q_init,
     )
 
 
-def _response(order: OrderParameters):
+def _response(solution: OrderParameters):
     """E[var(s)] E[var(h)], as Q - q is a layer's mean variance."""
-    visible = order.second_moment_visible - order.q_visible
-    return visible * (order.second_moment_hidden - order.q_hidden)
+    visible = solution.second_moment_visible - solution.q_visible
+    return visible * (solution.second_moment_hidden - solution.q_hidden)
 
 
 def _bisect(holds, low, high):

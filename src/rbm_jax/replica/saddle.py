@@ -15,16 +15,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._internal.checks import as_array, check_count, check_finite, check_positive
+from rbm_jax._internal.checks import check_count, check_positive
 from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Shaped
 from rbm_jax.replica.averages import Averages, Layer, respond
 from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
+from rbm_jax.replica.ensemble import as_mode_fields, as_strengths
 from rbm_jax.units import AbstractUnits, Spin, check_scalar_units
 
 __all__ = ["Control", "OrderParameters", "almeida_thouless", "replica_free_energy", "solve_saddle"]
 
 _N_SWEEPS = 50
-"""Plain iterations, which find the basin, before Newton steps."""
+"""Plain iterations before Newton steps. They find the basin, while Newton steps from far away may lead to another
+solution; away from phase boundaries fifty of them get close to it."""
 _SPIN = Spin()
 _GAUSSIAN = GaussianDistribution()
 
@@ -62,24 +64,12 @@ class Control(eqx.Module):
         visible_field: Float[ArrayLike, " n_modes"] | None = None,
         hidden_field: Float[ArrayLike, " n_modes"] | None = None,
     ):
-        w = jnp.asarray(as_array("singular_values", singular_values))
-        self.singular_values = w = w if jnp.issubdtype(w.dtype, jnp.floating) else w.astype(jnp.zeros(()).dtype)
-        if w.ndim != 1 or w.size == 0:
-            raise ValueError(f"singular_values must be a vector, one a mode, got shape {w.shape}; use vmap for several")
-        check_finite("singular_values", w)
+        self.singular_values = w = as_strengths(singular_values)
         check_positive("noise", noise, or_zero=True)
         check_positive("ratio", ratio)
         self.noise, self.ratio = (jnp.asarray(value).astype(w.dtype) for value in (noise, ratio))
-        self.visible_field = _field("visible_field", visible_field, w)
-        self.hidden_field = _field("hidden_field", hidden_field, w)
-
-
-def _field(name: str, field: Float[ArrayLike, " n_modes"] | None, strengths: Array) -> Array:
-    values = jnp.zeros_like(strengths) if field is None else jnp.asarray(as_array(name, field)).astype(strengths.dtype)
-    check_finite(name, values)
-    if values.shape != strengths.shape:
-        raise ValueError(f"{name} must have the shape {strengths.shape} of singular_values, got {values.shape}")
-    return values
+        self.visible_field = as_mode_fields("visible_field", visible_field, w)
+        self.hidden_field = as_mode_fields("hidden_field", hidden_field, w)
 
 
 class OrderParameters(eqx.Module):
@@ -111,7 +101,7 @@ class OrderParameters(eqx.Module):
 class _Model(NamedTuple):
     """What does not change along a solution."""
 
-    law: AbstractDistribution
+    distribution: AbstractDistribution
     visible_units: AbstractUnits
     hidden_units: AbstractUnits
 
@@ -127,26 +117,26 @@ def solve_saddle(
     component_distribution: AbstractDistribution = _GAUSSIAN,
     visible_units: AbstractUnits = _SPIN,
     hidden_units: AbstractUnits = _SPIN,
-    m_start: Float[ArrayLike, " n_modes"] | None = None,
-    q_start: FloatLike | None = None,
+    m_init: Float[ArrayLike, " n_modes"] | None = None,
+    q_init: FloatLike | None = None,
     tol: float | None = None,
     max_steps: int = 30,
 ) -> OrderParameters:
-    """Solve the saddle-point equations from a start, for thousands of control points under `vmap`.
+    """Solve the saddle-point equations from an initial point, for thousands of control points under `vmap`.
 
     Fifty sweeps find the basin; then come Newton steps, or sweeps where these do not reduce the residual. Which
-    solution is found depends on the start: the default, a magnetization of 0.9 along the strongest mode, leads to the
-    ferromagnet where there is one and decays to the spin glass or the paramagnet elsewhere. Where several solutions are
-    locally stable, compare their free energies.
+    solution is found depends on the initial point: the default, a magnetization of 0.9 along the strongest mode, leads
+    to the ferromagnet where there is one and decays to the spin glass or the paramagnet elsewhere. Where several
+    solutions are locally stable, compare their free energies.
 
     Args:
         control: where in the ensemble.
-        component_distribution: law of û and v̂. Gaussian components take any number of modes; others up to two or
-            three, as they are averaged on a product grid.
+        component_distribution: distribution of û and v̂. Gaussian components take any number of modes; others up to two
+            or three, as they are averaged on a product grid.
         visible_units: any type but Potts; ±1 by default.
         hidden_units: any type but Potts; ±1 by default.
-        m_start: visible magnetizations, shape (n_modes,); zeros for the paramagnet and the spin glass.
-        q_start: visible overlap; by default 0.9, or 0.9 of the units' second moment.
+        m_init: initial visible magnetizations, shape (n_modes,); zeros for the paramagnet and the spin glass.
+        q_init: initial visible overlap; by default 0.9, or 0.9 of the units' second moment.
         tol: largest change of a visible order parameter in a sweep; None for 1e-12 in float64, 1e-6 in float32.
         max_steps: Newton steps at most.
 
@@ -155,14 +145,14 @@ def solve_saddle(
         boundaries they do not exist.
 
     Raises:
-        ValueError: starts of another shape, max_steps below 1, or Potts units.
+        ValueError: an initial point of another shape, max_steps below 1, or Potts units.
 
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from rbm_jax.replica import Control, solve_saddle
         >>> strengths = jnp.linspace(0.5, 2.0, 4)
-        >>> order = jax.vmap(lambda w: solve_saddle(Control(w[None], noise=0.5)))(strengths)
-        >>> order.m_visible[:, 0] > 0.1
+        >>> solutions = jax.vmap(lambda w: solve_saddle(Control(w[None], noise=0.5)))(strengths)
+        >>> solutions.m_visible[:, 0] > 0.1
         Array([False, False,  True,  True], dtype=bool)
     """
     model = _model(component_distribution, visible_units, hidden_units)
@@ -170,16 +160,16 @@ def solve_saddle(
     if tol is None:
         tol = 1e-12 if jnp.finfo(dtype).bits == 64 else 1e-6
     max_steps = check_count("max_steps", max_steps)
-    start = _start(model, control, m_start, q_start)
+    init = _initial_layer(model, control, m_init, q_init)
 
     def sweep(vector):
         return _pack(_visible_from(model, control, _hidden_from(model, control, _unpack(vector, n_modes)).layer).layer)
 
-    def find(_, start):
-        return _find_root(sweep, start, n_modes, tol, max_steps)
+    def find(_, init):
+        return _find_root(sweep, init, n_modes, tol, max_steps)
 
     vector, residual = lax.custom_root(
-        lambda vector: sweep(vector) - vector, _pack(start), find, _solve_linear, has_aux=True
+        lambda vector: sweep(vector) - vector, _pack(init), find, _solve_linear, has_aux=True
     )
     visible = _unpack(vector, n_modes)
     hidden = _hidden_from(model, control, visible)
@@ -198,7 +188,7 @@ def solve_saddle(
 
 
 def replica_free_energy(
-    order: OrderParameters,
+    order_parameters: OrderParameters,
     control: Control,
     *,
     component_distribution: AbstractDistribution = _GAUSSIAN,
@@ -212,22 +202,21 @@ def replica_free_energy(
     combine to -½σ² (1 - q)(1 - q̄).
 
     Args:
-        order: any order parameters; its free energy, stability and convergence are not read.
+        order_parameters: any; their free energy, stability and convergence are not read.
         control: where in the ensemble.
         component_distribution: as in `solve_saddle`.
         visible_units: as in `solve_saddle`.
         hidden_units: as in `solve_saddle`.
     """
     model = _model(component_distribution, visible_units, hidden_units)
-    visible = Layer(order.m_visible, order.q_visible, order.second_moment_visible)
-    hidden = Layer(order.m_hidden, order.q_hidden, order.second_moment_hidden)
+    visible, hidden = _layers(order_parameters)
     log_visible = _visible_from(model, control, hidden).log_partition
     log_hidden = _hidden_from(model, control, visible).log_partition
     return _free_energy(control, visible, hidden, log_visible, log_hidden)
 
 
 def almeida_thouless(
-    order: OrderParameters,
+    order_parameters: OrderParameters,
     control: Control,
     *,
     component_distribution: AbstractDistribution = _GAUSSIAN,
@@ -237,15 +226,14 @@ def almeida_thouless(
     """Λ = σ⁴ E[var(s)²] E[var(h)²]: replica symmetry is stable for Λ < 1 (de Almeida & Thouless 1978).
 
     Args:
-        order: order parameters, usually a solution.
+        order_parameters: usually those of a solution.
         control: where in the ensemble.
         component_distribution: as in `solve_saddle`.
         visible_units: as in `solve_saddle`.
         hidden_units: as in `solve_saddle`.
     """
     model = _model(component_distribution, visible_units, hidden_units)
-    visible = Layer(order.m_visible, order.q_visible, order.second_moment_visible)
-    hidden = Layer(order.m_hidden, order.q_hidden, order.second_moment_hidden)
+    visible, hidden = _layers(order_parameters)
     on_visible, on_hidden = _visible_from(model, control, hidden), _hidden_from(model, control, visible)
     return control.noise**4 * on_visible.squared_variance * on_hidden.squared_variance
 
@@ -257,29 +245,35 @@ def _model(
     return _Model(component_distribution, visible_units, hidden_units)
 
 
-def _start(model: _Model, control: Control, m_start, q_start) -> Layer:
+def _layers(solution: OrderParameters) -> tuple[Layer, Layer]:
+    visible = Layer(solution.m_visible, solution.q_visible, solution.second_moment_visible)
+    return visible, Layer(solution.m_hidden, solution.q_hidden, solution.second_moment_hidden)
+
+
+def _initial_layer(model: _Model, control: Control, m_init, q_init) -> Layer:
     w = control.singular_values
     _, second, _ = model.visible_units.curved_moments(jnp.zeros_like(w[:1]), 0.0)
     scale = second[0]
-    if m_start is None:
-        m_start = jnp.zeros_like(w).at[jnp.argmax(w)].set(0.9 * jnp.sqrt(scale))
-    m_start = jnp.asarray(m_start).astype(w.dtype)
-    if m_start.shape != w.shape:
-        raise ValueError(f"m_start must have the shape {w.shape} of singular_values, got {m_start.shape}")
-    q = 0.9 * scale if q_start is None else jnp.asarray(q_start).astype(w.dtype)
-    return Layer(m_start, q, scale)
+    if m_init is None:
+        # Close to saturation, from where sweeps decay to the ferromagnet rather than pass it on the way up.
+        m_init = jnp.zeros_like(w).at[jnp.argmax(w)].set(0.9 * jnp.sqrt(scale))
+    m_init = jnp.asarray(m_init).astype(w.dtype)
+    if m_init.shape != w.shape:
+        raise ValueError(f"m_init must have the shape {w.shape} of singular_values, got {m_init.shape}")
+    q = 0.9 * scale if q_init is None else jnp.asarray(q_init).astype(w.dtype)
+    return Layer(m_init, q, scale)
 
 
 def _visible_from(model: _Model, control: Control, hidden: Layer) -> Averages:
     root = jnp.sqrt(control.ratio)
     along = root * control.singular_values * hidden.m + control.visible_field
-    return respond(model.law, model.visible_units, along, root * control.noise**2, hidden)
+    return respond(model.distribution, model.visible_units, along, root * control.noise**2, hidden)
 
 
 def _hidden_from(model: _Model, control: Control, visible: Layer) -> Averages:
     root = jnp.sqrt(control.ratio)
     along = control.singular_values * visible.m / root + control.hidden_field
-    return respond(model.law, model.hidden_units, along, control.noise**2 / root, visible)
+    return respond(model.distribution, model.hidden_units, along, control.noise**2 / root, visible)
 
 
 def _free_energy(control: Control, visible: Layer, hidden: Layer, log_visible, log_hidden):
@@ -297,9 +291,9 @@ def _unpack(vector: Array, n_modes: int) -> Layer:
     return Layer(vector[:n_modes], vector[n_modes], vector[n_modes + 1])
 
 
-def _find_root(sweep, start, n_modes: int, tol: float, max_steps: int):
+def _find_root(sweep, init, n_modes: int, tol: float, max_steps: int):
     """The fixed point of a sweep, and its residual."""
-    identity = jnp.eye(start.shape[0], dtype=start.dtype)
+    identity = jnp.eye(init.shape[0], dtype=init.dtype)
 
     def swept(state):
         n_steps, _, image = state
@@ -323,7 +317,7 @@ def _find_root(sweep, start, n_modes: int, tol: float, max_steps: int):
         residual = jnp.abs(image - vector).max()
         return (n_steps < limit) & (residual > tol)
 
-    _, vector, image = lax.while_loop(functools.partial(unfinished, _N_SWEEPS), swept, (0, start, sweep(start)))
+    _, vector, image = lax.while_loop(functools.partial(unfinished, _N_SWEEPS), swept, (0, init, sweep(init)))
     _, vector, image = lax.while_loop(functools.partial(unfinished, max_steps), newton, (0, vector, image))
     return vector, jnp.abs(image - vector).max()
 

@@ -50,7 +50,7 @@ def follow_modes(modes: Modes, *, backward: bool = False) -> Modes:
     """Number modes by continuity: mode α stays mode α when its singular value crosses another one's.
 
     Each time is aligned to the one before by overlap (`align_modes`), signs included. Through an avoided crossing the
-    vectors trade places gradually, and the mode with more than half of the old direction is the one that goes on.
+    vectors trade places gradually, and the mode with more than half of the old direction is the one that continues.
 
     Args:
         modes: with a leading time axis, as from `modes_along`. With leading modes only, a mode that leaves them is
@@ -61,13 +61,13 @@ def follow_modes(modes: Modes, *, backward: bool = False) -> Modes:
     Returns:
         The same modes at each time, reordered; `values` need not decrease.
     """
-    start = jax.tree.map(lambda leaf: leaf[-1 if backward else 0], modes)
+    init = jax.tree.map(lambda leaf: leaf[-1 if backward else 0], modes)
 
     def follow(reference, present):
         aligned = align_modes(present, reference)
         return aligned, aligned
 
-    return lax.scan(follow, start, modes, reverse=backward)[1]
+    return lax.scan(follow, init, modes, reverse=backward)[1]
 
 
 @functools.partial(jax.jit, static_argnames="n_modes")
@@ -76,12 +76,12 @@ def _modes_along(weights, n_modes: int | None) -> Modes:
         return lax.map(svd_modes, weights)
 
     def advance(before, present):
-        found = leading_modes(present, n_modes, start=before)
+        found = leading_modes(present, n_modes, init=before)
         return found, found
 
     first = leading_modes(weights[0], n_modes)
     _, later = lax.scan(advance, first, weights[1:])
-    return jax.tree.map(lambda start, rest: jnp.concatenate([start[None], rest]), first, later)
+    return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), first, later)
 
 
 @jax.jit

@@ -11,7 +11,8 @@ from rbm_jax._internal.typing import Array, ArrayLike, Float, Shaped
 __all__ = ["Modes", "align_modes", "as_matrix", "leading_modes", "project", "svd_modes"]
 
 _OVERSAMPLING = 10
-"""Directions iterated beyond those asked for: they speed up convergence and let a rising mode in."""
+"""Directions iterated beyond those asked for: they speed up convergence and let a rising mode in. Ten are the usual
+choice for randomized decompositions."""
 _MAX_SWEEPS = 40
 """About what a full decomposition of a large matrix costs."""
 
@@ -57,11 +58,11 @@ def svd_modes(weights: Float[Array, "n_visible n_hidden"]) -> Modes:
 
 
 def leading_modes(
-    weights: Float[Array, "n_visible n_hidden"], n_modes: int, *, start: Modes | None = None, tol: float | None = None
+    weights: Float[Array, "n_visible n_hidden"], n_modes: int, *, init: Modes | None = None, tol: float | None = None
 ) -> Modes:
     """The modes with the largest singular values, by subspace iteration: much faster than `svd_modes` for a few.
 
-    A block of directions, those of `start` and random ones (always the same), is multiplied by WᵀW until the residuals
+    A block of directions, those of `init` and random ones (always the same), is multiplied by WᵀW until the residuals
     |W v_α - σ_α u_α| are small. Singular values are then right to about the square of `tol`; vectors to `tol` over the
     gap to the next mode. `svd_modes` takes over where the block would fill half of the smaller layer, and where 40
     sweeps are not enough, as in a random matrix, whose singular values are dense.
@@ -69,7 +70,7 @@ def leading_modes(
     Args:
         weights: shape (n_visible, n_hidden).
         n_modes: how many; at most min(n_visible, n_hidden) are returned.
-        start: leading modes of nearby weights, from which few sweeps are enough.
+        init: leading modes of nearby weights, from which few sweeps are enough.
         tol: largest residual over the largest singular value; None for the square root of the rounding error of the
             dtype.
 
@@ -77,22 +78,22 @@ def leading_modes(
         Modes by decreasing singular value, signs as in `svd_modes`. Forward-mode derivatives only, and approximate.
 
     Raises:
-        ValueError: not a matrix or one with NaN, n_modes below 1, or a start of other layers.
+        ValueError: not a matrix or one with NaN, n_modes below 1, or initial modes of other layers.
     """
     weights = as_matrix("weights", weights)
     n_modes = min(check_count("n_modes", n_modes), *weights.shape)
-    if start is not None and (start.left.shape[0], start.right.shape[0]) != weights.shape:
+    if init is not None and (init.left.shape[0], init.right.shape[0]) != weights.shape:
         raise ValueError(
-            f"start must have modes of weights of shape {weights.shape}, got left {start.left.shape} and "
-            f"right {start.right.shape}"
+            f"init must have modes of weights of shape {weights.shape}, got left {init.left.shape} and "
+            f"right {init.right.shape}"
         )
     if 2 * (n_modes + _OVERSAMPLING) >= min(weights.shape):
         return _first(svd_modes(weights), n_modes)
     if weights.shape[0] < weights.shape[1]:  # the block is as tall as the smaller layer
-        start = None if start is None else Modes(start.right, start.values, start.left)
-        flipped = _subspace_iteration(weights.T, n_modes, start, tol)
+        init = None if init is None else Modes(init.right, init.values, init.left)
+        flipped = _subspace_iteration(weights.T, n_modes, init, tol)
         return _fix_signs(flipped.right, flipped.values, flipped.left)
-    found = _subspace_iteration(weights, n_modes, start, tol)
+    found = _subspace_iteration(weights, n_modes, init, tol)
     return _fix_signs(found.left, found.values, found.right)
 
 
@@ -124,14 +125,14 @@ def align_modes(modes: Modes, reference: Modes) -> Modes:
     overlap = reference.left.T @ modes.left + reference.right.T @ modes.right
 
     def match_best(state, _):
-        free, order = state
+        free, chosen = state
         row, column = jnp.unravel_index(jnp.argmax(jnp.where(free, jnp.abs(overlap), -1)), overlap.shape)
-        return (free.at[row].set(False).at[:, column].set(False), order.at[row].set(column)), None
+        return (free.at[row].set(False).at[:, column].set(False), chosen.at[row].set(column)), None
 
-    start = (jnp.ones(overlap.shape, bool), jnp.zeros(n_modes, int))
-    (_, order), _ = lax.scan(match_best, start, length=n_modes)
-    sign = jnp.where(overlap[jnp.arange(n_modes), order] < 0, -1, 1).astype(modes.left.dtype)
-    return Modes(modes.left[:, order] * sign, modes.values[order], modes.right[:, order] * sign)
+    init = (jnp.ones(overlap.shape, bool), jnp.zeros(n_modes, int))
+    (_, chosen), _ = lax.scan(match_best, init, length=n_modes)
+    sign = jnp.where(overlap[jnp.arange(n_modes), chosen] < 0, -1, 1).astype(modes.left.dtype)
+    return Modes(modes.left[:, chosen] * sign, modes.values[chosen], modes.right[:, chosen] * sign)
 
 
 def project(data: Shaped[ArrayLike, "*batch n_visible"], modes: Modes) -> Float[Array, "*batch n_modes"]:
@@ -168,14 +169,14 @@ def _first(modes: Modes, n_modes: int) -> Modes:
     return Modes(modes.left[:, :n_modes], modes.values[:n_modes], modes.right[:, :n_modes])
 
 
-def _subspace_iteration(weights, n_modes: int, start: Modes | None, tol: float | None) -> Modes:
+def _subspace_iteration(weights, n_modes: int, init: Modes | None, tol: float | None) -> Modes:
     """Rayleigh-Ritz on a block of right vectors, until the residuals of the first n_modes are small."""
     tolerance = float(jnp.finfo(weights.dtype).eps) ** 0.5 if tol is None else tol
     block = jax.random.normal(jax.random.key(0), (weights.shape[1], n_modes + _OVERSAMPLING), weights.dtype)
-    if start is not None:
-        n_known = min(start.values.shape[0], n_modes)
+    if init is not None:
+        n_known = min(init.values.shape[0], n_modes)
         # Random directions that are small beside the known ones do not disturb them, and grow if they matter.
-        block = block.at[:, :n_known].set(start.right[:, :n_known].astype(weights.dtype))
+        block = block.at[:, :n_known].set(init.right[:, :n_known].astype(weights.dtype))
 
     def sweep(state):
         n_sweeps, _, product, _ = state
@@ -190,13 +191,13 @@ def _subspace_iteration(weights, n_modes: int, start: Modes | None, tol: float |
 
     def unfinished(state):
         n_sweeps, modes, _, residual = state
-        # A start of exact but not leading modes has no residual: give the random directions time to show.
+        # Initial modes that are exact but not leading have no residual: give the random directions time to show.
         return (n_sweeps < 2) | ((n_sweeps < _MAX_SWEEPS) & (residual > tolerance * modes.values[0]))
 
     product = weights @ block
     nothing = Modes(jnp.zeros_like(product), jnp.zeros_like(product[0]), block)
-    start_state = (0, nothing, product, jnp.full_like(product[0, 0], jnp.inf))
-    _, modes, _, residual = lax.while_loop(unfinished, sweep, start_state)
+    init_state = (0, nothing, product, jnp.full_like(product[0, 0], jnp.inf))
+    _, modes, _, residual = lax.while_loop(unfinished, sweep, init_state)
     return lax.cond(
         residual <= tolerance * modes.values[0],
         lambda: _first(modes, n_modes),
