@@ -43,6 +43,7 @@ __all__ = [
     "TrainState",
     "advance_on_data",
     "check_loop",
+    "check_optimizer",
     "fit",
     "init_train_state",
     "log_spaced_updates",
