@@ -25,7 +25,7 @@ dynamics            ode forces modes linear mode_flow compare
 replica             distributions ensemble averages saddle phases clusters learning
 sharding
 progress
-io                  files results checkpoints interop
+io                  files units results checkpoints convert interop
 plotting            style _axes images clusters trajectories spectral replica
 sklearn
 cli                 _json _datasets _common _side_by_side _compare _likelihood _impute _inpaint _methods _fixed_points

@@ -66,12 +66,12 @@ def test_training_from_a_file_has_the_bits_of_training_in_one_go(tmp_path, chain
     half, _ = train(state, n_updates=3)
     path = save(tmp_path, half, config={"name": "a run"})
     assert path.name == "00000003.h5"
-    read, key, config, versions = load_checkpoint(latest_checkpoint(tmp_path), state)
-    assert_same(bits(read), bits(half))
-    assert (config, versions) == (load_config(path), software_versions())
-    assert config == {"name": "a run"}
-    assert_same(bits(key), bits(KEY))
-    assert_same(bits(train(read, n_updates=3)[0]), bits(whole))
+    read = load_checkpoint(latest_checkpoint(tmp_path), state)
+    assert_same(bits(read.state), bits(half))
+    assert (read.config, read.versions) == (load_config(path), software_versions())
+    assert read.config == {"name": "a run"}
+    assert_same(bits(read.key), bits(KEY))
+    assert_same(bits(train(read.state, n_updates=3)[0]), bits(whole))
 
 
 @pytest.mark.parametrize("key", [jax.random.key(1), jax.random.key(2, impl="rbg"), jax.random.PRNGKey(3)])
