@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rbm_jax._internal.checks import check_count, check_positive
-from rbm_jax._internal.files import atomic_write
+from rbm_jax._internal.files import atomic_write, check_contained
 from rbm_jax._internal.optional import require
 from rbm_jax._internal.typing import Array, Chains, Float, Shaped
 from rbm_jax.dynamics import Comparison
@@ -256,6 +256,7 @@ def _open_archive(path: str | os.PathLike) -> Iterator[Any]:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with h5py.File(path, "r") as file:
+            check_contained(file)
             yield file
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as an archive of rbms 0.5: {error}") from error
