@@ -1,16 +1,14 @@
 """Units in files: any type with its fixed numbers and its learned arrays, bit for bit."""
 
-import dataclasses
 import json
 
 import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from rbm_jax import RBM, Bernoulli, Gaussian, Potts, ReLU, Spin, Trajectory, init_rbm, stack_rbms
+from rbm_jax import Bernoulli, Gaussian, Potts, ReLU, Spin, Trajectory, init_rbm, stack_rbms
 from rbm_jax.io import load_rbm, load_trajectories, save_rbm, save_trajectories
 from rbm_jax.io.files import create_file, open_file, write_array
 from rbm_jax.io.units import read_units, unit_arrays, write_units
