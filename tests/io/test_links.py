@@ -68,7 +68,7 @@ def test_files_of_ours_that_lead_elsewhere_are_refused(secret, leads_out, load):
 @pytest.mark.parametrize("leads_out", WAYS_OUT)
 def test_archives_of_rbms_that_lead_elsewhere_are_refused(secret, leads_out):
     path = secret / "archive.h5"
-    save_rbms_archive(path, TRAJECTORY, np.zeros((5, 4)), learning_rate=0.1, batch_size=2, n_steps=1)
+    save_rbms_archive(path, TRAJECTORY, np.zeros((5, 4)), learning_rate=0.1, batch_size=2, n_sweeps=1)
     load_rbms_archive(path)
     with h5py.File(path, "a") as file:
         del file["update_1/params/weight_matrix"]

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rbm_jax import RBM, Gaussian, Potts, ReLU, Spin
+from rbm_jax import RBM, Gaussian, Potts, ReLU, Spin, exact_log_likelihood
 from rbm_jax.cli import run
+from rbm_jax.data import binarize, load_digits
 from rbm_jax.io import (
     convert_run,
     latest_checkpoint,
@@ -160,6 +161,29 @@ def test_the_command_converts_a_run(tmp_path, capsys):
     assert "wrote 4 files" in text
     assert run(["convert", str(RUNS[0]), str(tmp_path / "new")]) == 2
     assert "holds nothing yet" in capsys.readouterr().err
+
+
+def test_commands_read_an_old_run_as_it_is(tmp_path, capsys):
+    assert run(["likelihood", str(RUNS[0]), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["log_likelihood"]["training data"]["value"]
+    rbm, _ = load_rbm(RUNS[0] / "rbm.h5")
+    assert found == pytest.approx(float(exact_log_likelihood(rbm, binarize(load_digits()))), rel=1e-5)
+    picture = tmp_path / "samples.png"
+    assert run(["sample", str(RUNS[0]), "--n-samples", "4", "--n-steps", "2", "--out", str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_converted_run_is_resumed_where_it_was(tmp_path):
+    for old, n_updates in zip(RUNS, (20, 3), strict=True):
+        new = tmp_path / old.name
+        convert_run(old, new)
+        assert run(["train", "--resume", str(new), "--n-updates", str(n_updates + 2)]) == 0
+        done = saved_updates(new / "updates")
+        assert max(done) == n_updates + 2
+        before, after = load_rbm(done[n_updates])[0], load_rbm(done[n_updates + 2])[0]
+        assert_is(before, old.name.partition("-")[0])
+        assert 0 < np.abs(after.weights - before.weights).max() < 0.1  # two steps of a rate of 0.05
+        assert load_config(done[n_updates + 2])["n_sweeps"] == 5
 
 
 def test_files_say_their_format_and_later_ones_are_refused(tmp_path):

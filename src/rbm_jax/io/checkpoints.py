@@ -53,7 +53,7 @@ def save_checkpoint(
     config: Mapping[str, Any] | None = None,
     keep: bool = True,
 ) -> Path:
-    """Write all that a training needs to go on, bit for bit, to a file that is named by the updates done.
+    """Write all that resuming a training needs, to the bit, to a file that is named by the number of updates done.
 
     Calls of `fit` from one save to the next give the same bits as a single call, so that a run which survives anything
     is a loop around `fit`, `latest_checkpoint` and this.
@@ -270,7 +270,7 @@ def _check_is_checkpoint(path: str | os.PathLike, file) -> None:
 
 def read_config(file) -> dict[str, Any]:
     """The config in an open checkpoint, with the settings of an old run by their present names."""
-    config = json.loads(file.attrs["config"])
+    config: dict[str, Any] = json.loads(file.attrs["config"])
     if file_version(file) == 1 and set(config) >= _MARKS_OF_A_RUN:
         return {_RENAMED_SETTINGS.get(name, name): value for name, value in config.items()}
     return config
