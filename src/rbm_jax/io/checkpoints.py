@@ -78,17 +78,16 @@ def save_checkpoint(
 
     Example:
         >>> import jax, optax, tempfile
-        >>> from rbm_jax import fit, init_rbm
-        >>> from rbm_jax.training import init_train_state, pcd
-        >>> from rbm_jax.io import latest_checkpoint, load_checkpoint, save_checkpoint
+        >>> from rbm_jax import PCD, Trainer, fit, init_rbm
         >>> from rbm_jax.data import bars_and_stripes
-        >>> folder, optimizer, key = tempfile.mkdtemp(), optax.adam(0.01), jax.random.key(2)
-        >>> rbm = init_rbm(jax.random.key(0), 16, 8)
-        >>> state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=100)
+        >>> from rbm_jax.io import latest_checkpoint, load_checkpoint, save_checkpoint
+        >>> from rbm_jax.training import Optimizer
+        >>> folder, key, trainer = tempfile.mkdtemp(), jax.random.key(2), Trainer(PCD(), Optimizer(optax.adam, 0.01))
+        >>> state = trainer.init(jax.random.key(1), init_rbm(jax.random.key(0), 16, 8), n_chains=100)
         >>> if (path := latest_checkpoint(folder)) is not None:
         ...     state = load_checkpoint(path, state).state
         >>> while state.step < 20:
-        ...     state, _ = fit(key, state, bars_and_stripes(4), estimator=pcd, optimizer=optimizer, n_updates=10)
+        ...     state, _ = fit(key, trainer, state, bars_and_stripes(4), n_updates=10)
         ...     path = save_checkpoint(folder, state, key=key)
         >>> path.name
         '00000020.h5'
@@ -136,8 +135,8 @@ def load_checkpoint(path: str | os.PathLike, like: TrainState) -> Checkpoint:
 
     Args:
         path: such as `latest_checkpoint` gives.
-        like: a state made in the same way as the one that was saved, by `init_train_state` with the same units, sizes,
-            kind of chains and optimizer. Only structure, shapes and dtypes matter.
+        like: a state made in the same way as the one that was saved, by `Trainer.init` with the same units, sizes,
+            estimator and optimizer. Only structure, shapes and dtypes matter.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -156,7 +155,7 @@ def load_checkpoint(path: str | os.PathLike, like: TrainState) -> Checkpoint:
             extra, missing = sorted(set(found) - set(expected)), sorted(set(expected) - set(found))
             raise ValueError(
                 f"{path} has another structure than like: it has {', '.join(extra) or 'nothing'} besides, and lacks "
-                f"{', '.join(missing) or 'nothing'}; make like with the same estimator's chains and optimizer"
+                f"{', '.join(missing) or 'nothing'}; make like with the same estimator and optimizer"
             )
         for layer in LAYERS:
             units, wanted = json.loads(file["rbm"].attrs[layer]), describe_units(layer, getattr(like.rbm, layer))
