@@ -26,7 +26,16 @@ from rbm_jax._internal.checks import check_count
 from rbm_jax.sampling import TrajectoryChains
 from rbm_jax.training.loop import TrainState
 
-__all__ = ["device_mesh", "divide", "place_state", "replicate", "start_processes", "to_host", "virtual_devices"]
+__all__ = [
+    "check_even",
+    "device_mesh",
+    "divide",
+    "place_state",
+    "replicate",
+    "start_processes",
+    "to_host",
+    "virtual_devices",
+]
 
 Tree = TypeVar("Tree")
 

@@ -380,6 +380,7 @@ def test_missing_extra_says_what_to_install(tmp_path, monkeypatch, capsys):
     assert run(["train", *FAST, "--out", str(tmp_path)]) == 2
     assert 'pip install "rbm-jax[app]"' in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "typer", None)
+    monkeypatch.setattr(rbm_jax, "cli", rbm_jax.cli)  # importing it again sets this to another module
     for name in [name for name in sys.modules if name.startswith("rbm_jax.cli")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(SystemExit, match=r"rbm-jax\[app\]"):

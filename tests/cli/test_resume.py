@@ -247,7 +247,7 @@ def test_damaged_and_foreign_files_are_passed_over_by_name(data, finished, tmp_p
     (updates / "00000060.h5").write_bytes((updates / "00000060.h5").read_bytes()[:-1])
     assert run(["train", "--resume", str(tmp_path)]) == 0
     captured = capsys.readouterr()
-    assert "warning: passed over" in captured.err
+    assert "warning: ignored" in captured.err
     assert "00000060.h5 is damaged" in captured.err
     assert "updates: going on from there" in captured.out
     assert_same_run(tmp_path, finished)

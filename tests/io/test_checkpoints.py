@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import resource
 
 import h5py
@@ -32,8 +33,9 @@ DATA = np.random.default_rng(0).integers(0, 2, (12, 5)).astype(np.uint8)
 KEY = jax.random.key(3)
 
 
-def some_state(optimizer, chains="array", n_hidden=3, units=UNITS):
-    rbm = init_rbm(jax.random.key(0), 5, n_hidden, scale=0.3, visible_units=units, hidden_units=units)
+def some_state(optimizer, chains="array", n_hidden=3, units=UNITS, hidden_units=None):
+    hidden_units = units if hidden_units is None else hidden_units
+    rbm = init_rbm(jax.random.key(0), 5, n_hidden, scale=0.3, visible_units=units, hidden_units=hidden_units)
     if chains == "array":
         return init_train_state(jax.random.key(1), rbm, optimizer, n_chains=4)
     chains = init_trajectory_chains(jax.random.key(1), rbm, 2, n_rungs=3)
@@ -66,12 +68,30 @@ def test_training_from_a_file_has_the_bits_of_training_in_one_go(tmp_path, chain
     half, _ = train(state, n_updates=3)
     path = save(tmp_path, half, config={"name": "a run"})
     assert path.name == "00000003.h5"
-    read, key, config, versions = load_checkpoint(latest_checkpoint(tmp_path), state)
-    assert_same(bits(read), bits(half))
-    assert (config, versions) == (load_config(path), software_versions())
-    assert config == {"name": "a run"}
-    assert_same(bits(key), bits(KEY))
-    assert_same(bits(train(read, n_updates=3)[0]), bits(whole))
+    read = load_checkpoint(latest_checkpoint(tmp_path), state)
+    assert_same(bits(read.state), bits(half))
+    assert (read.config, read.versions) == (load_config(path), software_versions())
+    assert read.config == {"name": "a run"}
+    assert_same(bits(read.key), bits(KEY))
+    assert_same(bits(train(read.state, n_updates=3)[0]), bits(whole))
+
+
+def test_learned_parameters_of_units_are_in_a_checkpoint_with_their_momenta(tmp_path):
+    adam = optax.adam(0.1)
+    states = [
+        some_state(adam, units=Gaussian(np.float32([1, 2, 3, 4, scale])), hidden_units=Bernoulli()) for scale in (5, 6)
+    ]
+    moved = jax.tree.map(lambda leaf: leaf + 1, states[0])
+    path = save(tmp_path, moved)
+    assert_same(load_checkpoint(path, states[1]).state, moved)
+    assert_same(load_rbm(path)[0], moved.rbm)
+    with h5py.File(path) as file:
+        assert {"rbm/visible_units/log_variance", "opt_state/0/nu/visible_units/log_variance"} <= set(
+            json.loads(file.attrs["leaves"])
+        )
+    fixed = some_state(adam, units=Gaussian(2.0), hidden_units=Bernoulli())
+    with pytest.raises(ValueError, match="visible_units/log_variance"):
+        load_checkpoint(path, fixed)
 
 
 @pytest.mark.parametrize("key", [jax.random.key(1), jax.random.key(2, impl="rbg"), jax.random.PRNGKey(3)])

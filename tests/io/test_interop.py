@@ -39,7 +39,7 @@ needs_rbms = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("rbms", "torch")),
     reason="rbms and torch come with the extra `bench`; the format itself is tested without them",
 )
-HYPERPARAMETERS = {"learning_rate": 0.05, "batch_size": 20, "n_steps": 2}
+HYPERPARAMETERS = {"learning_rate": 0.05, "batch_size": 20, "n_sweeps": 2}
 STATES = {n: np.asarray(enumerate_states(Bernoulli(), n)) for n in (3, 4)}
 
 
@@ -348,5 +348,5 @@ def test_tables_of_comparisons_and_fixed_points_hold_their_numbers():
     )
     table = fixed_points_table(points)
     assert_columns(table, 2)
-    np.testing.assert_allclose(table["share"], [0.6, 0.2])
+    np.testing.assert_allclose(table["fraction"], [0.6, 0.2])
     np.testing.assert_array_equal(table["free_energy"], [-1, -2])

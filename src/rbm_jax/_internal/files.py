@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_write", "check_size", "existing_file", "read_unzipped"]
+__all__ = ["atomic_write", "check_contained", "check_size", "existing_file", "read_unzipped"]
 
 
 @contextlib.contextmanager
@@ -72,6 +72,32 @@ def check_size(dataset: Any) -> None:
     """
     if dataset.chunks is None and dataset.shape is not None and dataset.nbytes > dataset.id.get_storage_size():
         raise ValueError(f"{dataset.name} has shape {dataset.shape}, for which its {dataset.dtype} numbers are too few")
+
+
+def check_contained(item: Any) -> None:
+    """Raise if an open HDF5 file leads elsewhere: by a link in it, or by a dataset whose numbers lie in other files.
+
+    A file that was sent by somebody else could show any file that its reader may read.
+
+    Args:
+        item: a file or group, of which everything is looked at, or a dataset.
+
+    Raises:
+        ValueError: it is not the whole of what it shows.
+    """
+    if not hasattr(item, "keys"):
+        if item.external or item.is_virtual:
+            raise ValueError(
+                f"{item.name} keeps its numbers in other files, which are not read; copy them into one file"
+            )
+        return
+    links = []
+    item.visititems_links(lambda name, link: links.append((name, link)))  # an error in here would end in a SystemError
+    for name, link in links:
+        if hasattr(link, "path"):  # soft and external links have a path, hard ones have not
+            raise ValueError(f"{name} is a link to {link.path!r}, and links are not followed; copy what it leads to")
+        if hasattr(item[name], "shape"):
+            check_contained(item[name])
 
 
 def _to_disk(name: str) -> None:

@@ -29,7 +29,16 @@ from rbm_jax.replica import (
     phase_diagram,
 )
 
-__all__ = ["LAWS", "LawName", "PhaseMap", "map_phases", "path_points", "phase_diagram_command", "training_path"]
+__all__ = [
+    "LAWS",
+    "LawName",
+    "PhaseMap",
+    "count_modes",
+    "map_phases",
+    "path_points",
+    "phase_diagram_command",
+    "training_path",
+]
 
 
 class LawName(enum.StrEnum):

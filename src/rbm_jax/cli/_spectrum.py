@@ -36,7 +36,19 @@ from rbm_jax.spectral import (
     split_bulk,
 )
 
-__all__ = ["SPECTRUM_FIGURES", "SpectrumReport", "spectrum", "spectrum_report"]
+__all__ = [
+    "SPECTRUM_FIGURES",
+    "SpectrumReport",
+    "histograms_figure",
+    "mode_statistics_figure",
+    "modes_figure",
+    "motion_figure",
+    "overlaps_figure",
+    "singular_values_figure",
+    "spectrum",
+    "spectrum_report",
+    "temperature_figure",
+]
 
 N_HISTOGRAMS = 4
 N_VECTORS = 5

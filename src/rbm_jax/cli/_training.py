@@ -109,7 +109,8 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     optimizer = optax.chain(penalize_weights(l1=recipe.l1, l2=recipe.l2), optax.sgd(recipe.learning_rate))
     key, state = _start(dataset, recipe, optimizer, stored["devices"])
     if latest is not None:
-        state, key, _, versions = load_checkpoint(latest, state)
+        checkpoint = load_checkpoint(latest, state)
+        state, key, versions = checkpoint.state, checkpoint.key, checkpoint.versions
         was, now = ({"devices": each["devices"]} for each in (stored, settings))
         _say_how_it_goes_on(folder, int(state.step), recipe.n_updates, versions | was, software_versions() | now)
     if mesh is not None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rbm_jax._internal.checks import as_array, check_finite, check_share
-from rbm_jax._internal.files import check_size, existing_file, read_unzipped
+from rbm_jax._internal.files import check_contained, check_size, existing_file, read_unzipped
 from rbm_jax._internal.optional import require
 from rbm_jax._internal.typing import ArrayLike, Float, PRNGKey, Shaped
 
@@ -96,7 +96,8 @@ def load_array(
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: an HDF5 file, and h5py is not installed.
-        ValueError: an unknown suffix, a damaged file, no such array, or an array that is not a data set.
+        ValueError: an unknown suffix, a damaged file, no such array, an array that is not a data set, or one in an HDF5
+            file whose numbers lie in other files.
     """
     path = existing_file(path)
     suffix = path.suffix.lower()
@@ -127,7 +128,8 @@ def open_array(path: str | os.PathLike, *, name: str | None = None) -> Any:
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: an HDF5 file, and h5py is not installed.
-        ValueError: an unknown suffix, a damaged file, no such array, or an array that is not a data set.
+        ValueError: an unknown suffix, a damaged file, no such array, an array that is not a data set, or one in an HDF5
+            file whose numbers lie in other files.
     """
     path = existing_file(path)
     suffix = path.suffix.lower()
@@ -257,7 +259,9 @@ def _unreadable_hdf5(path: Path, error: BaseException) -> ValueError:
 def _choose_dataset(path: Path, file: Any, name: str | None) -> Any:
     h5py, names = require("h5py"), []
     file.visititems(lambda key, item: names.append(key) if isinstance(item, h5py.Dataset) else None)
-    return file[_choose(path, names, name)]
+    dataset = file[_choose(path, names, name)]
+    check_contained(dataset)
+    return dataset
 
 
 def _choose(path: Path, names: list[str], name: str | None) -> str:

@@ -1,7 +1,9 @@
 """RBMs, trajectories and checkpoints in HDF5 files: no pickles, written atomically, refused when damaged or foreign.
 
-A folder of checkpoints has a file for each saved update, such as `00000123.h5`, from which training goes on bit by bit.
-The RBM in it is read by `load_rbm` like any other, and the RBMs of all of them by `load_trajectory`.
+A folder of checkpoints has a file for each saved update, such as `00000123.h5`; resuming from one is bit-identical to
+an uninterrupted training. The RBM in it is read by `load_rbm` like any other, and the RBMs of all of them by
+`load_trajectory`. Files carry a format number. Those of version 0.1 are read too; to resume such a run, rewrite it with
+`convert_run`. A file with links, or with numbers that lie in other files, is refused.
 """
 
 from rbm_jax._internal.files import atomic_write
@@ -15,6 +17,7 @@ from rbm_jax.io.checkpoints import (
     saved_updates,
     software_versions,
 )
+from rbm_jax.io.convert import convert_run
 from rbm_jax.io.interop import (
     comparison_table,
     fixed_points_table,
@@ -30,6 +33,7 @@ __all__ = [
     "Checkpoint",
     "atomic_write",
     "comparison_table",
+    "convert_run",
     "fixed_points_table",
     "from_bernoulli_rbm",
     "latest_checkpoint",

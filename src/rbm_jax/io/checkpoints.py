@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to go on, in one file for each saved update."""
+"""Checkpoints: all that resuming a training needs, in one file for each saved update."""
 
 import importlib.metadata
 import json
@@ -8,27 +8,21 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rbm_jax._internal.typing import ArrayLike, Float, PRNGKey
 from rbm_jax._version import __version__
-from rbm_jax.io.files import create_file, is_key, open_file, read_array, write_array
-from rbm_jax.io.results import (
-    read_observations,
-    read_rbm,
-    read_tying,
-    read_units,
-    write_observations,
-    write_tying,
-    write_units,
-)
+from rbm_jax.io.files import create_file, file_version, is_key, open_file, read_array, write_array
+from rbm_jax.io.results import read_observations, read_rbm, read_tying, write_observations, write_tying
+from rbm_jax.io.units import LAYERS, describe_units, write_units
 from rbm_jax.model.trajectory import Trajectory, finite_status
 from rbm_jax.symmetry import TiedRBM
-from rbm_jax.training.loop import TrainState
+from rbm_jax.training import TrainState
 
 __all__ = [
     "Checkpoint",
@@ -36,11 +30,16 @@ __all__ = [
     "load_checkpoint",
     "load_config",
     "load_trajectory",
+    "read_config",
     "save_checkpoint",
     "saved_updates",
     "software_versions",
 ]
 
+_RENAMED_SETTINGS = {"n_steps": "n_sweeps"}
+"""Of `rbm-jax train` since 0.1.0."""
+_MARKS_OF_A_RUN = {"samples", "devices"}
+"""Settings that `rbm-jax train` 0.1.0 always wrote; a config without them is a user's own, and stays as it is."""
 _CHECKPOINT_NAME = re.compile(r"(\d{8,})(\.interim)?\.h5")
 
 
@@ -54,7 +53,7 @@ def save_checkpoint(
     config: Mapping[str, Any] | None = None,
     keep: bool = True,
 ) -> Path:
-    """Write all that a training needs to go on, bit for bit, to a file that is named by the updates done.
+    """Write all that resuming a training needs, to the bit, to a file that is named by the number of updates done.
 
     Calls of `fit` from one save to the next give the same bits as a single call, so that a run which survives anything
     is a loop around `fit`, `latest_checkpoint` and this.
@@ -79,17 +78,16 @@ def save_checkpoint(
 
     Example:
         >>> import jax, optax, tempfile
-        >>> from rbm_jax import fit, init_rbm
-        >>> from rbm_jax.training import init_train_state, pcd
-        >>> from rbm_jax.io import latest_checkpoint, load_checkpoint, save_checkpoint
+        >>> from rbm_jax import PCD, Trainer, fit, init_rbm
         >>> from rbm_jax.data import bars_and_stripes
-        >>> folder, optimizer, key = tempfile.mkdtemp(), optax.adam(0.01), jax.random.key(2)
-        >>> rbm = init_rbm(jax.random.key(0), 16, 8)
-        >>> state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=100)
+        >>> from rbm_jax.io import latest_checkpoint, load_checkpoint, save_checkpoint
+        >>> from rbm_jax.training import Optimizer
+        >>> folder, key, trainer = tempfile.mkdtemp(), jax.random.key(2), Trainer(PCD(), Optimizer(optax.adam, 0.01))
+        >>> state = trainer.init(jax.random.key(1), init_rbm(jax.random.key(0), 16, 8), n_chains=100)
         >>> if (path := latest_checkpoint(folder)) is not None:
-        ...     state, key, _, _ = load_checkpoint(path, state)
+        ...     state = load_checkpoint(path, state).state
         >>> while state.step < 20:
-        ...     state, _ = fit(key, state, bars_and_stripes(4), estimator=pcd, optimizer=optimizer, n_updates=10)
+        ...     state, _ = fit(key, trainer, state, bars_and_stripes(4), n_updates=10)
         ...     path = save_checkpoint(folder, state, key=key)
         >>> path.name
         '00000020.h5'
@@ -103,7 +101,8 @@ def save_checkpoint(
         file.attrs["leaves"] = json.dumps(list(leaves))
         for name, leaf in leaves.items():
             write_array(file, name, leaf)
-        write_units(file["rbm"], state.rbm)
+        for layer in LAYERS:  # whose arrays are among the leaves, at the same places
+            write_units(file["rbm"], layer, getattr(state.rbm, layer))
         if isinstance(state.rbm, TiedRBM):
             write_tying(file["rbm"], state.rbm)
         write_array(file, "key", key)
@@ -115,13 +114,13 @@ def save_checkpoint(
     return path
 
 
-class Checkpoint(NamedTuple):
+class Checkpoint(eqx.Module):
     """What `save_checkpoint` wrote.
 
     Attributes:
         state: the training state.
         key: the key of the run.
-        config: what was to be remembered.
+        config: what else was to be remembered.
         versions: of the software, and the kind of device, that wrote it.
     """
 
@@ -136,8 +135,8 @@ def load_checkpoint(path: str | os.PathLike, like: TrainState) -> Checkpoint:
 
     Args:
         path: such as `latest_checkpoint` gives.
-        like: a state made in the same way as the one that was saved, by `init_train_state` with the same units, sizes,
-            kind of chains and optimizer. Only structure, shapes and dtypes matter.
+        like: a state made in the same way as the one that was saved, by `Trainer.init` with the same units, sizes,
+            estimator and optimizer. Only structure, shapes and dtypes matter.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -146,17 +145,22 @@ def load_checkpoint(path: str | os.PathLike, like: TrainState) -> Checkpoint:
     """
     with open_file(path) as file:
         _check_is_checkpoint(path, file)
+        if file_version(file) == 1:
+            raise ValueError(
+                f"{path} is a checkpoint of rbm_jax 0.1, whose states have other fields; rewrite its run by rbm-jax "
+                "convert or rbm_jax.io.convert_run, then load that"
+            )
         expected, found = _named_leaves(like), json.loads(file.attrs["leaves"])
         if set(found) != set(expected):
             extra, missing = sorted(set(found) - set(expected)), sorted(set(expected) - set(found))
             raise ValueError(
                 f"{path} has another structure than like: it has {', '.join(extra) or 'nothing'} besides, and lacks "
-                f"{', '.join(missing) or 'nothing'}; make like with the same estimator's chains and optimizer"
+                f"{', '.join(missing) or 'nothing'}; make like with the same estimator and optimizer"
             )
-        for name in ("visible_units", "hidden_units"):
-            units = read_units(file["rbm"], name)
-            if units != getattr(like.rbm, name):
-                raise ValueError(f"{path} has {name} {units}, and like has {getattr(like.rbm, name)}")
+        for layer in LAYERS:
+            units, wanted = json.loads(file["rbm"].attrs[layer]), describe_units(layer, getattr(like.rbm, layer))
+            if units != wanted:
+                raise ValueError(f"{path} has the {layer} {units}, and like has {wanted}")
         tying, wanted = read_tying(file["rbm"]), getattr(like.rbm, "tying", None)
         if tying != wanted:
             raise ValueError(f"{path} has the tying {tying}, and like has {wanted}")
@@ -169,6 +173,8 @@ def load_checkpoint(path: str | os.PathLike, like: TrainState) -> Checkpoint:
 def load_config(path: str | os.PathLike) -> dict[str, Any]:
     """What a file of `save_checkpoint` remembers besides the state. JAX is not started.
 
+    Settings that `rbm-jax train` 0.1.0 wrote come by their present names.
+
     Raises:
         FileNotFoundError: there is no such file.
         ImportError: h5py is not installed.
@@ -176,14 +182,14 @@ def load_config(path: str | os.PathLike) -> dict[str, Any]:
     """
     with open_file(path) as file:
         _check_is_checkpoint(path, file)
-        return json.loads(file.attrs["config"])
+        return read_config(file)
 
 
 def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
     """The checkpoint of a run folder with the most updates that is whole; None if there is none. JAX is not started.
 
     Warns:
-        UserWarning: files that are damaged or foreign, which are passed over.
+        UserWarning: files that are damaged or foreign, which are ignored.
     """
     for path in reversed(_checkpoint_files(Path(folder)).values()):
         try:
@@ -191,7 +197,7 @@ def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
                 _check_is_checkpoint(path, file)
             return path
         except ValueError as error:
-            warnings.warn(f"passed over: {error}", stacklevel=2)
+            warnings.warn(f"ignored: {error}", stacklevel=2)
     return None
 
 
@@ -214,7 +220,7 @@ def load_trajectory(folder: str | os.PathLike, *, updates: Sequence[int] | None 
         ValueError: no checkpoints, none after one of these updates, or damage to one of them.
 
     Warns:
-        UserWarning: files that are damaged, which are passed over where all are to be read.
+        UserWarning: files that are damaged, which are ignored where all are to be read.
     """
     files = saved_updates(folder)
     if updates is not None and not set(updates) <= set(files):
@@ -227,7 +233,7 @@ def load_trajectory(folder: str | os.PathLike, *, updates: Sequence[int] | None 
         except ValueError as error:
             if updates is not None:
                 raise
-            warnings.warn(f"passed over: {error}", stacklevel=2)
+            warnings.warn(f"ignored: {error}", stacklevel=2)
     if not rows:
         raise ValueError(f"{folder} holds no checkpoints that can be read")
     if len({jax.tree.structure(observed) for _, _, observed in rows}) > 1:
@@ -259,6 +265,14 @@ def _checkpoint_files(folder: Path) -> dict[tuple[int, bool], Path]:
 def _check_is_checkpoint(path: str | os.PathLike, file) -> None:
     if "leaves" not in file.attrs:
         raise ValueError(f"{path} is not a checkpoint, which save_checkpoint writes; its groups are {sorted(file)}")
+
+
+def read_config(file) -> dict[str, Any]:
+    """The config in an open checkpoint, with the settings of an old run by their present names."""
+    config: dict[str, Any] = json.loads(file.attrs["config"])
+    if file_version(file) == 1 and set(config) >= _MARKS_OF_A_RUN:
+        return {_RENAMED_SETTINGS.get(name, name): value for name, value in config.items()}
+    return config
 
 
 def _named_leaves(tree: Any) -> dict[str, Any]:

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._internal.files import atomic_write, existing_file
+from rbm_jax._internal.files import atomic_write, check_contained, existing_file
 from rbm_jax._internal.optional import require
 
-__all__ = ["create_file", "is_key", "open_file", "read_array", "write_array"]
+__all__ = ["VERSION", "create_file", "file_version", "is_key", "open_file", "read_array", "write_array"]
 
-_FORMAT = "rbm_jax 1"
+_FORMAT = "rbm_jax {}"
+VERSION = 2
+"""Of the layout. 1 is that of rbm_jax 0.1.0: units as a list of arguments, and in checkpoints `chains` for `carry`."""
 _BLOCK = 512
 """Bytes before the HDF5 part of a file, which hold the checksum of that part."""
 _SIGNATURE = b"\x89HDF"
@@ -37,7 +39,7 @@ def create_file(path: str | os.PathLike) -> Iterator[Any]:
     with atomic_write(path) as temporary:
         # In memory first: on a full disk HDF5 complains in ways that cannot be caught.
         with h5py.File(buffer, "w", userblock_size=_BLOCK) as file:
-            file.attrs["format"] = _FORMAT
+            file.attrs["format"] = _FORMAT.format(VERSION)
             yield file
         contents = buffer.getbuffer()
         digest = hashlib.blake2b(contents[_BLOCK:]).hexdigest().encode()
@@ -47,7 +49,7 @@ def create_file(path: str | os.PathLike) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def open_file(path: str | os.PathLike) -> Iterator[Any]:
-    """Yield an open file of ours, and turn what h5py raises on damage into one clear error.
+    """Yield an open file of ours, of this or an older version; what h5py raises on damage becomes one clear error.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -63,13 +65,23 @@ def open_file(path: str | os.PathLike) -> Iterator[Any]:
             raise ValueError(f"{path} is damaged or not an rbm_jax file: its checksum does not fit")
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != _FORMAT:
-                raise ValueError(f"{path} is of another version of rbm_jax: its format is {file.attrs.get('format')!r}")
+            if file_version(file) == 0:
+                raise ValueError(
+                    f"{path} has the format {file.attrs.get('format')!r}, and this version reads "
+                    f"{_FORMAT.format(1)!r} to {_FORMAT.format(VERSION)!r}; install a newer rbm_jax"
+                )
+            check_contained(file)
             yield file
     except _UNREADABLE as error:
         if str(path) in str(error):
             raise
         raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def file_version(file: Any) -> int:
+    """The version of an open file's layout; 0 for none that is known."""
+    known = {_FORMAT.format(version): version for version in range(1, VERSION + 1)}
+    return known.get(file.attrs.get("format"), 0)
 
 
 def write_array(group, name: str, value: Any) -> None:

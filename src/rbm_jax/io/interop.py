@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rbm_jax._internal.checks import check_count, check_positive
-from rbm_jax._internal.files import atomic_write
+from rbm_jax._internal.files import atomic_write, check_contained
 from rbm_jax._internal.optional import require
 from rbm_jax._internal.typing import Array, Chains, Float, Shaped
 from rbm_jax.dynamics import Comparison
@@ -85,13 +85,13 @@ def save_rbms_archive(
     *,
     learning_rate: float,
     batch_size: int,
-    n_steps: int,
+    n_sweeps: int,
     time_step: float = 1.0,
 ) -> None:
     """Write an archive that `rbms` 0.5 reads with its `load_model` and `load_params`, and plots.
 
-    It holds no states of PyTorch's random numbers, without which `rbms` does not go on with a training
-    (`restore=True`). Elapsed times are the trajectory's observations "seconds", if it has some, or NaN.
+    It holds no states of PyTorch's random numbers, without which `rbms` does not resume a training (`restore=True`).
+    Elapsed times are the trajectory's observations "seconds", if it has some, or NaN.
 
     Args:
         path: the file; an older one of this name is replaced once the new one is complete.
@@ -99,7 +99,7 @@ def save_rbms_archive(
         chains: visible states at the last time, shape (n_chains, n_visible).
         learning_rate: a hyperparameter that `rbms` wants to know.
         batch_size: likewise.
-        n_steps: likewise: Gibbs sweeps per update.
+        n_sweeps: likewise: Gibbs sweeps per update.
         time_step: time of one update, so that updates are `ts` / time_step; the one given to `fit`.
 
     Raises:
@@ -121,7 +121,7 @@ def save_rbms_archive(
         "num_hiddens": rbms.n_hidden,
         "num_chains": visible.shape[0],
         "batch_size": check_count("batch_size", batch_size),
-        "gibbs_steps": check_count("n_steps", n_steps),
+        "gibbs_steps": check_count("n_sweeps", n_sweeps),
         "learning_rate": check_positive("learning_rate", learning_rate),
         "L1": 0.0,
         "L2": 0.0,
@@ -145,7 +145,7 @@ def save_rbms_archive(
 def from_bernoulli_rbm(model: Any) -> RBM:
     """The RBM of a fitted `sklearn.neural_network.BernoulliRBM`, with the same free energies.
 
-    To go on in scikit-learn, see `rbm_jax.sklearn.RBMTransformer.from_rbm`.
+    To continue in scikit-learn, see `rbm_jax.sklearn.RBMTransformer.from_rbm`.
 
     Raises:
         ImportError: scikit-learn is not installed.
@@ -171,7 +171,7 @@ def to_bernoulli_rbm(rbm: RBM, **params: Any) -> Any:
         ImportError: scikit-learn is not installed.
         ValueError: other units, or a stack of RBMs.
     """
-    if (rbm.visible_units, rbm.hidden_units) != (Bernoulli(), Bernoulli()) or rbm.weights.ndim != 2:
+    if (type(rbm.visible_units), type(rbm.hidden_units)) != (Bernoulli, Bernoulli) or rbm.weights.ndim != 2:
         raise ValueError(
             f"rbm must be one Bernoulli-Bernoulli RBM, got {rbm.visible_units}-{rbm.hidden_units} with weights of "
             f"shape {rbm.weights.shape}; rbm_jax.model.spin_to_bernoulli maps spins to it"
@@ -226,9 +226,9 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def fixed_points_table(points: FixedPoints) -> Table:
-    """Fixed points as columns, one row each: "size" (data in the basin), "share" (of all data) and "free_energy"."""
+    """Fixed points as columns, one row each: "size" (data in the basin), "fraction" (of all data) and "free_energy"."""
     sizes = np.asarray(points.sizes)
-    return {"size": sizes, "share": sizes / len(points.labels), "free_energy": np.asarray(points.free_energy)}
+    return {"size": sizes, "fraction": sizes / len(points.labels), "free_energy": np.asarray(points.free_energy)}
 
 
 def _table_of_run(trajectory: Trajectory, n_modes: int | None) -> Table:
@@ -256,6 +256,7 @@ def _open_archive(path: str | os.PathLike) -> Iterator[Any]:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with h5py.File(path, "r") as file:
+            check_contained(file)
             yield file
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as an archive of rbms 0.5: {error}") from error

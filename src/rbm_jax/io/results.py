@@ -1,6 +1,5 @@
 """RBMs and trajectories in files."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -10,10 +9,10 @@ import jax.numpy as jnp
 
 from rbm_jax._internal.typing import Array, Float
 from rbm_jax.io.files import create_file, open_file, read_array, write_array
+from rbm_jax.io.units import LAYERS, read_units, unit_arrays, write_units
 from rbm_jax.model.rbm import RBM
 from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.symmetry import AbstractTying, PermutationGroup, TiedRBM, Translations, expand
-from rbm_jax.units import UNIT_TYPES, AbstractUnits
 
 __all__ = [
     "load_rbm",
@@ -21,12 +20,10 @@ __all__ = [
     "read_observations",
     "read_rbm",
     "read_tying",
-    "read_units",
     "save_rbm",
     "save_trajectories",
     "write_observations",
     "write_tying",
-    "write_units",
 ]
 
 _LEAVES = ("weights", "visible_bias", "hidden_bias")
@@ -57,7 +54,7 @@ def save_rbm(path: str | os.PathLike, rbm: RBM, *, chains: Float[Array, "n_chain
 def load_rbm(path: str | os.PathLike) -> tuple[RBM, Array | None]:
     """Read the RBM of a file of `save_rbm` or `save_checkpoint`, and its chains (None if there are none).
 
-    Of the chains on the ladder of `ptt`, those that sample this RBM; of a `TiedRBM` the expanded one.
+    Of the chains on a ladder of trajectory tempering, those that sample this RBM; of a `TiedRBM` the expanded one.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -110,14 +107,11 @@ def load_trajectories(path: str | os.PathLike) -> dict[str, Trajectory]:
 def _write_rbm(group, rbm: RBM) -> None:
     for name in _LEAVES:
         write_array(group, name, getattr(rbm, name))
-    write_units(group, rbm)
-
-
-def write_units(group, rbm: RBM | TiedRBM) -> None:
-    """Write the unit types beside the leaves."""
-    for name in ("visible_units", "hidden_units"):
-        units = getattr(rbm, name)
-        group.attrs[name] = json.dumps([type(units).__name__, *dataclasses.astuple(units)])
+    for layer in LAYERS:
+        units = getattr(rbm, layer)
+        for place, array in unit_arrays(layer, units).items():
+            write_array(group, place, array)
+        write_units(group, layer, units)
 
 
 def write_tying(group, tied: TiedRBM) -> None:
@@ -155,14 +149,6 @@ def read_rbm(group) -> RBM:
     return expand(TiedRBM(filters, visible_bias, hidden_bias, tying, *units))
 
 
-def read_units(group, name: str) -> AbstractUnits:
-    """One of the unit types that `write_units` wrote."""
-    kind, *arguments = json.loads(group.attrs[name])
-    if kind not in UNIT_TYPES:
-        raise ValueError(f"unknown {name} {kind!r}; this version knows {sorted(UNIT_TYPES)}")
-    return UNIT_TYPES[kind](*arguments)
-
-
 def write_observations(group, observations) -> None:
     """Write one array or a mapping of arrays; None leaves nothing."""
     if observations is None:
@@ -190,8 +176,11 @@ def _read_trajectory(group) -> Trajectory:
 
 
 def _read_chains(file) -> Array | None:
-    """Visible states of the RBM: the chains themselves, or those on the rungs of a ladder that are not frozen."""
-    chains = file.get("chains")
+    """Visible states of the RBM: the chains themselves, or those on the rungs of a ladder that are not frozen.
+
+    In a checkpoint they are what the estimator carries, if that is one or the other.
+    """
+    chains = file.get("carry", file.get("chains"))
     if chains is None or not hasattr(chains, "keys"):
         return None if chains is None else read_array(chains)
     if "tempering" not in chains:

@@ -27,9 +27,11 @@ from rbm_jax.sampling.gibbs import init_chains, sample_gibbs
 __all__ = [
     "TemperingInfo",
     "TemperingState",
+    "check_ladder",
     "equalize_acceptance",
     "init_tempering",
     "sample_tempering",
+    "share_evenly",
     "temper_ladder",
     "tempering_step",
 ]

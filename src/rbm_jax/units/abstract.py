@@ -10,7 +10,8 @@ sum over it, whatever it is.
 """
 
 import abc
-from typing import ClassVar
+import dataclasses
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -144,6 +145,10 @@ class AbstractUnits(abc.ABC):
         """
         field = jnp.asarray(field)
         return self.sample_from_uniform(field, uniform(key_words(key), 0, field.shape, field.dtype))
+
+    def config(self) -> dict[str, Any]:
+        """The arguments of the constructor that give these units, bit for bit: numbers, or arrays where learned."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 def check_scalar_units(function: str, *layers: AbstractUnits) -> None:

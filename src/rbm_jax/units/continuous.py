@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -93,6 +93,10 @@ class Gaussian(AbstractUnits):
     def log_base_measure(self, states: Field) -> PerUnit:
         """-s² / 2σ²."""
         return -(states**2) / (2 * self.base_variance)
+
+    def config(self) -> dict[str, Any]:
+        """`variance`."""
+        return {"variance": self.base_variance}
 
     def contains(self, states):
         """True for finite numbers."""

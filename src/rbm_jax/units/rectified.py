@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -102,6 +102,10 @@ class ReLU(AbstractUnits):
     def log_base_measure(self, states: Field) -> PerUnit:
         """-s² / 2σ²."""
         return -(states**2) / (2 * self.base_variance)
+
+    def config(self) -> dict[str, Any]:
+        """`variance`."""
+        return {"variance": self.base_variance}
 
     def contains(self, states):
         """True for finite numbers of at least 0."""

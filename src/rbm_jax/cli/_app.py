@@ -1,0 +1,124 @@
+"""The group of commands, each of which is imported when it is called: `--help` and completion import none but typer."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+
+from rbm_jax._version import __version__
+
+__all__ = ["COMMANDS", "Home", "app", "load_command", "run"]
+
+
+class Home(NamedTuple):
+    """Where a command is, and what the list of commands says about it.
+
+    Attributes:
+        module: of this package.
+        function: the command in it.
+        summary: one line, beside the command's name.
+    """
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS = {
+    "train": Home("_runs", "train", "Train an RBM on your data, or resume a run."),
+    "sample": Home("_runs", "sample", "Draw samples of a run."),
+    "inpaint": Home("_inpaint", "inpaint", "Complete halves of images."),
+    "impute": Home("_impute", "impute_command", "Complete data with missing entries."),
+    "likelihood": Home("_likelihood", "likelihood", "Bound the log-likelihood of a run from both sides."),
+    "spectrum": Home("_spectrum", "spectrum", "Draw the singular modes along a training."),
+    "fixed-points": Home("_fixed_points", "fixed_points", "Find clusters of the data, and how they split."),
+    "compare": Home("_compare", "compare", "Compare a training with the continuous-time theory."),
+    "compare-training": Home("_methods", "compare_training", "Compare training by PCD and by extended mean field."),
+    "phase-diagram": Home("_phase_diagram", "phase_diagram_command", "Draw the phases of RBMs of modes and noise."),
+    "figures": Home("_gallery", "figures", "Draw every figure of the theory beside simulation."),
+    "convert": Home("_convert", "convert", "Rewrite a run of an older version."),
+}
+
+
+def load_command(name: str) -> Any:
+    """The typer command of this name, as `rbm-jax` runs it; its module is imported.
+
+    Raises:
+        KeyError: there is no such command.
+    """
+    home = COMMANDS[name]
+    function = getattr(importlib.import_module(f"rbm_jax.cli.{home.module}"), home.function)
+    alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+    alone.command(name, short_help=home.summary)(function)
+    return typer.main.get_command(alone)
+
+
+class _LazyGroup(TyperGroup):
+    """A group that lists stubs, and puts the command in the place of its stub when it is called or completed."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, stub, rest = super().resolve_command(ctx, args)
+        return name, stub if name is None else load_command(name), rest
+
+
+def _echo_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"rbm-jax {__version__}")
+        raise typer.Exit
+
+
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_echo_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _stub() -> None:
+    """What stands in the list for a command that is not imported."""
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    callback=_main,
+    name="rbm-jax",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Restricted Boltzmann Machines and the physics of how they learn.",
+)
+for _name, _home in COMMANDS.items():
+    app.command(_name, short_help=_home.summary)(_stub)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0, 2 for a user's mistake, 130 after Ctrl-C.
+
+    Args:
+        arguments: what follows `rbm-jax` on the command line; None for `sys.argv`.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    try:
+        code = app(arguments, prog_name="rbm-jax", standalone_mode=False)
+    except (typer.TyperException, ValueError, OSError, ImportError) as error:
+        message = _explain_usage(error) if isinstance(error, typer.TyperException) else str(error)
+        typer.echo(f"rbm-jax: {' '.join(message.split())}", err=True)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    if code == 130:
+        typer.echo("rbm-jax: interrupted; finished files are intact, and train --resume continues a run", err=True)
+    return code or 0
+
+
+def _explain_usage(error: typer.TyperException) -> str:
+    """What is wrong with a command line, the value received, and where to read what can be given."""
+    message = error.format_message().replace("Value error, ", "").rstrip(".")
+    invalid = getattr(error.__cause__, "errors", list)()  # of the value that typer could not convert
+    if invalid and repr(invalid[0]["input"]) not in message:
+        message += f", got {invalid[0]['input']!r}"
+    context = getattr(error, "ctx", None)
+    return f"{message} (see {'rbm-jax' if context is None else context.command_path} --help)"
