@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "rbm_jax"
 # A module imports only from packages above its own, or from an earlier file of its own package.
 TREE = """
 _version
-_internal           typing optional files math truncated_normal arrays checks placement random
+_internal           typing optional files math truncated_normal arrays support checks placement random
 data                synthetic datasets sequences fasta
 units               abstract discrete potts continuous rectified
 model               rbm trajectory energies transforms statistics metrics gaussian exact
