@@ -15,11 +15,11 @@ data                synthetic datasets sequences fasta
 units               abstract discrete potts continuous rectified
 model               rbm trajectory energies transforms statistics metrics gaussian exact
 spectral            modes statistics bulk along
-sampling            gibbs tempering trajectory_tempering diagnostics
+sampling            gibbs tempering trajectory_tempering traces diagnostics
 mean_field          fluctuations free_energy sweep solve response clustering
 missing             data_terms imputation
 symmetry            tyings tied fourier
-likelihood          estimate annealing ladders pseudo health
+likelihood          estimate annealing ladders mean_field pseudo health
 training            estimators tied penalties fitting loop streaming many
 dynamics            ode forces modes linear mode_flow compare
 replica             distributions ensemble averages saddle phases clusters learning

@@ -29,7 +29,7 @@ __all__ = [
     "check_positive",
     "check_same_length",
     "check_sample_weights",
-    "check_share",
+    "check_fraction",
     "check_support",
     "is_concrete",
     "remember_samples",
@@ -72,7 +72,7 @@ def check_positive(name: str, value: Any, *, or_zero: bool = False) -> Any:
     return number
 
 
-def check_share(name: str, value: Any, *, below_one: bool = False) -> None:
+def check_fraction(name: str, value: Any, *, below_one: bool = False) -> None:
     """Raise unless the value is a number from 0 to 1, or below 1; a traced value passes."""
     if not is_concrete(value):
         return

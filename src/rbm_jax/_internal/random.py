@@ -42,7 +42,6 @@ class Stream(enum.IntEnum):
     HIDDEN = enum.auto()
     VISIBLE = enum.auto()
     GIBBS = enum.auto()
-    TRACE = enum.auto()
     CHAINS = enum.auto()
     TEMPERING_CHAINS = enum.auto()
     TEMPERING = enum.auto()

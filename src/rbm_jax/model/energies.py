@@ -7,8 +7,10 @@ from rbm_jax._internal.typing import Array, ArrayLike, Float, Shaped
 from rbm_jax.model.rbm import RBM
 
 __all__ = [
+    "check_leading_axes",
     "check_rbm",
     "check_single",
+    "energy_of_both",
     "field_on_hidden",
     "field_on_visible",
     "free_energy_of_visible",
@@ -70,11 +72,8 @@ def joint_energy(
     check_rbm(rbm)
     v = as_means("v", v, rbm.visible_units, rbm.n_visible, rbm.dtype)
     h = as_means("h", h, rbm.hidden_units, rbm.n_hidden, rbm.dtype)
-    try:
-        jnp.broadcast_shapes(v.shape[:-1], h.shape[:-1])
-    except ValueError as error:
-        raise ValueError(f"leading axes of v and h must broadcast, got shapes {v.shape} and {h.shape}") from error
-    return -(field_on_hidden(rbm, v) * h).sum(-1) - v @ rbm.visible_bias
+    check_leading_axes(v=v, h=h)
+    return energy_of_both(rbm, v, h)
 
 
 def visible_free_energy(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch"]:
@@ -109,6 +108,13 @@ def hidden_free_energy(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch"]:
     return -rbm.hidden_units.log_base_measure(h).sum(-1) - h @ rbm.hidden_bias - marginal
 
 
+def energy_of_both(
+    rbm: RBM, v: Float[Array, "*#batch n_visible"], h: Float[Array, "*#batch n_hidden"]
+) -> Float[Array, "..."]:
+    """`joint_energy` of any numbers, without a look at them: a kernel."""
+    return -(field_on_hidden(rbm, v) * h).sum(-1) - v @ rbm.visible_bias
+
+
 def field_on_visible(rbm: RBM, h: Float[Array, "*batch n_hidden"]) -> Float[Array, "*batch n_visible"]:
     """`visible_field` of any numbers, without a look at them: a kernel."""
     return rbm.visible_bias + h @ rbm.weights.T
@@ -129,6 +135,17 @@ def check_rbm(rbm: RBM) -> None:
     """Raise unless this is one RBM whose known parameters are not NaN."""
     check_single(rbm)
     check_parameters(rbm)
+
+
+def check_leading_axes(**layers: Array) -> None:
+    """Raise unless the leading axes of two named layers broadcast against each other."""
+    (name, first), (other_name, second) = layers.items()
+    try:
+        jnp.broadcast_shapes(first.shape[:-1], second.shape[:-1])
+    except ValueError as error:
+        raise ValueError(
+            f"leading axes of {name} and {other_name} must broadcast, got shapes {first.shape} and {second.shape}"
+        ) from error
 
 
 def check_single(rbm: RBM) -> None:

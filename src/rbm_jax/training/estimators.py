@@ -14,11 +14,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._internal.checks import as_configurations, check_count, check_share
+from rbm_jax._internal.checks import as_configurations, check_count, check_fraction
 from rbm_jax._internal.typing import Array, Bool, Chains, FloatLike, PRNGKey, Sample, Weighting
 from rbm_jax.mean_field import log_state_weights, mean_field_free_energy, mean_field_moments
 from rbm_jax.mean_field.fluctuations import check_expansion
-from rbm_jax.mean_field.sweep import mean_field_equations, start_magnetizations, sweep
+from rbm_jax.mean_field.sweep import init_magnetizations, mean_field_equations, sweep
 from rbm_jax.missing.data_terms import complete_samples, fill_in_means
 from rbm_jax.model.energies import visible_free_energy
 from rbm_jax.model.exact import exact_moments
@@ -195,7 +195,7 @@ def ptt(
         ValueError: shapes that do not fit, or n_sweeps below 1.
     """
     n_sweeps = check_count("n_sweeps", n_sweeps)
-    check_share("floor", floor)
+    check_fraction("floor", floor)
     if not isinstance(chains, TrajectoryChains):
         raise TypeError(
             f"chains must be from init_trajectory_chains, got {type(chains).__name__}; "
@@ -230,7 +230,7 @@ def keeps_equilibrium(
     Raises:
         ValueError: chains that do not fit, or a share outside [0, 1].
     """
-    check_share("min_share", min_share)
+    check_fraction("min_share", min_share)
     if isinstance(chains, TrajectoryChains):
         states, live = chains.tempering.chains, live_rungs(chains)[:, None]
     else:
@@ -293,13 +293,13 @@ def emf(
         ValueError: shapes that do not fit, n_sweeps below 1, another order, or damping outside [0, 1).
     """
     n_sweeps, order = check_count("n_sweeps", n_sweeps), check_expansion(order, rbm)
-    check_share("damping", damping, below_one=True)
+    check_fraction("damping", damping, below_one=True)
     data = _data_moments(key, rbm, batch, sample_weights, data_term)
     if data_term is not None:
         batch, _ = fill_in_means(rbm, batch)
     start = as_configurations("chains", chains if persistent else batch, rbm.n_visible, rbm.dtype, ndim=2)
     equations = mean_field_equations(rbm, order)
-    state = start_magnetizations(equations, start, None)
+    state = init_magnetizations(equations, start, None)
     visible, hidden, _ = lax.fori_loop(0, n_sweeps, lambda _, state: sweep(state, equations, None, damping), state)
     share = None
     if distinct_states:
