@@ -114,9 +114,11 @@ def test_pilot_places_temperatures_better_than_even_steps():
     """A model in which everything happens near the start of an even ladder."""
     rbm = temper(reference_rbm(12, 8, 1.0, Spin()), 20.0)
     options = {"n_chains": 100, "data": jnp.zeros((1, 12))}
-    placed = over_keys(lambda key: ais_log_z(key, rbm, n_temperatures=60, **options).std_error, 20)
-    plain = over_keys(lambda key: ais_log_z(key, rbm, positions=jnp.linspace(0, 1, 60), **options).std_error, 20)
-    assert np.median(placed) < 0.9 * np.median(plain)
+    placed = over_keys(lambda key: ais_log_z(key, rbm, n_temperatures=60, **options).value, 400)
+    even = over_keys(lambda key: ais_log_z(key, rbm, positions=jnp.linspace(0, 1, 60), **options).value, 400)
+    error, error_even = (float(((values - exact_log_z(rbm)) ** 2).mean() ** 0.5) for values in (placed, even))
+    # each is known to 1/sqrt(2 n), here 4 %; the pilot gains about 18 %
+    assert error < 0.95 * error_even
 
 
 def test_ladder_of_a_training_gives_log_z_of_its_last_rbm():

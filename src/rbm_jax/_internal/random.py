@@ -68,7 +68,6 @@ class Stream(enum.IntEnum):
     ISING_CHAIN = enum.auto()
     PLANTED_CLUSTERS = enum.auto()
     BINARIZED = enum.auto()
-    COMPONENTS = enum.auto()
     ENSEMBLE = enum.auto()
     CLUSTER_SAMPLES = enum.auto()
 

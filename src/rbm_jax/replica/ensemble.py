@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from rbm_jax._internal.checks import check_count, check_finite, check_positive
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import ArrayLike, Float, FloatLike, PRNGKey
 from rbm_jax.model.rbm import RBM
 from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
@@ -64,7 +65,7 @@ def sample_ensemble(
     if strengths.ndim != 1:
         raise ValueError(f"singular_values must be a vector, one a mode, got shape {strengths.shape}")
     check_finite("singular_values", strengths)
-    key_left, key_right, key_noise = jax.random.split(key, 3)
+    key_left, key_right, key_noise = jax.random.split(stream_key(key, Stream.ENSEMBLE), 3)
     left = law.sample(key_left, (n_visible, len(strengths)), dtype)
     right = law.sample(key_right, (n_hidden, len(strengths)), dtype)
     modes = Modes(left / math.sqrt(n_visible), strengths, right / math.sqrt(n_hidden))
