@@ -125,7 +125,10 @@ def as_configurations(name: str, states: Any, size: int, dtype: Any, *, ndim: in
             f"{name} must have {size} units on its last axis, got shape {array.shape}; "
             "flatten images to one row each, and check that data and RBM belong together"
         )
-    return jnp.asarray(array).astype(dtype)
+    if not is_concrete(array):
+        return array.astype(dtype)
+    with jax.ensure_compile_time_eval():  # known values stay known where others are traced
+        return jnp.asarray(array).astype(dtype)
 
 
 def check_finite(name: str, array: Any) -> None:
