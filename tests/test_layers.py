@@ -10,16 +10,16 @@ SOURCE = Path(__file__).parents[1] / "src" / "rbm_jax"
 # A module imports only from packages above its own, or from an earlier file of its own package.
 TREE = """
 _version
-_internal           typing optional files math truncated_normal arrays arrays checks fields placement random
+_internal           typing optional files math truncated_normal arrays support checks fields placement random
 data                synthetic datasets sequences fasta
 units               abstract discrete potts continuous rectified
 model               rbm trajectory energies transforms statistics metrics gaussian exact
 spectral            modes statistics bulk along
-sampling            gibbs tempering trajectory_tempering diagnostics
+sampling            gibbs tempering trajectory_tempering traces diagnostics
 mean_field          fluctuations free_energy sweep solve response clustering
 missing             data_terms imputation
 symmetry            tyings tied fourier
-likelihood          estimate annealing ladders pseudo health
+likelihood          estimate annealing ladders mean_field pseudo health
 training            estimators tied trainer review penalties minibatches streaming batches loop many
 dynamics            ode forces modes linear mode_flow compare
 replica             distributions ensemble averages saddle phases clusters learning

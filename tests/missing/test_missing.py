@@ -283,7 +283,7 @@ def test_symmetric_rbms_learn_from_incomplete_data(unchecked):
     ("make", "message"),
     [
         (lambda rbm: clamped_gibbs(KEY, rbm, np.full((2, 5), np.nan)), "v must have 6 units"),
-        (lambda rbm: clamped_gibbs(KEY, rbm, np.zeros((2, 6)), n_sweeps=0), "n_steps must be at least 1"),
+        (lambda rbm: clamped_gibbs(KEY, rbm, np.zeros((2, 6)), n_sweeps=0), "n_sweeps must be at least 1"),
         (lambda rbm: observed_free_energy(rbm, np.zeros(6)), "v must hold samples in rows"),
         (lambda rbm: observed_free_energy(rbm, np.zeros((1, 6)), order=4), "order must be"),
         (lambda rbm: impute(KEY, rbm, np.zeros((2, 6)), n_chains=1), "n_chains must be at least 2"),

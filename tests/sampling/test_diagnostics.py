@@ -68,17 +68,21 @@ def test_energy_distance_of_shifted_normals_and_of_equals():
 
 def test_adversarial_accuracy_tells_alike_apart_and_copied():
     data, others = np.split(RNG.normal(size=(2000, 5)), 2)
-    for share in adversarial_accuracy(data, others):
+    found = adversarial_accuracy(data, others)
+    for share in (found.data, found.samples):
         assert abs(share - 0.5) < 0.07
-    for share in adversarial_accuracy(data, others + 20):
+    found = adversarial_accuracy(data, others + 20)
+    for share in (found.data, found.samples):
         assert share == 1
-    for share in adversarial_accuracy(data, data + 1e-3 * others):
+    found = adversarial_accuracy(data, data + 1e-3 * others)
+    for share in (found.data, found.samples):
         assert share < 0.02
 
 
 def test_ties_of_binary_data_count_half():
     states = np.array([[0.0, 1.0], [0.0, 1.0]])
-    assert adversarial_accuracy(states, states) == (0.5, 0.5)
+    found = adversarial_accuracy(states, states)
+    assert (found.data, found.samples) == (0.5, 0.5)
 
 
 def exact_samples(rbm, n_samples=4000):

@@ -279,10 +279,10 @@ def test_chains_start_at_the_uncoupled_visible_units(units, dtype):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"n_steps": -1}, ValueError, "n_steps must be at least 0"),
-        ({"n_steps": 1.5}, TypeError, "n_steps"),
-        ({"n_steps": 1, "clamp_mask": np.ones(4)}, TypeError, "clamp_mask must be boolean"),
-        ({"n_steps": 1, "clamp_mask": np.ones(3, bool)}, (ValueError, TypeError), "clamp_mask"),
+        ({"n_sweeps": -1}, ValueError, "n_sweeps must be at least 0"),
+        ({"n_sweeps": 1.5}, TypeError, "n_sweeps"),
+        ({"n_sweeps": 1, "clamp_mask": np.ones(4)}, TypeError, "clamp_mask must be boolean"),
+        ({"n_sweeps": 1, "clamp_mask": np.ones(3, bool)}, (ValueError, TypeError), "clamp_mask"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, error, message):

@@ -1,4 +1,4 @@
-"""Arrays of other packages as those of NumPy, and which arrays of JAX were looked at before."""
+"""How to look at arrays: those of other packages as those of NumPy, and each of JAX no more than once."""
 
 import weakref
 from collections.abc import Hashable
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-__all__ = ["as_host_array", "is_known", "remember"]
+__all__ = ["as_host_array", "is_known", "is_on_host", "known_values", "remember"]
 
 _seen: dict[tuple, weakref.ref] = {}
 """Arrays of JAX that passed a check, by the identity of the array and the check; emptied as the arrays are freed."""
@@ -75,3 +75,20 @@ def remember(array: Any, check: Hashable) -> None:
     if isinstance(array, jax.Array) and not isinstance(array, Tracer):
         key = (id(array), check)
         _seen[key] = weakref.ref(array, lambda _, forget=_seen.pop: forget(key, None))
+
+
+def known_values(array: Any) -> jax.Array | np.ndarray:
+    """A concrete array to look at the values of: one copy of a replicated one, or NumPy's of what is not of JAX.
+
+    An array on the devices of several processes cannot be copied to one of them; what JAX reduces it to can.
+    """
+    if not isinstance(array, jax.Array):
+        return np.asarray(array)
+    return array.addressable_data(0) if array.is_fully_replicated else array
+
+
+def is_on_host(values: Any) -> bool:
+    """Whether NumPy can look at the values where they are: on one CPU, where that takes no compilation."""
+    if not isinstance(values, jax.Array):
+        return True
+    return len(values.devices()) == 1 and next(iter(values.devices())).platform == "cpu"

@@ -5,16 +5,15 @@ look at values that are known (outside `jit`, `vmap` and `grad`), and at each ar
 """
 
 import operator
-from collections.abc import Hashable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from rbm_jax._internal.arrays import as_host_array, is_known, remember
+from rbm_jax._internal.arrays import as_host_array, is_known, is_on_host, known_values, remember
+from rbm_jax._internal.support import SupportCheck, first_bad_row, outside_support
 
 __all__ = [
     "as_array",
@@ -30,31 +29,17 @@ __all__ = [
     "check_positive",
     "check_same_length",
     "check_sample_weights",
-    "check_share",
+    "check_fraction",
     "check_support",
     "is_concrete",
-    "known_values",
     "remember_samples",
     "unsupported_units",
 ]
-
-_CHUNK_ELEMENTS = 2**20
-"""Values that are looked at together on the host: boolean temporaries of a few MB, which stay in the cache."""
 
 
 def is_concrete(*arrays: Any) -> bool:
     """Whether the values can be looked at: True outside `jit`, `vmap` and `grad`."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays))
-
-
-def known_values(array: Any) -> jax.Array | np.ndarray:
-    """A concrete array to look at the values of: one copy of a replicated one, or NumPy's of what is not of JAX.
-
-    An array on the devices of several processes cannot be copied to one of them; what JAX reduces it to can.
-    """
-    if not isinstance(array, jax.Array):
-        return np.asarray(array)
-    return array.addressable_data(0) if array.is_fully_replicated else array
 
 
 def check_count(name: str, value: Any, *, minimum: int = 1) -> int:
@@ -87,7 +72,7 @@ def check_positive(name: str, value: Any, *, or_zero: bool = False) -> Any:
     return number
 
 
-def check_share(name: str, value: Any, *, below_one: bool = False) -> None:
+def check_fraction(name: str, value: Any, *, below_one: bool = False) -> None:
     """Raise unless the value is a number from 0 to 1, or below 1; a traced value passes."""
     if not is_concrete(value):
         return
@@ -140,7 +125,10 @@ def as_configurations(name: str, states: Any, size: int, dtype: Any, *, ndim: in
             f"{name} must have {size} units on its last axis, got shape {array.shape}; "
             "flatten images to one row each, and check that data and RBM belong together"
         )
-    return jnp.asarray(array).astype(dtype)
+    if not is_concrete(array):
+        return array.astype(dtype)
+    with jax.ensure_compile_time_eval():  # known values stay known where others are traced
+        return jnp.asarray(array).astype(dtype)
 
 
 def check_finite(name: str, array: Any) -> None:
@@ -165,6 +153,7 @@ def as_samples(
     dtype: Any,
     *,
     ndim: int | None = None,
+    n_least: int = 0,
     allow_missing: bool = False,
 ) -> jax.Array:
     """Cast what a user gave to configurations of a layer, or raise: shape, dtype, NaN, and the support of the units.
@@ -176,6 +165,7 @@ def as_samples(
         n_units: number of components of the layer.
         dtype: the floating dtype to compute in.
         ndim: the number of axes expected; None for any number of leading axes.
+        n_least: least number of samples, which are the first axis.
         allow_missing: whether NaN may stand for what was not observed, in all components of a unit or in none.
 
     Raises:
@@ -184,7 +174,10 @@ def as_samples(
     """
     array = as_array(name, values, allow_missing=allow_missing)
     samples = as_configurations(name, array, n_units, dtype, ndim=ndim)
-    _check_once(name, array, samples, _Check(units, False, allow_missing))
+    if len(samples) < n_least:
+        number = "one sample" if n_least == 1 else "two samples" if n_least == 2 else f"{n_least} samples"
+        raise ValueError(f"{name} must hold at least {number}, got shape {samples.shape}")
+    _check_once(name, array, samples, SupportCheck(units, False, allow_missing))
     return samples
 
 
@@ -192,7 +185,7 @@ def as_means(name: str, values: Any, units: Any, n_units: int, dtype: Any, *, nd
     """The same for magnetizations: each known value must be a mean that the units can have, or its limit."""
     array = as_array(name, values)
     means = as_configurations(name, array, n_units, dtype, ndim=ndim)
-    _check_once(name, array, means, _Check(units, True, False))
+    _check_once(name, array, means, SupportCheck(units, True, False))
     return means
 
 
@@ -208,19 +201,19 @@ def check_support(
         rows: what to call the rows in the message; None for 0, 1, ...
         allow_missing: whether NaN may stand for what was not observed, in all components of a unit or in none.
     """
-    check = _Check(units, False, allow_missing)
+    check = SupportCheck(units, False, allow_missing)
     if not is_concrete(values) or is_known(values, check.signature):
         return
-    row = _first_bad_row(values, check)
+    row = first_bad_row(values, check)
     if row >= 0:
-        raise _outside_support(name, values, check, row, rows)
+        raise outside_support(name, values, check, row, rows)
     remember(values, check.signature)
 
 
 def remember_samples(states: jax.Array, units: Any) -> jax.Array:
     """Return states that a sampler drew, which need no look: those of discrete units are in the support by law."""
     if units.states is not None:
-        remember(states, _Check(units, False, False).signature)
+        remember(states, SupportCheck(units, False, False).signature)
     return states
 
 
@@ -233,7 +226,7 @@ def check_parameters(rbm: Any) -> None:
             continue
         with jax.ensure_compile_time_eval():
             values = known_values(leaf)
-            n_bad = int((np.isnan if _is_on_host(values) else jnp.isnan)(values).sum())
+            n_bad = int((np.isnan if is_on_host(values) else jnp.isnan)(values).sum())
         if n_bad:
             raise ValueError(
                 f"rbm{jax.tree_util.keystr(path)} holds {n_bad} values that are NaN; use an RBM from before its "
@@ -242,94 +235,17 @@ def check_parameters(rbm: Any) -> None:
         remember(leaf, "parameter")
 
 
-class _Check(eqx.Module):
-    """What is asked of values: to be states of these units, or means of them; with or without missing ones."""
-
-    units: Any
-    of_means: bool = eqx.field(static=True)
-    allow_missing: bool = eqx.field(static=True)
-
-    @property
-    def signature(self) -> Hashable:
-        """The same for all units with one support: parameters of units, which are leaves, do not change it."""
-        structure = jax.tree.structure(self.units)
-        leaf = jax.tree.structure(0)
-        return (self.units if structure == leaf else structure), self.of_means, self.allow_missing
-
-    def passes(self, values: Any) -> Any:
-        """Whether each value does, in the shape of the values."""
-        passes = self.units.contains_mean(values) if self.of_means else self.units.contains(values)
-        if not self.allow_missing:
-            return passes
-        missing = (values != values).reshape(*values.shape[:-1], -1, self.units.group_size)
-        return passes | missing.all(-1).repeat(self.units.group_size, axis=-1)
-
-
-def _check_once(name: str, given: Any, cast: jax.Array, check: _Check) -> None:
+def _check_once(name: str, given: Any, cast: jax.Array, check: SupportCheck) -> None:
     """Look at what will be computed with, unless it or the array that it was cast from was looked at before."""
     if not is_concrete(cast) or is_known(given, check.signature) or is_known(cast, check.signature):
         return
-    row = _first_bad_row(cast, check)
+    row = first_bad_row(cast, check)
     if row >= 0:
         if not check.allow_missing:
             check_finite(name, cast)
-        raise _outside_support(name, cast, check, row, None)
+        raise outside_support(name, cast, check, row, None)
     remember(given, check.signature)
     remember(cast, check.signature)
-
-
-def _first_bad_row(values: Any, check: _Check) -> int:
-    """Number of the first row (the last axis) that does not pass, or -1, without temporaries as large as the values."""
-    if not np.size(values):
-        return -1
-    with jax.ensure_compile_time_eval():  # the values may be known while the key is traced
-        values = known_values(values)
-        if not _is_on_host(values):
-            return int(_fused_first_bad_row(values, check))
-        rows = np.asarray(values).reshape(-1, values.shape[-1])
-        n_together = max(1, _CHUNK_ELEMENTS // rows.shape[1])
-        for first in range(0, len(rows), n_together):
-            passes = np.asarray(check.passes(rows[first : first + n_together])).all(-1)
-            if not passes.all():
-                return first + int(passes.argmin())
-    return -1
-
-
-@eqx.filter_jit
-def _fused_first_bad_row(values: jax.Array, check: _Check) -> jax.Array:
-    passes = check.passes(values).all(-1).reshape(-1)
-    return jnp.where(passes.all(), -1, passes.argmin())
-
-
-def _is_on_host(values: Any) -> bool:
-    """Whether NumPy can look at the values where they are: on one CPU, where that takes no compilation."""
-    if not isinstance(values, jax.Array):
-        return True
-    return len(values.devices()) == 1 and next(iter(values.devices())).platform == "cpu"
-
-
-def _outside_support(name: str, values: Any, check: _Check, row: int, rows: np.ndarray | None) -> ValueError:
-    """The error that names the first value which does not pass, to be raised."""
-    units, size = check.units, check.units.group_size
-    with jax.ensure_compile_time_eval():
-        flat = known_values(values).reshape(-1, np.shape(values)[-1])
-        passes = np.asarray(check.passes(flat[row : row + 1]))[0]
-        column = int(passes.argmin())
-        unit = np.asarray(flat[row, column : column + size])
-    place = f"row {row if rows is None else rows[row]}, column {column}"
-    if check.allow_missing and np.isnan(unit).any():
-        return ValueError(f"{name} must miss all {size} components of a unit of {units} or none, got {unit} at {place}")
-    if not np.isfinite(unit).all():
-        advice = (
-            "" if check.allow_missing else ", or pass allow_missing=True where NaN stands for what was not observed"
-        )
-        return ValueError(f"{name} holds {unit[~np.isfinite(unit)][0]} at {place}; remove such values{advice}")
-    value = unit if size > 1 else unit[0]
-    if check.of_means:
-        return ValueError(f"{name} must be {units.mean_support} for {units}, got {value} at {place}")
-    advice = "; see rbm_jax.data.one_hot" if size > 1 else "; see rbm_jax.data.binarize, which makes 0/1"
-    advice = "" if units.states is None else advice
-    return ValueError(f"{name} must be {units.support} for {units} units, got {value} at {place}{advice}")
 
 
 def check_mask(name: str, mask: Any, shape: tuple[int, ...], group_size: int = 1) -> jax.Array | None:

@@ -5,7 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 
-from rbm_jax._internal.checks import check_count, check_positive, check_share
+from rbm_jax._internal.checks import check_count, check_fraction, check_positive
 
 __all__ = ["count_field", "dtype_field", "fraction_field", "positive_field"]
 
@@ -19,7 +19,7 @@ def fraction_field(name: str, default: float, *, below_one: bool = False) -> Any
     """A number from 0 to 1."""
 
     def convert(value):
-        check_share(name, value, below_one=below_one)
+        check_fraction(name, value, below_one=below_one)
         return float(value)
 
     return eqx.field(static=True, default=default, converter=convert)

@@ -42,7 +42,6 @@ class Stream(enum.IntEnum):
     HIDDEN = enum.auto()
     VISIBLE = enum.auto()
     GIBBS = enum.auto()
-    TRACE = enum.auto()
     CHAINS = enum.auto()
     TEMPERING_CHAINS = enum.auto()
     TEMPERING = enum.auto()
@@ -69,7 +68,6 @@ class Stream(enum.IntEnum):
     ISING_CHAIN = enum.auto()
     PLANTED_CLUSTERS = enum.auto()
     BINARIZED = enum.auto()
-    COMPONENTS = enum.auto()
     ENSEMBLE = enum.auto()
     CLUSTER_SAMPLES = enum.auto()
 

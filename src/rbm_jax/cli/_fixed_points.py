@@ -117,7 +117,7 @@ def _numbers(found: PointsAlong) -> dict[str, Any]:
         "n_not_converged": np.array([int((~points.converged).sum()) for points in along]),
         "sizes": last.sizes,
         "free_energy": last.free_energy,
-        "tolerance": last.tolerance,
+        "tolerance": last.merge_distance,
     }
 
 

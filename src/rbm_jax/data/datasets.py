@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rbm_jax._internal.checks import as_array, check_finite, check_share
+from rbm_jax._internal.checks import as_array, check_finite, check_fraction
 from rbm_jax._internal.files import check_contained, check_size, existing_file, read_unzipped
 from rbm_jax._internal.optional import require
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import ArrayLike, Float, PRNGKey, Shaped
 
 __all__ = ["binarize", "intensities", "load_array", "load_digits", "load_idx", "open_array"]
@@ -197,10 +198,10 @@ def binarize(
             f"data must be intensities in [0, 1], got values from {array.min():g} to {array.max():g}; "
             "see rbm_jax.data.intensities"
         )
-    check_share("threshold", threshold)
+    check_fraction("threshold", threshold)
     if key is None:
         return (array >= threshold).astype(np.uint8)
-    return np.asarray(jax.random.bernoulli(key, jnp.asarray(array, float)), np.uint8)
+    return np.asarray(jax.random.bernoulli(stream_key(key, Stream.BINARIZED), jnp.asarray(array, float)), np.uint8)
 
 
 def _read_numpy(path: Path, name: str | None) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 from jax import lax
 
 from rbm_jax._internal.checks import as_array, check_count, check_finite, check_positive, is_concrete
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, ArrayLike, Float, PRNGKey, Shaped
 
 __all__ = ["bars_and_stripes", "gaussian_data", "ising_chain", "planted_clusters"]
@@ -52,7 +53,7 @@ def gaussian_data(
     n_visible = covariance.shape[0]
     if check_count("n_samples", n_samples) <= n_visible:
         raise ValueError(f"n_samples must be more than the {n_visible} units, got {n_samples}")
-    raw = jax.random.normal(key, (n_samples, n_visible), covariance.dtype)
+    raw = jax.random.normal(stream_key(key, Stream.GAUSSIAN_DATA), (n_samples, n_visible), covariance.dtype)
     raw = raw - raw.mean(0)
     own, wanted = jnp.linalg.cholesky(raw.T @ raw / n_samples), jnp.linalg.cholesky(covariance)
     if is_concrete(covariance) and not (jnp.isfinite(wanted).all() and jnp.allclose(covariance, covariance.T)):
@@ -81,7 +82,7 @@ def ising_chain(
     """
     check_finite("coupling", jnp.asarray(coupling, float))
     shape = (check_count("n_samples", n_samples), check_count("n_spins", n_spins))
-    key_first, key_bonds = jax.random.split(key)
+    key_first, key_bonds = jax.random.split(stream_key(key, Stream.ISING_CHAIN))
     strength = jnp.asarray(coupling) * 1.0
     first = 2.0 * jax.random.bernoulli(key_first, 0.5, (n_samples, 1)) - 1
     if not periodic:
@@ -136,7 +137,7 @@ def planted_clusters(
     for name, count in counts.items():
         check_count(name, count)
     check_positive("strength", strength)
-    key_modes, key_centers, key_labels, key_spins = jax.random.split(key, 4)
+    key_modes, key_centers, key_labels, key_spins = jax.random.split(stream_key(key, Stream.PLANTED_CLUSTERS), 4)
     modes = jax.random.normal(key_modes, (n_visible, n_modes))
     directions = jax.random.normal(key_centers, (n_clusters, n_modes))
     centers = strength * directions / jnp.linalg.norm(directions, axis=1, keepdims=True)

@@ -171,7 +171,9 @@ def mean_field_force(
     """
     data_moments = _data_response(data, sample_weights)
     if init is None:
-        init = normalized_weights(sample_weights, jnp.shape(data)[0], jnp.zeros(()).dtype)[None] @ jnp.asarray(data)
+        fraction = normalized_weights(sample_weights, jnp.shape(data)[0], jnp.zeros(()).dtype)
+        # Rounding must not move the mean of a constant unit out of the support.
+        init = jnp.clip(fraction @ jnp.asarray(data), data.min(0), data.max(0))[None]
     init = as_configurations("init", init, jnp.shape(data)[1], jnp.zeros(()).dtype, ndim=2)
     options = check_order(order), linear_response, tol, check_count("max_steps", max_steps)
     return LearningForce(data_moments, _FixedPointMoments(init, *options), metric)

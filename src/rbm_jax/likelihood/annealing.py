@@ -16,17 +16,21 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._internal.checks import as_configurations, check_count, check_finite, is_concrete
-from rbm_jax._internal.random import key_words, uniform
+from rbm_jax._internal.checks import as_means, as_samples, check_count, is_concrete
+from rbm_jax._internal.random import Stream, key_words, stream_key, uniform
 from rbm_jax._internal.typing import ArrayLike, Chains, Float, PRNGKey, Sample
 from rbm_jax.likelihood.estimate import LogZEstimate, independent_log_z, make_estimate, warn_if_poor
-from rbm_jax.model.energies import visible_free_energy
+from rbm_jax.model.energies import check_rbm, free_energy_of_visible
 from rbm_jax.model.rbm import RBM, check_compute_dtype
 from rbm_jax.model.transforms import independent_rbm
 from rbm_jax.sampling import init_chains, init_tempering, sample_gibbs, sample_tempering, temper_ladder
 from rbm_jax.sampling.tempering import share_evenly
 
 __all__ = ["ais_log_z", "place_temperatures", "reverse_ais_log_z", "start_rbm"]
+
+
+_LEAST_FRACTION = 0.1
+"""Of the chains that must carry the weight: with fewer, the largest weights are likely missing, and the spread."""
 
 
 def ais_log_z(
@@ -47,8 +51,8 @@ def ais_log_z(
     Args:
         key: a JAX key.
         rbm: any pair of unit types.
-        data: samples whose means the start has, shape (n_samples, n_visible): the training data. None: states of the
-            RBM after 100 Gibbs sweeps.
+        data: samples (or magnetizations, since nothing else of them is used) whose means the start has, shape
+            (n_samples, n_visible): the training data. None: states of the RBM after 100 Gibbs sweeps.
         n_chains: independent chains.
         n_temperatures: Gibbs sweeps of each chain. More of them make a better estimate than more chains.
         positions: increasing from 0 (start) to 1 (the RBM), in place of n_temperatures. None: found as said above.
@@ -61,7 +65,7 @@ def ais_log_z(
 
     Raises:
         TypeError: bfloat16 with continuous units.
-        ValueError: arguments that do not fit.
+        ValueError: arguments that do not fit, data that cannot be means of the units, or an RBM with NaN.
 
     Warns:
         UserWarning: fewer than a tenth of the chains carry the weight: the estimate is likely too low, whatever its
@@ -75,8 +79,9 @@ def ais_log_z(
         >>> bool(abs(estimate.value - exact_log_z(rbm)) < 4 * estimate.std_error)
         True
     """
+    check_rbm(rbm)
     n_chains = check_count("n_chains", n_chains, minimum=2)
-    key_mean, key_pilot, key_start, key_run = jax.random.split(key, 4)
+    key_mean, key_pilot, key_start, key_run = jax.random.split(stream_key(key, Stream.AIS), 4)
     compute_dtype = check_compute_dtype(rbm, compute_dtype)
     rounded = _round_weights(rbm, compute_dtype)
     start = start_rbm(key_mean, rbm, data, n_chains)
@@ -84,7 +89,7 @@ def ais_log_z(
     chains = init_chains(key_start, start, n_chains)
     chains, log_weights, _ = _anneal(key_run, rounded, start, chains, positions, compute_dtype)
     log_weights += _log_ratio(rounded, rbm, chains)
-    estimate = _from_log_weights(independent_log_z(start), log_weights, 1)
+    estimate = _from_log_weights(independent_log_z(start), log_weights, 1, "annealing")
     warn_if_poor(estimate, n_chains)
     return estimate
 
@@ -121,17 +126,17 @@ def reverse_ais_log_z(
 
     Raises:
         TypeError: bfloat16 with continuous units.
-        ValueError: arguments that do not fit.
+        ValueError: arguments that do not fit, samples outside the support of the units, or an RBM with NaN.
 
     Warns:
         UserWarning: as in `ais_log_z`; the estimate is then likely too high.
     """
+    check_rbm(rbm)
     if samples is not None:
-        samples = as_configurations("samples", samples, rbm.n_visible, rbm.dtype, ndim=2)
-        check_finite("samples", samples)
+        samples = as_samples("samples", samples, rbm.visible_units, rbm.n_visible, rbm.dtype, ndim=2)
         n_chains = len(samples)
     n_chains = check_count("n_chains", n_chains, minimum=2)
-    key_mean, key_pilot, key_samples, key_run = jax.random.split(key, 4)
+    key_mean, key_pilot, key_samples, key_run = jax.random.split(stream_key(key, Stream.REVERSE_AIS), 4)
     compute_dtype = check_compute_dtype(rbm, compute_dtype)
     rounded = _round_weights(rbm, compute_dtype)
     start = start_rbm(key_mean, rbm, data, n_chains)
@@ -140,7 +145,7 @@ def reverse_ais_log_z(
         samples = _equilibrium_states(key_samples, rbm, start, positions, n_chains)
     _, log_weights, _ = _anneal(key_run, rounded, start, samples, positions[::-1], compute_dtype)
     log_weights += _log_ratio(rbm, rounded, samples)
-    estimate = _from_log_weights(independent_log_z(start), log_weights, -1)
+    estimate = _from_log_weights(independent_log_z(start), log_weights, -1, "reverse annealing")
     warn_if_poor(estimate, n_chains)
     return estimate
 
@@ -150,10 +155,9 @@ def start_rbm(key: PRNGKey, rbm: RBM, data: Sample | None, n_chains: int) -> RBM
     if data is None:
         key_start, key_run = jax.random.split(key)
         data = sample_gibbs(key_run, rbm, init_chains(key_start, rbm, n_chains), n_sweeps=100)
-    data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
+    data = as_means("data", data, rbm.visible_units, rbm.n_visible, rbm.dtype, ndim=2)
     if len(data) == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", data)
     return independent_rbm(rbm, data.mean(0))
 
 
@@ -194,7 +198,7 @@ def _round_weights(rbm: RBM, compute_dtype) -> RBM:
 
 def _log_ratio(old: RBM, new: RBM, v):
     """Log of the ratio of unnormalized probabilities, new over old."""
-    return 0 if new is old else visible_free_energy(old, v) - visible_free_energy(new, v)
+    return 0 if new is old else free_energy_of_visible(old, v) - free_energy_of_visible(new, v)
 
 
 @functools.partial(jax.jit, static_argnames="compute_dtype")
@@ -230,14 +234,15 @@ def _anneal(key: PRNGKey, rbm: RBM, start: RBM, chains, positions, compute_dtype
     return chains.astype(rbm.dtype), log_weights, spread
 
 
-def _from_log_weights(log_z_start, log_weights, sign: int) -> LogZEstimate:
+def _from_log_weights(log_z_start, log_weights, sign: int, method: str) -> LogZEstimate:
     """The estimate log Z = log Z_start ± log of the mean weight."""
     n_chains = len(log_weights)
     log_sum, log_sum_squares = logsumexp(log_weights), logsumexp(2 * log_weights)
     ess = jnp.exp(2 * log_sum - log_sum_squares)
     # Relative standard error of the mean of the weights.
     std_error = jnp.sqrt(jnp.maximum(1 / ess - 1 / n_chains, 0) * n_chains / (n_chains - 1))
-    return make_estimate(log_z_start + sign * (log_sum - jnp.log(n_chains)), std_error, ess)
+    value = log_z_start + sign * (log_sum - jnp.log(n_chains))
+    return make_estimate(value, std_error, ess, _LEAST_FRACTION * n_chains, method)
 
 
 def _equilibrium_states(key: PRNGKey, rbm: RBM, start: RBM, positions, n_chains: int):

@@ -1,27 +1,24 @@
 """What an estimate of log Z says, and the likelihood that follows from it."""
 
 import warnings
-from typing import NamedTuple
 
+import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 
-from rbm_jax._internal.checks import as_configurations, check_count, check_finite, check_sample_weights, is_concrete
+from rbm_jax._internal.checks import as_samples, check_sample_weights, is_concrete
 from rbm_jax._internal.math import normalized_weights
-from rbm_jax._internal.typing import Array, Float, Sample, Weighting
-from rbm_jax.mean_field import log_z_mean_field, solve_mean_field
-from rbm_jax.mean_field.clustering import polarized_start
-from rbm_jax.model.energies import visible_free_energy
+from rbm_jax._internal.typing import Array, Bool, Float, Sample, Weighting
+from rbm_jax.model.energies import check_rbm, free_energy_of_visible
 from rbm_jax.model.exact import exact_log_z
 from rbm_jax.model.rbm import RBM
 
 __all__ = [
     "LikelihoodEstimate",
     "LogZEstimate",
+    "enumeration_log_z",
     "independent_log_z",
     "log_likelihood",
     "make_estimate",
-    "tap_log_z",
     "warn_if_poor",
 ]
 
@@ -29,15 +26,19 @@ _TWO_SIDED = 1.96
 """Standard errors on each side of an interval that covers the truth in 95 % of cases."""
 
 
-class LogZEstimate(NamedTuple):
-    """An estimate of log Z.
+class LogZEstimate(eqx.Module):
+    """An estimate of log Z, by whatever method.
 
     Attributes:
         value: in nats.
-        std_error: of `value`, by the spread of independent chains; NaN if there is nothing to tell it from.
-        ess: effective number of samples behind it; an estimate that hangs on a few of them cannot be trusted.
+        std_error: of `value`, by the spread of independent chains; 0 by enumeration, and NaN if there is nothing to
+            tell it from.
+        ess: effective number of samples behind it; an estimate that few of them dominate cannot be trusted. Infinite by
+            enumeration, and NaN without samples.
         lower: end of the interval that should hold log Z in 95 % of cases.
         upper: the other end.
+        converged: False where few samples dominate the estimate, or no mean-field iteration converged.
+        method: the name of the method, such as "annealing".
     """
 
     value: Float[Array, "*rungs"]
@@ -45,20 +46,28 @@ class LogZEstimate(NamedTuple):
     ess: Float[Array, "*rungs"]
     lower: Float[Array, "*rungs"]
     upper: Float[Array, "*rungs"]
+    converged: Bool[Array, "*rungs"]
+    method: str = eqx.field(static=True)
 
 
-class LikelihoodEstimate(NamedTuple):
+class LikelihoodEstimate(eqx.Module):
     """A mean log-likelihood per sample in nats, with an interval for the uncertainty of log Z alone.
 
     Attributes:
         value: the estimate.
+        std_error: of `value`, from the standard errors of the estimates of log Z, which are taken as independent.
         lower: end of the interval.
         upper: the other end.
+        converged: whether all estimates of log Z are.
+        methods: how log Z was found, one name for each estimate; ("enumeration",) where none was given.
     """
 
     value: Float[Array, ""]
+    std_error: Float[Array, ""]
     lower: Float[Array, ""]
     upper: Float[Array, ""]
+    converged: Bool[Array, ""]
+    methods: tuple[str, ...] = eqx.field(static=True)
 
 
 def log_likelihood(
@@ -68,9 +77,10 @@ def log_likelihood(
 
     Args:
         rbm: any pair of unit types.
-        data: shape (n_samples, n_visible). Checked for NaN alone.
+        data: configurations, shape (n_samples, n_visible).
         *log_z: estimates of the same log Z, best one from below and one from above: `ais_log_z` and
-            `reverse_ais_log_z`. None at all: log Z by enumeration (`exact_log_z`).
+            `reverse_ais_log_z`. None at all: log Z by enumeration (`enumeration_log_z`), as `methods` of the result
+            says.
         sample_weights: non-negative sample weights, shape (n_samples,); None for equal ones.
 
     Returns:
@@ -79,7 +89,8 @@ def log_likelihood(
 
     Raises:
         TypeError: something else than estimates of log Z.
-        ValueError: shapes that do not fit, estimates of many RBMs, or no estimate for an RBM too large to enumerate.
+        ValueError: shapes that do not fit, values outside the support of the units, an RBM with NaN, estimates of many
+            RBMs, or no estimate for an RBM too large to enumerate.
 
     Example:
         >>> import jax
@@ -93,16 +104,12 @@ def log_likelihood(
         >>> bool(bounded.lower < exact.value < bounded.upper)
         True
     """
-    data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
-    if len(data) == 0:
-        raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", data)
+    check_rbm(rbm)
+    data = as_samples("data", data, rbm.visible_units, rbm.n_visible, rbm.dtype, ndim=2, n_least=1)
     check_sample_weights(sample_weights, len(data))
-    energy = normalized_weights(sample_weights, len(data), rbm.dtype) @ visible_free_energy(rbm, data)
-    if not log_z:
-        value = -energy - exact_log_z(rbm)
-        return LikelihoodEstimate(value, value, value)
-    for each in log_z:
+    energy = normalized_weights(sample_weights, len(data), rbm.dtype) @ free_energy_of_visible(rbm, data)
+    estimates = log_z or (enumeration_log_z(rbm),)
+    for each in estimates:
         if not isinstance(each, LogZEstimate):
             raise TypeError(f"log_z must be estimates of log Z, given one by one, got {type(each).__name__}")
         if jnp.ndim(each.value):
@@ -110,39 +117,35 @@ def log_likelihood(
                 f"log_z must be of this RBM alone, got shape {each.value.shape}; "
                 "take jax.tree.map(lambda leaf: leaf[-1], estimate) for the last of a training"
             )
-    value, lower, upper = (jnp.stack([getattr(each, end) for each in log_z]) for end in ("value", "lower", "upper"))
-    return LikelihoodEstimate(-energy - value.mean(), -energy - upper.max(), -energy - lower.min())
+    value, std_error, lower, upper, converged = (
+        jnp.stack([getattr(each, name) for each in estimates])
+        for name in ("value", "std_error", "lower", "upper", "converged")
+    )
+    return LikelihoodEstimate(
+        -energy - value.mean(),
+        jnp.sqrt((std_error**2).sum()) / len(estimates),
+        -energy - upper.max(),
+        -energy - lower.min(),
+        converged.all(),
+        tuple(each.method for each in estimates),
+    )
 
 
-def tap_log_z(rbm: RBM, *, data: Sample | None = None, n_starts: int = 200) -> LogZEstimate:
-    """Log Z as a sum over TAP fixed points (`log_z_mean_field`), with the naive mean-field bound below it.
+def enumeration_log_z(rbm: RBM) -> LogZEstimate:
+    """Log Z of a small RBM without error, by enumeration of one layer (`exact_log_z`).
 
     Args:
-        rbm: any pair of unit types.
-        data: samples from which the fixed points are found, shape (n_samples, n_visible). None: both ends of every
-            singular mode.
-        n_starts: samples to start from, evenly spaced in the data.
+        rbm: as for `exact_log_z`.
 
     Returns:
-        The estimate, whose error is not known: `std_error` and `ess` are NaN. `lower` is the naive mean-field bound
-        of Gibbs and Bogoliubov, which holds always; `upper` is infinite.
+        The value, with an interval of no width; `converged` is False where log Z is infinite.
 
     Raises:
-        ValueError: data that do not fit, or n_starts below 1.
+        ValueError: as `exact_log_z`.
     """
-    starts = None
-    if data is not None:
-        data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
-        check_finite("data", data)
-        n_starts = min(check_count("n_starts", n_starts), len(data))
-        if n_starts == 0:
-            raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-        starts = data[np.linspace(0, len(data) - 1, n_starts).astype(int)]
-    value = log_z_mean_field(rbm, init=starts)
-    naive = solve_mean_field(rbm, init=polarized_start(rbm) if starts is None else starts, order=1)
-    lower = jnp.where(naive.converged, -naive.free_energy, -jnp.inf).max()
-    unknown = jnp.full_like(value, jnp.nan)
-    return LogZEstimate(value, unknown, unknown, lower, jnp.full_like(value, jnp.inf))
+    value = exact_log_z(rbm)
+    zero, infinite = jnp.zeros_like(value), jnp.full_like(value, jnp.inf)
+    return LogZEstimate(value, zero, infinite, value, value, jnp.isfinite(value), "enumeration")
 
 
 def independent_log_z(rbm: RBM) -> Float[Array, ""]:
@@ -151,17 +154,18 @@ def independent_log_z(rbm: RBM) -> Float[Array, ""]:
     return visible + rbm.hidden_units.log_partition(rbm.hidden_bias).sum()
 
 
-def make_estimate(value, std_error, ess) -> LogZEstimate:
-    """The estimate with its interval."""
+def make_estimate(value, std_error, ess, least_ess: float, method: str) -> LogZEstimate:
+    """The estimate with its interval; it has converged where the effective number of samples exceeds `least_ess`."""
     margin = _TWO_SIDED * std_error
-    return LogZEstimate(value, std_error, ess, value - margin, value + margin)
+    return LogZEstimate(value, std_error, ess, value - margin, value + margin, ess > least_ess, method)
 
 
-def warn_if_poor(estimate: LogZEstimate, n_samples: int, share: float = 0.1) -> None:
-    """Warn if the effective number of samples is below this share of them; traced estimates pass."""
-    if is_concrete(estimate) and not float(estimate.ess) > share * n_samples:
+def warn_if_poor(estimate: LogZEstimate, n_samples: int) -> None:
+    """Warn if an estimate from so many samples has not converged; traced estimates pass."""
+    if is_concrete(estimate) and not bool(estimate.converged):
         warnings.warn(
-            f"the estimate of log Z hangs on few of {n_samples} samples (effective number {float(estimate.ess):.1f}), "
-            "and its standard error cannot be trusted: use more temperatures or rungs",
+            "few samples dominate the estimate of log Z (effective sample size "
+            f"{float(estimate.ess):.1f} of {n_samples}), and its standard error cannot be trusted; use more "
+            "temperatures or rungs",
             stacklevel=3,
         )

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._internal.checks import as_configurations, check_count, check_finite, check_same_length
+from rbm_jax._internal.checks import as_samples, check_count, check_same_length
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import ArrayLike, PRNGKey, Sample, Shaped
 from rbm_jax.likelihood.annealing import place_temperatures, start_rbm
 from rbm_jax.likelihood.estimate import LogZEstimate, independent_log_z, make_estimate, warn_if_poor
-from rbm_jax.model.energies import visible_free_energy
+from rbm_jax.model.energies import check_rbm, free_energy_of_visible
 from rbm_jax.model.rbm import RBM
 from rbm_jax.sampling import init_chains, init_tempering, sample_tempering, temper_ladder, tempering_step
 from rbm_jax.sampling.tempering import check_ladder
@@ -22,6 +23,10 @@ from rbm_jax.sampling.tempering import check_ladder
 __all__ = ["log_z_along", "tempering_log_z"]
 
 _N_BISECTIONS = 60
+"""Halvings of the interval that holds a difference of log Z: more than the digits of float64."""
+
+_LEAST_OVERLAP = 0.02
+"""Fraction of states that neighbors must share: with less, the few states that they do share dominate the ratio."""
 
 
 def tempering_log_z(
@@ -51,14 +56,15 @@ def tempering_log_z(
         least: 1 if they are the same, and near 0 if no state is likely in both.
 
     Raises:
-        ValueError: arguments that do not fit.
+        ValueError: arguments that do not fit, data outside the support of the units, or RBMs with NaN.
 
     Warns:
         UserWarning: two neighbors overlap by less than 2 %. Not under `jit` or `vmap`.
     """
+    check_rbm(rbm)
     n_chains, n_rungs = check_count("n_chains", n_chains, minimum=2), check_count("n_rungs", n_rungs, minimum=2)
     n_kept = check_count("n_steps", n_steps, minimum=2) // 2
-    key_mean, key_pilot, key_start, key_run = jax.random.split(key, 4)
+    key_mean, key_pilot, key_start, key_run = jax.random.split(stream_key(key, Stream.TEMPERING_LOG_Z), 4)
     if ladder is not None:
         _check_leads_to(ladder, rbm)
     start = start_rbm(key_mean, rbm, data, n_chains)
@@ -69,7 +75,7 @@ def tempering_log_z(
         ladder = jax.tree.map(lambda *parts: jnp.concatenate(parts), _one_rung(start), ladder, _one_rung(rbm))
     estimates = _temper(key_start, key_run, ladder, n_chains=n_chains, n_burn=n_steps - n_kept, n_kept=n_kept)
     estimate = jax.tree.map(lambda leaf: leaf[-1], estimates)
-    warn_if_poor(estimate, n_kept * n_chains, share=0.02)
+    warn_if_poor(estimate, n_kept * n_chains)
     return estimate
 
 
@@ -87,19 +93,24 @@ def log_z_along(key: PRNGKey, rbms: RBM, chains: Shaped[ArrayLike, "n_times n_ch
     Returns:
         Estimates with a leading time axis; `ess` is that of the worst step so far, as in `tempering_log_z`. Persistent
         chains that lag behind the RBM make errors that the standard error does not know.
+
+    Raises:
+        ValueError: shapes that do not fit, chains outside the support of the units, or RBMs with NaN.
+
+    Warns:
+        UserWarning: as in `tempering_log_z`, for the last time.
     """
     check_ladder(rbms)
-    chains = as_configurations("chains", chains, rbms.n_visible, rbms.dtype, ndim=3)
+    chains = as_samples("chains", chains, rbms.visible_units, rbms.n_visible, rbms.dtype, ndim=3)
     check_same_length(rbms=rbms.weights, chains=chains)
-    check_finite("chains", chains)
     # Not fitted to the chains: states that take part in the choice of the start would look too likely under it.
     start = jax.tree.map(lambda leaf: leaf[0], dataclasses.replace(rbms, weights=jnp.zeros_like(rbms.weights)))
     ladder = jax.tree.map(lambda *parts: jnp.concatenate(parts), _one_rung(start), rbms)
-    states = jnp.concatenate([init_chains(key, start, chains.shape[1])[None], chains])
+    states = jnp.concatenate([init_chains(stream_key(key, Stream.LOG_Z_ALONG), start, chains.shape[1])[None], chains])
     forward, backward = _log_ratios(ladder, states)
-    estimates = _bennett(independent_log_z(start), forward[:, None], backward[:, None])
+    estimates = _bennett(independent_log_z(start), forward[:, None], backward[:, None], "ratios along the training")
     estimates = jax.tree.map(lambda leaf: leaf[1:], estimates)
-    warn_if_poor(jax.tree.map(lambda leaf: leaf[-1], estimates), chains.shape[1], share=0.02)
+    warn_if_poor(jax.tree.map(lambda leaf: leaf[-1], estimates), chains.shape[1])
     return estimates
 
 
@@ -115,7 +126,7 @@ def _temper(key_start, key_run, ladder: RBM, *, n_chains: int, n_burn: int, n_ke
 
     _, (forward, backward) = lax.scan(step, state, length=n_kept)
     first = jax.tree.map(lambda leaf: leaf[0], ladder)
-    return _bennett(independent_log_z(first), forward.swapaxes(0, 1), backward.swapaxes(0, 1))
+    return _bennett(independent_log_z(first), forward.swapaxes(0, 1), backward.swapaxes(0, 1), "replica exchange")
 
 
 def _log_ratios(ladder: RBM, chains):
@@ -123,13 +134,13 @@ def _log_ratios(ladder: RBM, chains):
     below, above = (jax.tree.map(lambda leaf, part=part: leaf[part], ladder) for part in (slice(-1), slice(1, None)))
 
     def log_ratio(below, above, v):
-        return visible_free_energy(below, v) - visible_free_energy(above, v)
+        return free_energy_of_visible(below, v) - free_energy_of_visible(above, v)
 
     return jax.vmap(log_ratio)(below, above, chains[:-1]), jax.vmap(log_ratio)(below, above, chains[1:])
 
 
-@jax.jit
-def _bennett(log_z_start, forward, backward) -> LogZEstimate:
+@functools.partial(jax.jit, static_argnames="method")
+def _bennett(log_z_start, forward, backward, method: str) -> LogZEstimate:
     """Log Z of every rung from the log ratios of neighbors, of shape (n_pairs, n_steps, n_chains).
 
     The difference Δ of each pair solves mean σ(forward - Δ) = mean σ(Δ - backward), which has the least variance of all
@@ -158,7 +169,8 @@ def _bennett(log_z_start, forward, backward) -> LogZEstimate:
     n_states = forward.shape[1] * n_chains
     ess = n_states * lax.cummin(2 * slope)
     first = jnp.zeros(1, errors.dtype), jnp.full(1, n_states, errors.dtype)
-    return make_estimate(values, *(jnp.concatenate(parts) for parts in zip(first, (errors, ess), strict=True)))
+    errors, ess = (jnp.concatenate(parts) for parts in zip(first, (errors, ess), strict=True))
+    return make_estimate(values, errors, ess, _LEAST_OVERLAP * n_states, method)
 
 
 def _check_leads_to(ladder: RBM, rbm: RBM) -> None:

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._internal.checks import as_configurations, check_finite, check_sample_weights, unsupported_units
+from rbm_jax._internal.checks import as_samples, check_sample_weights, unsupported_units
 from rbm_jax._internal.math import normalized_weights
 from rbm_jax._internal.typing import Array, Float, Sample, Weighting
-from rbm_jax.model.energies import hidden_field
+from rbm_jax.model.energies import check_rbm, field_on_hidden
 from rbm_jax.model.rbm import RBM
 
 __all__ = ["pseudo_log_likelihood"]
 
 _CHUNK_ELEMENTS = 2**22
+"""Weights times samples that are worked on together: 16 MB in float32, beyond which nothing becomes faster."""
 
 
 def pseudo_log_likelihood(rbm: RBM, data: Sample, sample_weights: Weighting = None) -> Float[Array, ""]:
@@ -26,14 +27,15 @@ def pseudo_log_likelihood(rbm: RBM, data: Sample, sample_weights: Weighting = No
 
     Args:
         rbm: discrete visible units; any hidden units.
-        data: shape (n_samples, n_visible). Checked for NaN alone.
+        data: configurations, shape (n_samples, n_visible).
         sample_weights: non-negative sample weights, shape (n_samples,); None for equal ones.
 
     Returns:
         A scalar; the log-likelihood itself where visible units are independent. Differentiable.
 
     Raises:
-        ValueError: continuous visible units, or shapes that do not fit.
+        ValueError: continuous visible units, shapes that do not fit, values outside the support of the units, or an RBM
+            with NaN.
 
     Example:
         >>> import jax
@@ -43,13 +45,11 @@ def pseudo_log_likelihood(rbm: RBM, data: Sample, sample_weights: Weighting = No
         >>> print(f"{pseudo_log_likelihood(rbm, bars_and_stripes(4)):.4f} = -16 log 2")
         -11.0904 = -16 log 2
     """
+    check_rbm(rbm)
     units = rbm.visible_units
     if units.states is None:
         raise unsupported_units("pseudo_log_likelihood", f"{units} visible units", "discrete visible units")
-    data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
-    if len(data) == 0:
-        raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", data)
+    data = as_samples("data", data, units, rbm.n_visible, rbm.dtype, ndim=2, n_least=1)
     check_sample_weights(sample_weights, len(data))
     batch_size = max(1, min(len(data), _CHUNK_ELEMENTS // rbm.weights.size))
     return normalized_weights(sample_weights, len(data), rbm.dtype) @ _of_each(rbm, data, batch_size=batch_size)
@@ -68,7 +68,7 @@ def _of_one(rbm: RBM, v: Array) -> Array:
     current, bias = v.reshape(-1, size), rbm.visible_bias.reshape(-1, size)
     couplings = rbm.weights.reshape(-1, size, rbm.n_hidden)
     number = jnp.abs(current[:, None] - states).sum(-1).argmin(-1)
-    field = hidden_field(rbm, v)
+    field = field_on_hidden(rbm, v)
     at_rest = rbm.hidden_units.log_partition(field).sum()
     log_ratios = [jnp.zeros(len(current), rbm.dtype)]
     for step in range(1, len(states)):

@@ -5,7 +5,6 @@ from rbm_jax.mean_field.clustering import (
     find_fixed_points,
     fixed_point_tree,
     log_state_weights,
-    log_z_mean_field,
 )
 from rbm_jax.mean_field.free_energy import (
     mean_field_free_energy,
@@ -21,7 +20,6 @@ __all__ = [
     "find_fixed_points",
     "fixed_point_tree",
     "log_state_weights",
-    "log_z_mean_field",
     "mean_field_covariance",
     "mean_field_free_energy",
     "mean_field_hessian",

@@ -13,13 +13,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.scipy.special import logsumexp
 
-from rbm_jax._internal.checks import as_configurations, check_finite, check_positive, check_same_length
-from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Int, Sample, Shaped
+from rbm_jax._internal.checks import as_means, check_positive, check_same_length
+from rbm_jax._internal.typing import Array, Bool, Float, FloatLike, Int, Sample, Shaped
 from rbm_jax.mean_field.response import mean_field_stability
 from rbm_jax.mean_field.solve import solve_mean_field
+from rbm_jax.model.energies import check_rbm
 from rbm_jax.model.rbm import RBM
 from rbm_jax.spectral import svd_modes
 
@@ -28,7 +27,6 @@ __all__ = [
     "find_fixed_points",
     "fixed_point_tree",
     "log_state_weights",
-    "log_z_mean_field",
     "polarized_start",
 ]
 
@@ -43,7 +41,7 @@ class FixedPoints(eqx.Module):
         sizes: number of data in each basin, shape (n_points,).
         labels: the fixed point that each datum flows to; -1 for none, shape (n_samples,).
         converged: whether the iteration from each datum converged, shape (n_samples,).
-        tolerance: end points whose visible magnetizations differ by less, in root mean square, count as one.
+        merge_distance: end points whose visible magnetizations differ by less, in root mean square, count as one.
     """
 
     visible: Float[Array, "n_points n_visible"]
@@ -51,8 +49,8 @@ class FixedPoints(eqx.Module):
     free_energy: Float[Array, " n_points"]
     sizes: Int[Array, " n_points"]
     labels: Int[Array, " n_samples"]
-    converged: Shaped[Array, " n_samples"]
-    tolerance: float = eqx.field(static=True)
+    converged: Bool[Array, " n_samples"]
+    merge_distance: float = eqx.field(static=True)
 
 
 def find_fixed_points(
@@ -63,7 +61,7 @@ def find_fixed_points(
     damping: FloatLike = 0.0,
     tol: FloatLike | None = None,
     max_steps: int = 1000,
-    merge_tol: float = 1e-2,
+    merge_distance: float = 1e-2,
     stable_only: bool = False,
 ) -> FixedPoints:
     """Cluster data by the fixed point that the mean-field iteration started at each datum ends in.
@@ -72,18 +70,18 @@ def find_fixed_points(
 
     Args:
         rbm: any pair of unit types.
-        data: shape (n_samples, n_visible).
+        data: configurations or magnetizations, shape (n_samples, n_visible).
         order: of the equations; see `solve_mean_field`, also for the next three.
-        damping: share of the old value in a step.
+        damping: fraction of the old value in a step.
         tol: largest change in the last sweep.
         max_steps: sweeps at most. A start that has not converged by then belongs to no cluster.
-        merge_tol: largest root mean square distance, over visible units, of end points that count as one. Should be
-            well above `tol`, since slow directions end that much short of the fixed point.
+        merge_distance: largest root mean square distance, over visible units, of end points that count as one. It
+            should be well above `tol`, since slow directions end that much short of the fixed point.
         stable_only: leave out points at which `mean_field_stability` is negative; their data belong to no cluster. The
             iteration ends in such a point only from a start of exact symmetry.
 
     Raises:
-        ValueError: arguments that do not fit, or data with NaN.
+        ValueError: arguments that do not fit, data that cannot be means of the units, or an RBM with NaN.
 
     Example:
         >>> import jax
@@ -94,16 +92,16 @@ def find_fixed_points(
         >>> find_fixed_points(rbm, bars_and_stripes(4)).sizes
         Array([30], dtype=int32)
     """
-    data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
+    check_rbm(rbm)
+    data = as_means("data", data, rbm.visible_units, rbm.n_visible, rbm.dtype, ndim=2)
     if len(data) == 0:
         raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", data)
-    merge_tol = check_positive("merge_tol", merge_tol)
+    merge_distance = check_positive("merge_distance", merge_distance)
     padding = [(0, 2 ** math.ceil(math.log2(len(data))) - len(data)), (0, 0)]  # few shapes, so few compilations
-    starts = jnp.pad(data, padding, mode="edge")
-    solution = solve_mean_field(rbm, init=starts, order=order, damping=damping, tol=tol, max_steps=max_steps)
+    init = jnp.pad(data, padding, mode="edge")
+    solution = solve_mean_field(rbm, init=init, order=order, damping=damping, tol=tol, max_steps=max_steps)
     solution = jax.tree.map(lambda leaf: leaf[: len(data)], solution)
-    labels = _merge(np.asarray(solution.visible), np.asarray(solution.converged), merge_tol)
+    labels = _merge(np.asarray(solution.visible), np.asarray(solution.converged), merge_distance)
     if stable_only and labels.max() >= 0:
         first = np.array([np.argmax(labels == label) for label in range(labels.max() + 1)])
         stability = mean_field_stability(rbm, solution.visible[first], solution.hidden[first], order=order)
@@ -117,19 +115,19 @@ def find_fixed_points(
         jnp.asarray(sizes, jnp.int32),
         jnp.asarray(labels, jnp.int32),
         solution.converged,
-        merge_tol,
+        merge_distance,
     )
 
 
 def fixed_point_tree(rbms: Sequence[RBM], data: Sample, **options: Any) -> list[FixedPoints]:
     """How clusters split as training goes on: the fixed points of the last RBM, followed back through the earlier ones.
 
-    Fixed points of each RBM are the starts for the one before it, where some end in the same point. So the clusters are
-    nested, and the labels of all times together are a tree whose root is at the start of the training.
+    Iterations for each RBM start at the fixed points of the next one, where some end in the same point. So the clusters
+    are nested, and the labels of all times together are a tree whose root is at the start of the training.
 
     Args:
         rbms: one RBM for each time, the earliest first.
-        data: shape (n_samples, n_visible); the starts for the last RBM.
+        data: shape (n_samples, n_visible), at which iterations for the last RBM start.
         **options: of `find_fixed_points`.
 
     Returns:
@@ -152,52 +150,12 @@ def fixed_point_tree(rbms: Sequence[RBM], data: Sample, **options: Any) -> list[
     return tree[::-1]
 
 
-def log_z_mean_field(
-    rbm: RBM,
-    *,
-    init: Shaped[ArrayLike, "n_starts n_visible"] | None = None,
-    order: int = 2,
-    damping: FloatLike = 0.0,
-    tol: FloatLike | None = None,
-    max_steps: int = 1000,
-    merge_tol: float = 1e-2,
-) -> Float[Array, ""]:
-    """Mean-field estimate of log Z, log Σ_k e^{-G_k} over the distinct fixed points k that are found.
-
-    Differentiable, with the set of fixed points held constant.
-
-    Args:
-        rbm: any pair of unit types.
-        init: visible magnetizations to start from, shape (n_starts, n_visible): data, say. None for both ends of every
-            singular mode, the visible layer in the field of a hidden layer polarized along ±v_α, which find the stable
-            states of an RBM with a few strong modes.
-        order: of the equations; see `solve_mean_field`, also for the next three.
-        damping: share of the old value in a step.
-        tol: largest change in the last sweep.
-        max_steps: sweeps at most.
-        merge_tol: largest root mean square distance of end points that count as one.
-
-    Returns:
-        A scalar; starts that do not converge are left out, and it is NaN if none does.
-
-    Raises:
-        ValueError: arguments that do not fit.
-    """
-    merge_tol = check_positive("merge_tol", merge_tol)
-    start = polarized_start(lax.stop_gradient(rbm)) if init is None else init
-    start = as_configurations("init", start, rbm.n_visible, rbm.dtype, ndim=2)
-    solution = solve_mean_field(rbm, init=start, order=order, damping=damping, tol=tol, max_steps=max_steps)
-    visible = lax.stop_gradient(solution.visible)
-    log_weights = log_state_weights(solution.free_energy, visible, solution.converged, merge_tol=merge_tol)
-    return jnp.where(solution.converged.any(), logsumexp(log_weights), jnp.nan)
-
-
 def log_state_weights(
     free_energy: Float[Array, " n_points"],
     visible: Float[Array, "n_points n_visible"],
     converged: Shaped[Array, " n_points"] | None = None,
     *,
-    merge_tol: FloatLike = 1e-2,
+    merge_distance: FloatLike = 1e-2,
 ) -> Float[Array, " n_points"]:
     """Logarithms of e^{-G_k} / n_k, with n_k the number of points that are the same as point k.
 
@@ -208,7 +166,7 @@ def log_state_weights(
         free_energy: G_k, shape (n_points,).
         visible: visible magnetizations, shape (n_points, n_visible).
         converged: False for points to leave out, shape (n_points,); their value is -inf.
-        merge_tol: largest root mean square distance of points that are the same.
+        merge_distance: largest root mean square distance of points that are the same.
 
     Raises:
         ValueError: different numbers of points.
@@ -218,26 +176,26 @@ def log_state_weights(
     centered = visible - visible[0]  # differences of large numbers would lose digits
     squares = (centered**2).mean(-1)
     distance = squares[:, None] + squares - 2 * centered @ centered.T / visible.shape[-1]
-    n_same = ((distance < merge_tol**2) & taken).sum(1).astype(free_energy.dtype)
+    n_same = ((distance < merge_distance**2) & taken).sum(1).astype(free_energy.dtype)
     return jnp.where(taken, -free_energy - jnp.log(jnp.maximum(n_same, 1)), -jnp.inf)
 
 
 def polarized_start(rbm: RBM) -> Array:
-    """Both ends of every mode, tilted towards the leading one: a start that keeps a symmetry would end in a saddle."""
+    """Both ends of every mode, tilted towards the leading one: an init that keeps a symmetry would end in a saddle."""
     modes = svd_modes(rbm.weights)
     scaled = (modes.left * modes.values).T
     field = math.sqrt(rbm.n_hidden) * (scaled + 0.1 * scaled[0])
     return rbm.visible_units.mean(rbm.visible_bias + jnp.concatenate([field, -field]))
 
 
-def _merge(points: np.ndarray, converged: np.ndarray, tolerance: float) -> np.ndarray:
-    """Label each row by the first of those left within the tolerance, the largest group 0; -1 if not converged."""
+def _merge(points: np.ndarray, converged: np.ndarray, distance: float) -> np.ndarray:
+    """Label each row by the first of those left within the distance, the largest group 0; -1 if not converged."""
     labels = np.full(len(points), -1)
     left = np.flatnonzero(converged)
     for label in range(len(left)):
         if not len(left):
             break
-        same = ((points[left] - points[left[0]]) ** 2).mean(1) < tolerance**2
+        same = ((points[left] - points[left[0]]) ** 2).mean(1) < distance**2
         labels[left[same]] = label
         left = left[~same]
     return _relabel(labels)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optimistix as optx
 
-from rbm_jax._internal.checks import as_configurations, check_mask, check_sample_weights
+from rbm_jax._internal.checks import as_means, check_mask, check_sample_weights
 from rbm_jax._internal.math import max_norm, normalized_weights
 from rbm_jax._internal.typing import Array, ArrayLike, Float, Shaped
 from rbm_jax.mean_field.fluctuations import (
@@ -19,7 +19,7 @@ from rbm_jax.mean_field.fluctuations import (
     fluctuations,
     received_curvature,
 )
-from rbm_jax.model.energies import joint_energy
+from rbm_jax.model.energies import check_leading_axes, check_rbm, energy_of_both
 from rbm_jax.model.rbm import RBM
 from rbm_jax.model.statistics import Moments, average_product
 from rbm_jax.units import AbstractUnits
@@ -81,7 +81,7 @@ def mean_field_free_energy(
         Differentiable.
 
     Raises:
-        ValueError: shapes that do not fit, or another order.
+        ValueError: shapes that do not fit, values that cannot be means of the units, an RBM with NaN, or another order.
 
     Example:
         >>> import jax
@@ -119,11 +119,11 @@ def quadratic_free_energy(
         hidden_magnetization: m_h, shape (*batch, n_hidden).
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: shapes that do not fit, values that cannot be means of the units, or an RBM with NaN.
     """
     visible, hidden = as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
     entropy = _quadratic_entropy(rbm.visible_units, visible) + _quadratic_entropy(rbm.hidden_units, hidden)
-    return joint_energy(rbm, visible, hidden) - entropy
+    return energy_of_both(rbm, visible, hidden) - entropy
 
 
 def mean_field_moments(
@@ -149,7 +149,7 @@ def mean_field_moments(
         clamp_mask: True where a visible unit is held at its value in m_v, as in `mean_field_free_energy`.
 
     Raises:
-        ValueError: shapes that do not fit, or another order.
+        ValueError: shapes that do not fit, values that cannot be means of the units, an RBM with NaN, or another order.
     """
     order = check_expansion(order, rbm)
     visible, hidden = as_magnetizations(rbm, visible_magnetization, hidden_magnetization)
@@ -169,16 +169,17 @@ def mean_field_moments(
 
 
 def as_magnetizations(rbm: RBM, visible, hidden) -> tuple[Array, Array]:
-    """Both layers' magnetizations in the RBM's dtype, or an error about their last axes."""
-    return (
-        as_configurations("visible_magnetization", visible, rbm.n_visible, rbm.dtype),
-        as_configurations("hidden_magnetization", hidden, rbm.n_hidden, rbm.dtype),
-    )
+    """Both layers' magnetizations in the RBM's dtype, or an error: last axes, means that the units cannot have, NaN."""
+    check_rbm(rbm)
+    visible = as_means("visible_magnetization", visible, rbm.visible_units, rbm.n_visible, rbm.dtype)
+    hidden = as_means("hidden_magnetization", hidden, rbm.hidden_units, rbm.n_hidden, rbm.dtype)
+    check_leading_axes(visible_magnetization=visible, hidden_magnetization=hidden)
+    return visible, hidden
 
 
 def interaction_energy(rbm: RBM, visible, hidden, order: int, mask) -> Float[Array, "..."]:
     """`mean_field_free_energy` without the entropies: finite derivatives on the edge of the support too."""
-    energy = joint_energy(rbm, visible, hidden)
+    energy = energy_of_both(rbm, visible, hidden)
     if order == 1:
         return energy
     squares = rbm.weights**2

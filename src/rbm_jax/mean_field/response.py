@@ -35,7 +35,7 @@ def mean_field_hessian(
         Shape (*batch, n_visible + n_hidden, n_visible + n_hidden).
 
     Raises:
-        ValueError: shapes that do not fit, or another order.
+        ValueError: shapes that do not fit, values that cannot be means of the units, an RBM with NaN, or another order.
     """
     curvature, layers = _hessian_parts(rbm, visible_magnetization, hidden_magnetization, order)
     diagonal = jnp.concatenate([layer.diagonal for layer in layers], axis=-1)
@@ -60,7 +60,7 @@ def mean_field_stability(
         order: 1, 2 or 3; with Potts units 1 or 2.
 
     Raises:
-        ValueError: shapes that do not fit, or another order.
+        ValueError: shapes that do not fit, values that cannot be means of the units, an RBM with NaN, or another order.
     """
     scaled, _ = _scaled_hessian(rbm, visible_magnetization, hidden_magnetization, order)
     return jnp.linalg.eigvalsh(scaled)[..., 0]
@@ -82,7 +82,7 @@ def mean_field_covariance(
         order: 1, 2 or 3; with Potts units 1 or 2.
 
     Raises:
-        ValueError: shapes that do not fit, or another order.
+        ValueError: shapes that do not fit, values that cannot be means of the units, an RBM with NaN, or another order.
     """
     scaled, layers = _scaled_hessian(rbm, visible_magnetization, hidden_magnetization, order)
     return _on_both_sides(_root_times, layers, jnp.linalg.inv(scaled))

@@ -11,24 +11,24 @@ import optimistix as optx
 from jax import lax
 
 from rbm_jax._internal.checks import (
-    as_configurations,
+    as_means,
     check_count,
+    check_fraction,
     check_mask,
     check_positive,
-    check_share,
 )
 from rbm_jax._internal.math import max_norm
-from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Int, Shaped
+from rbm_jax._internal.typing import Array, ArrayLike, Bool, Float, FloatLike, Int, Shaped
 from rbm_jax.mean_field.fluctuations import check_expansion
 from rbm_jax.mean_field.free_energy import mean_field_free_energy
 from rbm_jax.mean_field.sweep import (
     Equations,
     Magnetizations,
+    init_magnetizations,
     mean_field_equations,
-    start_magnetizations,
     sweep,
 )
-from rbm_jax.model.energies import check_single
+from rbm_jax.model.energies import check_rbm
 from rbm_jax.model.rbm import RBM
 
 __all__ = ["MeanFieldSolution", "solve_mean_field"]
@@ -37,10 +37,10 @@ _BLOCK = 64
 """Starts that are swept at once: enough for an efficient matrix product, and few for the last ones that go on."""
 
 _BURST = 8
-"""Sweeps of a block before the starts still on their way are gathered again."""
+"""Sweeps of a block before the starts still on their way are gathered again, which costs about as much as one."""
 
 _PATIENCE = 10
-"""Turns back before the damping is raised."""
+"""Turns back before the damping is raised: an iteration that converges turns back a few times too."""
 
 
 class MeanFieldSolution(eqx.Module):
@@ -58,7 +58,7 @@ class MeanFieldSolution(eqx.Module):
     visible: Float[Array, "*batch n_visible"]
     hidden: Float[Array, "*batch n_hidden"]
     free_energy: Float[Array, "*batch"]
-    converged: Shaped[Array, "*batch"]
+    converged: Bool[Array, "*batch"]
     n_steps: Int[Array, "*batch"]
     residual: Float[Array, "*batch"]
 
@@ -90,9 +90,9 @@ def solve_mean_field(
         init: visible magnetizations or configurations to start from, shape (*batch, n_visible); None for the means of
             the uncoupled layer, μ(a). Hidden ones start where their own equation holds (Potts ones: that of order 1).
         order: 1 (naive), 2 (TAP) or 3; with Potts units 1 or 2.
-        damping: share d of the old value in a step at first, new = (1 - d) f(old) + d old; in [0, 1). A start that goes
-            to and fro without coming to rest, as undamped ones do where replica symmetry breaks, is damped more, half
-            the way to 1 at a time.
+        damping: fraction d of the old value in a step at first, new = (1 - d) f(old) + d old; in [0, 1). A start that
+            goes to and fro without coming to rest, as undamped ones do where replica symmetry breaks, is damped more,
+            half the way to 1 at a time.
         tol: largest change of a magnetization in the last sweep; None for 1e-5 in float32 and 1e-10 in float64.
         max_steps: sweeps at most.
         clamp_mask: True where a visible unit is held at its value in `init`, in a shape that broadcasts to that of
@@ -104,7 +104,7 @@ def solve_mean_field(
 
     Raises:
         TypeError: a mask that is not boolean.
-        ValueError: arguments that do not fit.
+        ValueError: arguments that do not fit, an init that cannot be means of the units, or an RBM with NaN.
 
     Example:
         >>> import jax
@@ -114,12 +114,12 @@ def solve_mean_field(
         >>> solution.visible.shape, bool(solution.converged)
         ((20,), True)
     """
+    check_rbm(rbm)
     order, max_steps = check_expansion(order, rbm), check_count("max_steps", max_steps)
     tol = (1e-10 if jnp.finfo(rbm.dtype).bits == 64 else 1e-5) if tol is None else check_positive("tol", tol)
-    check_share("damping", damping, below_one=True)
-    check_single(rbm)
+    check_fraction("damping", damping, below_one=True)
     start = rbm.visible_units.mean(rbm.visible_bias) if init is None else init
-    start = as_configurations("init", start, rbm.n_visible, rbm.dtype)
+    start = as_means("init", start, rbm.visible_units, rbm.n_visible, rbm.dtype)
     if start.size == 0:
         raise ValueError(f"init must hold at least one start, got shape {start.shape}")
     mask = check_mask("clamp_mask", clamp_mask, start.shape, rbm.visible_units.group_size)
@@ -138,7 +138,7 @@ class _Rows(NamedTuple):
     Attributes:
         state: magnetizations.
         mask: True where a visible unit is clamped, or None.
-        damping: share of the old value in the next sweep.
+        damping: fraction of the old value in the next sweep.
         step: change of the visible magnetizations in the last sweep.
         n_turns: sweeps at this damping that turned back on the one before, and were hardly smaller.
         change: largest change in the last sweep, relative to an undamped one.
@@ -177,7 +177,7 @@ def _solve_rows(rbm: RBM, visible, mask, damping, tol, *, order: int, max_steps:
 
 def _start_rows(equations: Equations, visible, mask, damping) -> _Rows:
     n_rows = len(visible)
-    state = start_magnetizations(equations, visible, mask)
+    state = init_magnetizations(equations, visible, mask)
     damping, change = jnp.full(n_rows, damping), jnp.full(n_rows, jnp.inf, visible.dtype)
     zero, index = jnp.zeros(n_rows, int), jnp.arange(n_rows)
     return _Rows(state, mask, damping, jnp.zeros_like(visible), zero, change, zero, index)

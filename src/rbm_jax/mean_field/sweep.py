@@ -11,9 +11,10 @@ from rbm_jax.mean_field.fluctuations import coupling, fluctuations, received_cur
 from rbm_jax.model.rbm import RBM
 from rbm_jax.units import AbstractUnits
 
-__all__ = ["Equations", "Magnetizations", "mean_field_equations", "start_magnetizations", "sweep"]
+__all__ = ["Equations", "Magnetizations", "mean_field_equations", "init_magnetizations", "sweep"]
 
 _NEWTON_STEPS = 6
+"""Quadratic convergence from x = 0 reaches the precision of float64 in about six steps."""
 
 
 class Magnetizations(NamedTuple):
@@ -42,7 +43,7 @@ def mean_field_equations(rbm: RBM, order: int) -> Equations:
     return Equations(rbm, tuple(rbm.weights**power for power in range(1, order + 1)))
 
 
-def start_magnetizations(equations: Equations, visible: Array, mask: Array | None) -> Magnetizations:
+def init_magnetizations(equations: Equations, visible: Array, mask: Array | None) -> Magnetizations:
     """Complete visible magnetizations: each hidden one solves its own equation, x = field + O(μ(x)), at these.
 
     For units of several components, whose equations are coupled, O is left out.

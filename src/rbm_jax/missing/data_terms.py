@@ -14,19 +14,20 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._internal.checks import as_configurations, check_count, check_order, check_sample_weights, is_concrete
+from rbm_jax._internal.checks import as_samples, check_count, check_order, check_sample_weights, remember_samples
 from rbm_jax._internal.fields import count_field
 from rbm_jax._internal.math import normalized_weights
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, ArrayLike, Bool, Float, PRNGKey, Sample, Shaped, Weighting
 from rbm_jax.mean_field import mean_field_moments, solve_mean_field
 from rbm_jax.mean_field.fluctuations import check_expansion
-from rbm_jax.mean_field.sweep import mean_field_equations, start_magnetizations, sweep
-from rbm_jax.model.energies import hidden_field, visible_free_energy
+from rbm_jax.mean_field.sweep import init_magnetizations, mean_field_equations, sweep
+from rbm_jax.model.energies import check_rbm, field_on_hidden, free_energy_of_visible
 from rbm_jax.model.exact import exact_log_z, exact_moments
 from rbm_jax.model.rbm import RBM
 from rbm_jax.model.statistics import Moments, average_product, conditional_moments
 from rbm_jax.model.transforms import clamp
-from rbm_jax.sampling import sample_gibbs
+from rbm_jax.sampling.gibbs import run_gibbs
 
 __all__ = [
     "AbstractDataTerm",
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 _N_AT_ONCE = 16
-"""Samples whose states are enumerated together."""
+"""Samples whose states are enumerated together: each takes the memory of a chunk of states."""
 
 
 class AbstractDataTerm(eqx.Module):
@@ -114,7 +115,7 @@ class ClampedMeanField(AbstractDataTerm):
         """`mean_field_moments` after some sweeps."""
         init, observed = fill_in_means(rbm, v)
         equations = mean_field_equations(rbm, check_expansion(self.order, rbm))
-        state = start_magnetizations(equations, init, observed)
+        state = init_magnetizations(equations, init, observed)
         state = lax.fori_loop(0, self.n_sweeps, lambda _, state: sweep(state, equations, observed), state)
         return mean_field_moments(
             rbm, state.visible, state.hidden, order=self.order, sample_weights=sample_weights, clamp_mask=observed
@@ -135,7 +136,9 @@ class ClampedEnumeration(AbstractDataTerm):
         check_sample_weights(sample_weights, len(v))
         rest = _for_each(lambda v, mask: exact_moments(clamp(rbm, v, mask)), v, observed)
         complete = observed.all(-1, keepdims=True)
-        hidden = jnp.where(complete, rbm.hidden_units.mean(hidden_field(rbm, jnp.where(observed, v, 0))), rest.hidden)
+        hidden = jnp.where(
+            complete, rbm.hidden_units.mean(field_on_hidden(rbm, jnp.where(observed, v, 0))), rest.hidden
+        )
         moments = average_product(jnp.where(observed, v, 0), hidden, sample_weights)
         fraction = normalized_weights(sample_weights, len(v), rbm.dtype)
         return Moments(
@@ -152,19 +155,19 @@ def observed_free_energy(rbm: RBM, v: Sample, *, order: int | None = None) -> Fl
 
     Args:
         rbm: any pair of unit types; for order None small enough to enumerate.
-        v: shape (n_samples, n_visible), NaN where an entry is missing. Other values are not checked.
+        v: shape (n_samples, n_visible), NaN where an entry is missing.
         order: None for the exact sum, 1 (naive, an upper bound), 2 (TAP) or 3 for the clamped mean-field free energy.
 
     Returns:
         Shape (n_samples,); for an order NaN where the mean-field equations did not converge.
 
     Raises:
-        ValueError: shapes that do not fit, another order, or an RBM too large to enumerate.
+        ValueError: data that do not fit, another order, or an RBM too large to enumerate.
     """
     if order is None:
         v, observed = _observed(rbm, v)
         exact = _for_each(functools.partial(_exact_free_energy, rbm), v, observed)
-        return jnp.where(observed.all(-1), visible_free_energy(rbm, jnp.where(observed, v, 0)), exact)
+        return jnp.where(observed.all(-1), free_energy_of_visible(rbm, jnp.where(observed, v, 0)), exact)
     start, observed = fill_in_means(rbm, v)
     solution = solve_mean_field(rbm, init=start, order=order, clamp_mask=observed)
     return jnp.where(solution.converged, solution.free_energy, jnp.nan)
@@ -178,14 +181,15 @@ def complete_samples(
     Args:
         key: a JAX key.
         rbm: any pair of unit types.
-        v: shape (*batch, n_visible), NaN where an entry is missing. Other values are not checked.
+        v: shape (*batch, n_visible), NaN where an entry is missing.
         n_sweeps: sweeps of each chain.
 
     Raises:
-        ValueError: shapes that do not fit, or n_sweeps below 1.
+        ValueError: data that do not fit, or n_sweeps below 1.
     """
     start, observed = fill_in_means(rbm, v)
-    return sample_gibbs(key, rbm, start, n_sweeps=check_count("n_sweeps", n_sweeps), clamp_mask=observed)
+    key, n_sweeps = stream_key(key, Stream.COMPLETION), check_count("n_sweeps", n_sweeps)
+    return remember_samples(run_gibbs(key, rbm, start, n_sweeps=n_sweeps, clamp_mask=observed), rbm.visible_units)
 
 
 def fill_in_means(
@@ -194,6 +198,13 @@ def fill_in_means(
     """Samples with each missing entry at the mean of what the batch has there, and which entries were observed.
 
     Where the batch has nothing, it is the mean of the unit in its bias.
+
+    Args:
+        rbm: any pair of unit types.
+        v: shape (*batch, n_visible), NaN where an entry is missing, in all components of a Potts unit or in none.
+
+    Raises:
+        ValueError: data that do not fit, or an RBM with NaN.
     """
     v, observed = _observed(rbm, v)
     axes = tuple(range(v.ndim - 1))
@@ -204,13 +215,9 @@ def fill_in_means(
 
 
 def _observed(rbm: RBM, v) -> tuple[Array, Array]:
-    v, size = as_configurations("v", v, rbm.n_visible, rbm.dtype), rbm.visible_units.group_size
-    observed = ~jnp.isnan(v)
-    if size > 1 and is_concrete(observed):
-        groups = observed.reshape(*v.shape[:-1], -1, size)
-        if (groups.any(-1) != groups.all(-1)).any():
-            raise ValueError(f"v must miss all {size} components of a unit of {rbm.visible_units} or none")
-    return v, observed
+    check_rbm(rbm)
+    v = as_samples("v", v, rbm.visible_units, rbm.n_visible, rbm.dtype, allow_missing=True)
+    return v, ~jnp.isnan(v)
 
 
 def _for_each(function, v: Array, observed: Array):

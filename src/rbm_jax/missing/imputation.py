@@ -1,24 +1,26 @@
 """Completing what is missing: imputation, and labels as visible units."""
 
 import functools
-from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._internal.checks import as_configurations, check_count, is_concrete
+from rbm_jax._internal.checks import as_samples, check_count, is_concrete
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, ArrayLike, Float, Int, PRNGKey, Sample
 from rbm_jax.missing.data_terms import fill_in_means
-from rbm_jax.model.energies import hidden_field, visible_field
+from rbm_jax.model.energies import check_rbm, field_on_hidden, field_on_visible
 from rbm_jax.model.rbm import RBM
-from rbm_jax.sampling import sample_gibbs, sample_hidden
+from rbm_jax.sampling import sample_hidden
+from rbm_jax.sampling.gibbs import run_gibbs
 from rbm_jax.units import AbstractUnits
 
 __all__ = ["Imputation", "append_labels", "class_probabilities", "impute"]
 
 
-class Imputation(NamedTuple):
+class Imputation(eqx.Module):
     """What the observed entries of each sample tell about the missing ones.
 
     Observed entries have their value as mean and sample, and no deviation.
@@ -46,29 +48,32 @@ def impute(
     Args:
         key: a JAX key.
         rbm: any pair of unit types.
-        v: shape (n_samples, n_visible), NaN where an entry is missing. Other values are not checked.
+        v: shape (n_samples, n_visible), NaN where an entry is missing.
         n_sweeps: sweeps that are averaged over.
         n_burn_in: sweeps before.
         n_chains: chains for each sample, at least 2.
 
     Raises:
-        ValueError: shapes that do not fit, or a count that is too small.
+        ValueError: data that do not fit, an RBM with NaN, or a count that is too small.
     """
     n_sweeps, n_burn_in = check_count("n_sweeps", n_sweeps), check_count("n_burn_in", n_burn_in)
     n_chains = check_count("n_chains", n_chains, minimum=2)
-    start, observed = fill_in_means(rbm, as_configurations("v", v, rbm.n_visible, rbm.dtype, ndim=2))
+    check_rbm(rbm)
+    v = as_samples("v", v, rbm.visible_units, rbm.n_visible, rbm.dtype, ndim=2, allow_missing=True)
+    start, observed = fill_in_means(rbm, v)
+    key = stream_key(key, Stream.IMPUTATION)
     return _impute(key, rbm, start, observed, n_sweeps=n_sweeps, n_burn_in=n_burn_in, n_chains=n_chains)
 
 
 @functools.partial(jax.jit, static_argnames=("n_sweeps", "n_burn_in", "n_chains"))
 def _impute(key, rbm: RBM, start, observed, *, n_sweeps: int, n_burn_in: int, n_chains: int) -> Imputation:
     states = jnp.broadcast_to(start, (n_chains, *start.shape))
-    states = sample_gibbs(jax.random.fold_in(key, n_sweeps), rbm, states, n_sweeps=n_burn_in, clamp_mask=observed)
+    states = run_gibbs(jax.random.fold_in(key, n_sweeps), rbm, states, n_sweeps=n_burn_in, clamp_mask=observed)
 
     def step(carry, number):
         states, means, squares = carry
         key_h, key_v = jax.random.split(jax.random.fold_in(key, number))
-        field = visible_field(rbm, sample_hidden(key_h, rbm, states))
+        field = field_on_visible(rbm, sample_hidden(key_h, rbm, states))
         mean = rbm.visible_units.mean(field)
         states = jnp.where(observed, start, rbm.visible_units.sample(key_v, field))
         return (states, means + mean, squares + rbm.visible_units.variance(field) + mean**2), None
@@ -143,10 +148,11 @@ def class_probabilities(
     """
     n_classes = check_count("n_classes", n_classes, minimum=2)
     _two_states(rbm.visible_units)
-    v = as_configurations("v", v, rbm.n_visible - n_classes, rbm.dtype, ndim=2)
+    v = as_samples("v", v, rbm.visible_units, rbm.n_visible - n_classes, rbm.dtype, ndim=2, allow_missing=True)
     labels = jnp.full((len(v), n_classes), jnp.nan, rbm.dtype)
     start, observed = fill_in_means(rbm, jnp.concatenate([v, labels], axis=1))
     counts = check_count("n_sweeps", n_sweeps), check_count("n_burn_in", n_burn_in, minimum=0)
+    key = stream_key(key, Stream.CLASSES)
     return _class_probabilities(key, rbm, start, observed, n_classes=n_classes, counts=counts)
 
 
@@ -158,7 +164,7 @@ def _class_probabilities(key, rbm: RBM, start, observed, *, n_classes: int, coun
 
     def posterior(v):
         """P(class | all other units)."""
-        others = hidden_field(rbm, v.at[:, -n_classes:].set(0))
+        others = field_on_hidden(rbm, v.at[:, -n_classes:].set(0))
         fields = others[:, None] + one_hot @ label_weights
         return jax.nn.softmax(rbm.hidden_units.log_partition(fields).sum(-1) + one_hot @ label_bias)
 
@@ -167,7 +173,7 @@ def _class_probabilities(key, rbm: RBM, start, observed, *, n_classes: int, coun
         probabilities = posterior(v)
         label = one_hot[jax.random.categorical(key_class, jnp.log(probabilities))]
         h = sample_hidden(key_h, rbm, v.at[:, -n_classes:].set(label))
-        new = rbm.visible_units.sample(key_v, visible_field(rbm, h))
+        new = rbm.visible_units.sample(key_v, field_on_visible(rbm, h))
         return jnp.where(observed, v, new), probabilities
 
     n_sweeps, n_burn_in = counts

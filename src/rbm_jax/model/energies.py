@@ -2,11 +2,24 @@
 
 import jax.numpy as jnp
 
-from rbm_jax._internal.checks import as_configurations
+from rbm_jax._internal.checks import as_means, as_samples, check_parameters
 from rbm_jax._internal.typing import Array, ArrayLike, Float, Shaped
 from rbm_jax.model.rbm import RBM
 
-__all__ = ["check_single", "hidden_field", "hidden_free_energy", "joint_energy", "visible_field", "visible_free_energy"]
+__all__ = [
+    "check_leading_axes",
+    "check_rbm",
+    "check_single",
+    "energy_of_both",
+    "field_on_hidden",
+    "field_on_visible",
+    "free_energy_of_visible",
+    "hidden_field",
+    "hidden_free_energy",
+    "joint_energy",
+    "visible_field",
+    "visible_free_energy",
+]
 
 VisibleStates = Shaped[ArrayLike, "*batch n_visible"]
 HiddenStates = Shaped[ArrayLike, "*batch n_hidden"]
@@ -17,14 +30,13 @@ def visible_field(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch n_visible"]
 
     Args:
         rbm: any pair of unit types.
-        h: hidden configurations or magnetizations, shape (*batch, n_hidden). Values are not checked.
+        h: hidden configurations or magnetizations, shape (*batch, n_hidden): values that can be means of the units.
 
     Raises:
-        ValueError: the last axis of `h` is not n_hidden.
+        ValueError: the last axis of `h` is not n_hidden, a value cannot be a mean of the units, or the RBM has NaN.
     """
-    check_single(rbm)
-    h = as_configurations("h", h, rbm.n_hidden, rbm.dtype)
-    return rbm.visible_bias + h @ rbm.weights.T
+    check_rbm(rbm)
+    return field_on_visible(rbm, as_means("h", h, rbm.hidden_units, rbm.n_hidden, rbm.dtype))
 
 
 def hidden_field(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_hidden"]:
@@ -32,14 +44,13 @@ def hidden_field(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_hidden"]:
 
     Args:
         rbm: any pair of unit types.
-        v: visible configurations or magnetizations, shape (*batch, n_visible). Values are not checked.
+        v: visible configurations or magnetizations, shape (*batch, n_visible): values that can be means of the units.
 
     Raises:
-        ValueError: the last axis of `v` is not n_visible.
+        ValueError: the last axis of `v` is not n_visible, a value cannot be a mean of the units, or the RBM has NaN.
     """
-    check_single(rbm)
-    v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
-    return rbm.hidden_bias + v @ rbm.weights
+    check_rbm(rbm)
+    return field_on_hidden(rbm, as_means("v", v, rbm.visible_units, rbm.n_visible, rbm.dtype))
 
 
 def joint_energy(
@@ -51,19 +62,18 @@ def joint_energy(
 
     Args:
         rbm: any pair of unit types.
-        v: shape (*batch, n_visible). Values are not checked.
-        h: shape (*batch, n_hidden), with leading axes that broadcast against those of `v`.
+        v: configurations or magnetizations, shape (*batch, n_visible).
+        h: the same for the hidden layer, shape (*batch, n_hidden), with leading axes that broadcast against those of
+            `v`.
 
     Raises:
-        ValueError: axes that do not fit.
+        ValueError: axes that do not fit, a value that cannot be a mean of its units, or an RBM with NaN.
     """
-    v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
-    h = as_configurations("h", h, rbm.n_hidden, rbm.dtype)
-    try:
-        jnp.broadcast_shapes(v.shape[:-1], h.shape[:-1])
-    except ValueError as error:
-        raise ValueError(f"leading axes of v and h must broadcast, got shapes {v.shape} and {h.shape}") from error
-    return -(hidden_field(rbm, v) * h).sum(-1) - v @ rbm.visible_bias
+    check_rbm(rbm)
+    v = as_means("v", v, rbm.visible_units, rbm.n_visible, rbm.dtype)
+    h = as_means("h", h, rbm.hidden_units, rbm.n_hidden, rbm.dtype)
+    check_leading_axes(v=v, h=h)
+    return energy_of_both(rbm, v, h)
 
 
 def visible_free_energy(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch"]:
@@ -73,14 +83,13 @@ def visible_free_energy(rbm: RBM, v: VisibleStates) -> Float[Array, "*batch"]:
 
     Args:
         rbm: any pair of unit types.
-        v: shape (*batch, n_visible). Values are not checked.
+        v: configurations, shape (*batch, n_visible).
 
     Raises:
-        ValueError: the last axis of `v` is not n_visible.
+        ValueError: the last axis of `v` is not n_visible, a value outside the support of the units, or an RBM with NaN.
     """
-    v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
-    marginal = rbm.hidden_units.log_partition(hidden_field(rbm, v)).sum(-1)
-    return -rbm.visible_units.log_base_measure(v).sum(-1) - v @ rbm.visible_bias - marginal
+    check_rbm(rbm)
+    return free_energy_of_visible(rbm, as_samples("v", v, rbm.visible_units, rbm.n_visible, rbm.dtype))
 
 
 def hidden_free_energy(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch"]:
@@ -88,14 +97,55 @@ def hidden_free_energy(rbm: RBM, h: HiddenStates) -> Float[Array, "*batch"]:
 
     Args:
         rbm: any pair of unit types.
-        h: shape (*batch, n_hidden). Values are not checked.
+        h: configurations, shape (*batch, n_hidden).
 
     Raises:
-        ValueError: the last axis of `h` is not n_hidden.
+        ValueError: the last axis of `h` is not n_hidden, a value outside the support of the units, or an RBM with NaN.
     """
-    h = as_configurations("h", h, rbm.n_hidden, rbm.dtype)
-    marginal = rbm.visible_units.log_partition(visible_field(rbm, h)).sum(-1)
+    check_rbm(rbm)
+    h = as_samples("h", h, rbm.hidden_units, rbm.n_hidden, rbm.dtype)
+    marginal = rbm.visible_units.log_partition(field_on_visible(rbm, h)).sum(-1)
     return -rbm.hidden_units.log_base_measure(h).sum(-1) - h @ rbm.hidden_bias - marginal
+
+
+def energy_of_both(
+    rbm: RBM, v: Float[Array, "*#batch n_visible"], h: Float[Array, "*#batch n_hidden"]
+) -> Float[Array, "..."]:
+    """`joint_energy` of any numbers, without a look at them: a kernel."""
+    return -(field_on_hidden(rbm, v) * h).sum(-1) - v @ rbm.visible_bias
+
+
+def field_on_visible(rbm: RBM, h: Float[Array, "*batch n_hidden"]) -> Float[Array, "*batch n_visible"]:
+    """`visible_field` of any numbers, without a look at them: a kernel."""
+    return rbm.visible_bias + h @ rbm.weights.T
+
+
+def field_on_hidden(rbm: RBM, v: Float[Array, "*batch n_visible"]) -> Float[Array, "*batch n_hidden"]:
+    """`hidden_field` of any numbers, without a look at them: a kernel."""
+    return rbm.hidden_bias + v @ rbm.weights
+
+
+def free_energy_of_visible(rbm: RBM, v: Float[Array, "*batch n_visible"]) -> Float[Array, "*batch"]:
+    """`visible_free_energy` without a look at the values: a kernel, for what is discarded or known to fit."""
+    marginal = rbm.hidden_units.log_partition(field_on_hidden(rbm, v)).sum(-1)
+    return -rbm.visible_units.log_base_measure(v).sum(-1) - v @ rbm.visible_bias - marginal
+
+
+def check_rbm(rbm: RBM) -> None:
+    """Raise unless this is one RBM whose known parameters are not NaN."""
+    check_single(rbm)
+    check_parameters(rbm)
+
+
+def check_leading_axes(**layers: Array) -> None:
+    """Raise unless the leading axes of two named layers broadcast against each other."""
+    (name, first), (other_name, second) = layers.items()
+    try:
+        jnp.broadcast_shapes(first.shape[:-1], second.shape[:-1])
+    except ValueError as error:
+        raise ValueError(
+            f"leading axes of {name} and {other_name} must broadcast, got shapes {first.shape} and {second.shape}"
+        ) from error
 
 
 def check_single(rbm: RBM) -> None:

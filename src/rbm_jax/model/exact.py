@@ -12,16 +12,10 @@ import numpy as np
 from jax import lax
 from jax.scipy.special import logsumexp
 
-from rbm_jax._internal.checks import (
-    as_configurations,
-    check_count,
-    check_finite,
-    check_sample_weights,
-    unsupported_units,
-)
+from rbm_jax._internal.checks import as_samples, check_count, check_sample_weights, unsupported_units
 from rbm_jax._internal.math import normalized_weights
 from rbm_jax._internal.typing import Array, Float, Int, Sample, Weighting
-from rbm_jax.model.energies import hidden_field, visible_free_energy
+from rbm_jax.model.energies import check_rbm, field_on_hidden, free_energy_of_visible
 from rbm_jax.model.gaussian import gaussian_log_z, gaussian_moments
 from rbm_jax.model.metrics import AbstractMetric, Plain
 from rbm_jax.model.rbm import RBM, check_layer_size
@@ -70,7 +64,6 @@ def enumerate_states(units: AbstractUnits, size: int) -> Float[np.ndarray, "n_st
     return states[digits].reshape(len(digits), size)
 
 
-@jax.jit
 def exact_log_z(rbm: RBM) -> Float[Array, ""]:
     """Log Z = log Σ_{v,h} ρ_v(v) ρ_h(h) e^{-E(v,h)}, with integrals in place of sums for Gaussian and ReLU units.
 
@@ -84,7 +77,7 @@ def exact_log_z(rbm: RBM) -> Float[Array, ""]:
         A scalar; +inf if both layers are Gaussian and a singular value of W is beyond 1 / (σ_v σ_h).
 
     Raises:
-        ValueError: too many states, or two continuous layers of which one is ReLU.
+        ValueError: too many states, two continuous layers of which one is ReLU, or an RBM with NaN.
 
     Example:
         >>> import jax
@@ -93,19 +86,24 @@ def exact_log_z(rbm: RBM) -> Float[Array, ""]:
         >>> print(f"{exact_log_z(rbm):.4f} = 7 log 2")
         4.8520 = 7 log 2
     """
+    check_rbm(rbm)
+    return _log_z(rbm)
+
+
+@jax.jit
+def _log_z(rbm: RBM) -> Float[Array, ""]:
     if _is_gaussian(rbm):
         return gaussian_log_z(rbm, *_base_variances(rbm))
     enumerated, _ = _orient(rbm, "exact_log_z")
 
     def add_chunk(log_z, chunk):
         states = _chunk_states(enumerated, chunk)
-        return jnp.logaddexp(log_z, logsumexp(-visible_free_energy(enumerated, states))), None
+        return jnp.logaddexp(log_z, logsumexp(-free_energy_of_visible(enumerated, states))), None
 
     log_z = jnp.asarray(-jnp.inf, rbm.dtype)
     return lax.scan(jax.checkpoint(add_chunk), log_z, jnp.arange(_n_chunks(enumerated)))[0]
 
 
-@jax.jit
 def exact_moments(rbm: RBM) -> Moments:
     """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the model.
 
@@ -118,6 +116,12 @@ def exact_moments(rbm: RBM) -> Moments:
     Raises:
         ValueError: as `exact_log_z`.
     """
+    check_rbm(rbm)
+    return _moments(rbm)
+
+
+@jax.jit
+def _moments(rbm: RBM) -> Moments:
     if _is_gaussian(rbm):
         return gaussian_moments(rbm, *_base_variances(rbm))
     enumerated, is_transposed = _orient(rbm, "exact_moments")
@@ -125,10 +129,10 @@ def exact_moments(rbm: RBM) -> Moments:
     def add_chunk(carry, chunk):
         log_z, moments = carry
         states = _chunk_states(enumerated, chunk)
-        log_weights = -visible_free_energy(enumerated, states)
+        log_weights = -free_energy_of_visible(enumerated, states)
         chunk_log_z = logsumexp(log_weights)
         probabilities = jnp.exp(log_weights - chunk_log_z)
-        other = enumerated.hidden_units.mean(hidden_field(enumerated, states))
+        other = enumerated.hidden_units.mean(field_on_hidden(enumerated, states))
         product = (probabilities[:, None] * states).T @ other
         chunk_moments = Moments(probabilities @ states, probabilities @ other, product)
         log_z = jnp.logaddexp(log_z, chunk_log_z)
@@ -151,19 +155,16 @@ def exact_log_likelihood(rbm: RBM, data: Sample, sample_weights: Weighting = Non
 
     Args:
         rbm: as for `exact_log_z`.
-        data: shape (n_samples, n_visible). Checked for NaN alone.
+        data: configurations, shape (n_samples, n_visible).
         sample_weights: non-negative sample weights, shape (n_samples,); None for equal ones.
 
     Raises:
-        ValueError: too many states, or shapes that do not fit.
+        ValueError: too many states, shapes that do not fit, or values outside the support of the units.
     """
-    data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
-    if len(data) == 0:
-        raise ValueError(f"data must hold at least one sample, got shape {data.shape}")
-    check_finite("data", data)
+    data = as_samples("data", data, rbm.visible_units, rbm.n_visible, rbm.dtype, ndim=2, n_least=1)
     check_sample_weights(sample_weights, len(data))
     share = normalized_weights(sample_weights, len(data), rbm.dtype)
-    return -(share @ visible_free_energy(rbm, data)) - exact_log_z(rbm)
+    return -(share @ free_energy_of_visible(rbm, data)) - exact_log_z(rbm)
 
 
 def exact_gradient(rbm: RBM, data: Sample, sample_weights: Weighting = None, *, metric: AbstractMetric = _PLAIN) -> RBM:
@@ -171,17 +172,16 @@ def exact_gradient(rbm: RBM, data: Sample, sample_weights: Weighting = None, *, 
 
     Args:
         rbm: as for `exact_log_z`.
-        data: shape (n_samples, n_visible). Values are not checked.
+        data: configurations, shape (n_samples, n_visible).
         sample_weights: non-negative sample weights, shape (n_samples,); None for equal ones.
         metric: geometry of the gradient, such as `Centered()`.
 
     Raises:
-        ValueError: too many states, or shapes that do not fit.
+        ValueError: too many states, shapes that do not fit, or values outside the support of the units.
     """
     return metric(rbm, conditional_moments(rbm, data, sample_weights), exact_moments(rbm))
 
 
-@jax.jit
 def exact_visible_probabilities(rbm: RBM) -> Float[Array, " n_states"]:
     """P(v) of every visible configuration, in the order of `enumerate_states(rbm.visible_units, rbm.n_visible)`.
 
@@ -191,9 +191,17 @@ def exact_visible_probabilities(rbm: RBM) -> Float[Array, " n_states"]:
     Raises:
         ValueError: continuous visible units, or too many states.
     """
+    check_rbm(rbm)
+    return _visible_probabilities(rbm)
+
+
+@jax.jit
+def _visible_probabilities(rbm: RBM) -> Float[Array, " n_states"]:
     _unit_states(rbm.visible_units, "exact_visible_probabilities")
     _check_enumerable(_n_states(rbm.visible_units, rbm.n_visible), f"{rbm.n_visible} {rbm.visible_units} visible units")
-    free_energy = lax.map(lambda chunk: visible_free_energy(rbm, _chunk_states(rbm, chunk)), jnp.arange(_n_chunks(rbm)))
+    free_energy = lax.map(
+        lambda chunk: free_energy_of_visible(rbm, _chunk_states(rbm, chunk)), jnp.arange(_n_chunks(rbm))
+    )
     return jax.nn.softmax(-free_energy.reshape(-1))
 
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rbm_jax._internal.checks import as_configurations, check_count, check_finite, check_positive, is_concrete
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, ArrayLike, Float, PRNGKey
 from rbm_jax.units import AbstractUnits, Bernoulli
 
@@ -124,7 +125,8 @@ def init_rbm(
         mean = as_configurations("visible_mean", visible_mean, n_visible, dtype, ndim=1)
         _check_mean(visible_units, mean)
         visible_bias = visible_units.field_at_mean(visible_units.interior_mean(mean, 1e-3))
-    weights = check_positive("scale", scale, or_zero=True) * jax.random.normal(key, (n_visible, n_hidden), dtype)
+    normal = jax.random.normal(stream_key(key, Stream.WEIGHTS), (n_visible, n_hidden), dtype)
+    weights = check_positive("scale", scale, or_zero=True) * normal
     return RBM(weights, visible_bias, jnp.zeros((n_hidden,), dtype), visible_units, hidden_units)
 
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._internal.checks import as_configurations, check_sample_weights
+from rbm_jax._internal.checks import as_samples, check_sample_weights
 from rbm_jax._internal.math import normalized_weights
 from rbm_jax._internal.typing import Array, Float, Sample, Weighting
-from rbm_jax.model.energies import hidden_field
+from rbm_jax.model.energies import check_rbm, field_on_hidden
 from rbm_jax.model.rbm import RBM, check_compute_dtype
 
 __all__ = ["Moments", "average_product", "conditional_moments"]
@@ -36,20 +36,19 @@ def conditional_moments(rbm: RBM, v: Sample, sample_weights: Weighting = None, *
 
     Args:
         rbm: any pair of unit types.
-        v: shape (n_samples, n_visible). Values are not checked.
+        v: configurations, shape (n_samples, n_visible).
         sample_weights: non-negative sample weights, shape (n_samples,), normalized here; None for equal ones.
         compute_dtype: dtype of the matrix products, the RBM's by default. With `jnp.bfloat16` the averages are those of
             the RBM with rounded weights, in products whose relative error is below 2^-16.
 
     Raises:
         TypeError: bfloat16 with continuous units.
-        ValueError: wrong shapes, no sample, or weights that are negative or sum to zero.
+        ValueError: wrong shapes, no sample, values outside the support of the units, an RBM with NaN, or weights that
+            are negative or sum to zero.
     """
-    v = as_configurations("v", v, rbm.n_visible, rbm.dtype, ndim=2)
-    n_samples = v.shape[0]
-    if n_samples == 0:
-        raise ValueError(f"v must hold at least one sample, got shape {v.shape}")
-    check_sample_weights(sample_weights, n_samples)
+    check_rbm(rbm)
+    v = as_samples("v", v, rbm.visible_units, rbm.n_visible, rbm.dtype, ndim=2, n_least=1)
+    check_sample_weights(sample_weights, len(v))
     compute_dtype = check_compute_dtype(rbm, compute_dtype)
     return average_product(
         v, rbm.hidden_units.mean(_hidden_field(rbm, v, compute_dtype)), sample_weights, compute_dtype
@@ -72,7 +71,7 @@ def average_product(
 
 def _hidden_field(rbm: RBM, v, dtype):
     if dtype == rbm.dtype:
-        return hidden_field(rbm, v)
+        return field_on_hidden(rbm, v)
     return rbm.hidden_bias + jnp.matmul(v.astype(dtype), rbm.weights.astype(dtype), preferred_element_type=rbm.dtype)
 
 

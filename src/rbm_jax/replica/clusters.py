@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rbm_jax._internal.checks import check_count
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, ArrayLike, Float, PRNGKey
 from rbm_jax.replica.averages import free_magnetization
 from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
@@ -66,7 +67,7 @@ def sample_clusters(
         clusters: the data model.
         components: û of the visible units, √n_visible times the left modes of `SpikedEnsemble.sample`.
     """
-    key_cluster, key_states = jax.random.split(key)
+    key_cluster, key_states = jax.random.split(stream_key(key, Stream.CLUSTER_SAMPLES))
     shape = (check_count("n_samples", n_samples),)
     chosen = jax.random.choice(key_cluster, clusters.weights.shape[0], shape, p=clusters.weights)
     up = jax.nn.sigmoid(2 * clusters.fields @ components.T)[chosen]

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from rbm_jax._internal.checks import as_array, check_count, check_finite, check_positive
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, PRNGKey
 from rbm_jax.model.rbm import RBM
 from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
@@ -98,7 +99,7 @@ class SpikedEnsemble(eqx.Module):
         """
         n_visible, n_hidden = check_count("n_visible", n_visible), check_count("n_hidden", n_hidden)
         w = self.singular_values
-        key_left, key_right, key_noise = jax.random.split(key, 3)
+        key_left, key_right, key_noise = jax.random.split(stream_key(key, Stream.ENSEMBLE), 3)
         left = self.component_distribution.sample(key_left, (n_visible, len(w)), w.dtype)
         right = self.component_distribution.sample(key_right, (n_hidden, len(w)), w.dtype)
         modes = Modes(left / math.sqrt(n_visible), w, right / math.sqrt(n_hidden))

@@ -1,6 +1,7 @@
 """Markov chain samplers."""
 
 from rbm_jax.sampling.diagnostics import (
+    AdversarialAccuracy,
     Relaxation,
     adversarial_accuracy,
     autocorrelation_time,
@@ -20,6 +21,7 @@ from rbm_jax.sampling.tempering import (
     temper_ladder,
     tempering_step,
 )
+from rbm_jax.sampling.traces import Trace, trace_gibbs
 from rbm_jax.sampling.trajectory_tempering import (
     TrajectoryChains,
     init_trajectory_chains,
@@ -29,9 +31,11 @@ from rbm_jax.sampling.trajectory_tempering import (
 )
 
 __all__ = [
+    "AdversarialAccuracy",
     "Relaxation",
     "TemperingInfo",
     "TemperingState",
+    "Trace",
     "TrajectoryChains",
     "adversarial_accuracy",
     "autocorrelation_time",
@@ -53,5 +57,6 @@ __all__ = [
     "sample_visible",
     "temper_ladder",
     "tempering_step",
+    "trace_gibbs",
     "trajectory_step",
 ]

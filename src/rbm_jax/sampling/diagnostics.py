@@ -1,18 +1,21 @@
 """Have chains mixed, and do their states look like the data?"""
 
 import functools
-from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._internal.checks import as_array, as_configurations, check_count, check_finite
+from rbm_jax._internal.checks import as_array, as_samples, check_count, check_finite
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, ArrayLike, Float, Int, PRNGKey, Sample, Shaped
+from rbm_jax.model.energies import check_rbm
 from rbm_jax.model.rbm import RBM
 from rbm_jax.sampling.gibbs import init_chains, sample_gibbs
 
 __all__ = [
+    "AdversarialAccuracy",
     "Relaxation",
     "adversarial_accuracy",
     "autocorrelation_time",
@@ -26,11 +29,11 @@ __all__ = [
 Series = Shaped[ArrayLike, "n_steps n_chains"]
 
 
-class Relaxation(NamedTuple):
+class Relaxation(eqx.Module):
     """How far chains are from the data, as they run.
 
     Attributes:
-        n_sweeps: Gibbs sweeps since the start, shape (n_times,).
+        n_sweeps: Gibbs sweeps done, shape (n_times,).
         fresh_mean: root mean square difference of the means of visible units between fresh chains and the data.
         fresh_covariance: likewise of the elements of the covariance matrix.
         data_mean: the same for chains that start from the data.
@@ -46,6 +49,18 @@ class Relaxation(NamedTuple):
     data_covariance: Float[Array, " n_times"]
     noise_mean: Float[Array, ""]
     noise_covariance: Float[Array, ""]
+
+
+class AdversarialAccuracy(eqx.Module):
+    """Fractions of samples whose nearest neighbor is of their own kind; ties count half.
+
+    Attributes:
+        data: among the data.
+        samples: among the samples.
+    """
+
+    data: Float[Array, ""]
+    samples: Float[Array, ""]
 
 
 def autocorrelation_time(series: Series) -> Float[Array, ""]:
@@ -160,8 +175,8 @@ def energy_distance(first: Sample, second: Sample) -> Float[Array, ""]:
     return 2 * between - within[0] - within[1]
 
 
-def adversarial_accuracy(data: Sample, samples: Sample) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Shares of data, and of samples, whose nearest neighbor is of their own kind: 1/2 each if they are alike.
+def adversarial_accuracy(data: Sample, samples: Sample) -> AdversarialAccuracy:
+    """Fractions of data, and of samples, whose nearest neighbor is of their own kind: 1/2 each if they are alike.
 
     Both above 1/2: samples lie apart from the data. Both below: samples copy the data. Source: Yale et al. (2020); used
     for RBMs by Decelle, Furtlehner & Seoane (2021).
@@ -169,9 +184,6 @@ def adversarial_accuracy(data: Sample, samples: Sample) -> tuple[Float[Array, ""
     Args:
         data: shape (n_samples, n_units).
         samples: shape (n_samples, n_units), as many as there are data.
-
-    Returns:
-        The share among data and the share among samples. Ties count half.
 
     Raises:
         ValueError: shapes that do not fit, NaN, or unequal numbers.
@@ -184,10 +196,10 @@ def adversarial_accuracy(data: Sample, samples: Sample) -> tuple[Float[Array, ""
         jnp.where(jnp.eye(len(each), dtype=bool), jnp.inf, _distances(each, each)).min(1) for each in (data, samples)
     )
 
-    def share(own, other):
+    def fraction(own, other):
         return ((own < other) + (own == other) / 2).mean()
 
-    return share(own_data, across.min(1)), share(own_samples, across.min(0))
+    return AdversarialAccuracy(fraction(own_data, across.min(1)), fraction(own_samples, across.min(0)))
 
 
 def relaxation(key: PRNGKey, rbm: RBM, data: Sample, *, n_times: int = 12, n_chains: int = 1000) -> Relaxation:
@@ -206,14 +218,13 @@ def relaxation(key: PRNGKey, rbm: RBM, data: Sample, *, n_times: int = 12, n_cha
         n_chains: of each of the two kinds.
 
     Raises:
-        ValueError: data that do not fit, hold NaN or are fewer than two, or counts that are too small.
+        ValueError: data that do not fit, lie outside the support of the units or are fewer than two, an RBM with NaN,
+            or counts that are too small.
     """
     n_times, n_chains = check_count("n_times", n_times), check_count("n_chains", n_chains, minimum=2)
-    data = as_configurations("data", data, rbm.n_visible, rbm.dtype, ndim=2)
-    if len(data) < 2:
-        raise ValueError(f"data must hold at least two samples, got shape {data.shape}")
-    check_finite("data", data)
-    return _relax(key, rbm, data, n_times=n_times, n_chains=n_chains)
+    check_rbm(rbm)
+    data = as_samples("data", data, rbm.visible_units, rbm.n_visible, rbm.dtype, ndim=2, n_least=2)
+    return _relax(stream_key(key, Stream.RELAXATION), rbm, data, n_times=n_times, n_chains=n_chains)
 
 
 @functools.partial(jax.jit, static_argnames=("n_times", "n_chains"))
@@ -224,9 +235,9 @@ def _relax(key: PRNGKey, rbm: RBM, data: Array, *, n_times: int, n_chains: int) 
     chains = [init_chains(key_fresh, rbm, n_chains), data[rows]]
     distances, sweeps = [], 2 ** jnp.arange(n_times)
     for time in range(n_times):
-        for index, start in enumerate(chains):
+        for index, states in enumerate(chains):
             key_now = jax.random.fold_in(jax.random.fold_in(key_run, time), index)
-            chains[index] = sample_gibbs(key_now, rbm, start, n_sweeps=max(1, 2 ** (time - 1)))
+            chains[index] = sample_gibbs(key_now, rbm, states, n_sweeps=max(1, 2 ** (time - 1)))
         distances.append([_distance(_two_moments(each), target) for each in chains])
     half = len(data) // 2
     noise = _distance(_two_moments(data[:half]), _two_moments(data[half:]))

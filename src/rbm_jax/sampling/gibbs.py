@@ -1,7 +1,7 @@
 """Block Gibbs sampling: all hidden units given the visible ones, then all visible given the hidden.
 
-A batch of chains is one matrix product per half-step. Random numbers come from a counter (`_random`), so sweep t of a
-run is a function of the key, t and the chain's position alone.
+A batch of chains is one matrix product per half-step. Random numbers come from a counter, so sweep t of a run is a
+function of the key, t and the chain's position alone.
 """
 
 import functools
@@ -10,14 +10,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._internal.checks import as_configurations, check_count, check_mask
+from rbm_jax._internal.checks import as_samples, check_count, check_mask, remember_samples
 from rbm_jax._internal.placement import divide_rows
-from rbm_jax._internal.random import Counter, Words, key_words, uniform
+from rbm_jax._internal.random import Counter, Stream, Words, key_words, stream_key, uniform
 from rbm_jax._internal.typing import Array, ArrayLike, Float, PRNGKey, Shaped
-from rbm_jax.model.energies import HiddenStates, VisibleStates, check_single, hidden_field, visible_field
+from rbm_jax.model.energies import HiddenStates, VisibleStates, check_rbm, field_on_hidden, field_on_visible
 from rbm_jax.model.rbm import RBM, check_compute_dtype
 
-__all__ = ["gibbs_step", "init_chains", "sample_gibbs", "sample_hidden", "sample_visible"]
+__all__ = [
+    "gibbs_step",
+    "gibbs_words",
+    "init_chains",
+    "run_gibbs",
+    "sample_gibbs",
+    "sample_hidden",
+    "sample_visible",
+    "sweep_states",
+]
 
 
 def sample_hidden(key: PRNGKey, rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_hidden"]:
@@ -26,12 +35,15 @@ def sample_hidden(key: PRNGKey, rbm: RBM, v: VisibleStates) -> Float[Array, "*ba
     Args:
         key: a JAX key.
         rbm: any pair of unit types.
-        v: shape (*batch, n_visible). Values are not checked.
+        v: configurations, shape (*batch, n_visible).
 
     Raises:
-        ValueError: the last axis of `v` is not n_visible.
+        ValueError: the last axis of `v` is not n_visible, a value outside the support of the units, or an RBM with NaN.
     """
-    return rbm.hidden_units.sample(key, hidden_field(rbm, v))
+    check_rbm(rbm)
+    v = as_samples("v", v, rbm.visible_units, rbm.n_visible, rbm.dtype)
+    h = rbm.hidden_units.sample(stream_key(key, Stream.HIDDEN), field_on_hidden(rbm, v))
+    return remember_samples(h, rbm.hidden_units)
 
 
 def sample_visible(key: PRNGKey, rbm: RBM, h: HiddenStates) -> Float[Array, "*batch n_visible"]:
@@ -40,28 +52,31 @@ def sample_visible(key: PRNGKey, rbm: RBM, h: HiddenStates) -> Float[Array, "*ba
     Args:
         key: a JAX key.
         rbm: any pair of unit types.
-        h: shape (*batch, n_hidden). Values are not checked.
+        h: configurations, shape (*batch, n_hidden).
 
     Raises:
-        ValueError: the last axis of `h` is not n_hidden.
+        ValueError: the last axis of `h` is not n_hidden, a value outside the support of the units, or an RBM with NaN.
     """
-    return rbm.visible_units.sample(key, visible_field(rbm, h))
+    check_rbm(rbm)
+    h = as_samples("h", h, rbm.hidden_units, rbm.n_hidden, rbm.dtype)
+    v = rbm.visible_units.sample(stream_key(key, Stream.VISIBLE), field_on_visible(rbm, h))
+    return remember_samples(v, rbm.visible_units)
 
 
 def gibbs_step(key: PRNGKey, rbm: RBM, v: VisibleStates) -> Float[Array, "*batch n_visible"]:
-    """One sweep v → h → v, which leaves P(v) invariant; the same states as `sample_gibbs` with n_steps=1.
+    """One sweep v → h → v, which leaves P(v) invariant; the same states as `sample_gibbs` with n_sweeps=1.
 
     Args:
         key: a JAX key.
         rbm: any pair of unit types.
-        v: shape (*batch, n_visible). Values are not checked.
+        v: configurations, shape (*batch, n_visible).
 
     Raises:
-        ValueError: the last axis of `v` is not n_visible.
+        ValueError: the last axis of `v` is not n_visible, a value outside the support of the units, or an RBM with NaN.
     """
-    check_single(rbm)
-    v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
-    return _sweep(key_words(key), 0, rbm, (rbm.weights, rbm.weights.T), v)
+    check_rbm(rbm)
+    v = as_samples("v", v, rbm.visible_units, rbm.n_visible, rbm.dtype)
+    return remember_samples(sweep_states(gibbs_words(key), 0, rbm, (rbm.weights, rbm.weights.T), v), rbm.visible_units)
 
 
 def sample_gibbs(
@@ -78,8 +93,8 @@ def sample_gibbs(
     Args:
         key: a JAX key.
         rbm: any pair of unit types.
-        v: where the chains start, shape (*batch, n_visible). Values are not checked.
-        n_sweeps: sweeps; 0 returns the start.
+        v: configurations at which the chains start, shape (*batch, n_visible).
+        n_sweeps: sweeps; 0 returns the initial configurations.
         clamp_mask: True where a visible unit stays at its value in `v`, shape (n_visible,) or one that broadcasts to
             that of `v`: the chains then sample the conditional distribution given the clamped units. Potts units are
             clamped whole.
@@ -92,7 +107,8 @@ def sample_gibbs(
 
     Raises:
         TypeError: a mask that is not boolean, or bfloat16 with continuous units.
-        ValueError: shapes that do not fit, or a negative n_sweeps.
+        ValueError: shapes that do not fit, values outside the support of the units, an RBM with NaN, or a negative
+            n_sweeps.
 
     Example:
         >>> import jax
@@ -102,16 +118,30 @@ def sample_gibbs(
         >>> sample_gibbs(jax.random.key(2), rbm, chains, n_sweeps=10).shape
         (16, 784)
     """
-    check_single(rbm)
+    check_rbm(rbm)
+    v = as_samples("v", v, rbm.visible_units, rbm.n_visible, rbm.dtype)
+    states = run_gibbs(key, rbm, v, n_sweeps=n_sweeps, clamp_mask=clamp_mask, compute_dtype=compute_dtype)
+    return remember_samples(states, rbm.visible_units)
+
+
+def run_gibbs(
+    key: PRNGKey,
+    rbm: RBM,
+    v: Float[Array, "*batch n_visible"],
+    *,
+    n_sweeps: int,
+    clamp_mask: Shaped[ArrayLike, "*mask n_visible"] | None = None,
+    compute_dtype=None,
+) -> Float[Array, "*batch n_visible"]:
+    """`sample_gibbs` from any real numbers, such as means, without a look at them."""
     n_sweeps = check_count("n_sweeps", n_sweeps, minimum=0)
-    v = as_configurations("v", v, rbm.n_visible, rbm.dtype)
     clamp_mask = check_mask("clamp_mask", clamp_mask, v.shape, rbm.visible_units.group_size)
     compute_dtype = check_compute_dtype(rbm, compute_dtype)
-    return _run_sweeps(key_words(key), rbm, v, clamp_mask, n_sweeps=n_sweeps, compute_dtype=compute_dtype)
+    return _run_sweeps(gibbs_words(key), rbm, v, clamp_mask, n_sweeps=n_sweeps, compute_dtype=compute_dtype)
 
 
 def init_chains(key: PRNGKey, rbm: RBM, n_chains: int) -> Float[Array, "n_chains n_visible"]:
-    """Start chains from independent visible units in the fields of the visible bias (the RBM at W = 0).
+    """Initial states of chains: independent visible units in the fields of the visible bias (the RBM at W = 0).
 
     Args:
         key: a JAX key.
@@ -120,11 +150,17 @@ def init_chains(key: PRNGKey, rbm: RBM, n_chains: int) -> Float[Array, "n_chains
         n_chains: number of chains.
 
     Raises:
-        ValueError: n_chains below 1.
+        ValueError: n_chains below 1, or an RBM with NaN.
     """
-    check_single(rbm)
+    check_rbm(rbm)
     shape = (check_count("n_chains", n_chains), rbm.n_visible)
-    return divide_rows(rbm.visible_units.sample(key, jnp.broadcast_to(rbm.visible_bias, shape)), rbm.weights)
+    states = rbm.visible_units.sample(stream_key(key, Stream.CHAINS), jnp.broadcast_to(rbm.visible_bias, shape))
+    return remember_samples(divide_rows(states, rbm.weights), rbm.visible_units)
+
+
+def gibbs_words(key: PRNGKey) -> Words:
+    """The words of the random numbers of Gibbs sweeps."""
+    return key_words(stream_key(key, Stream.GIBBS))
 
 
 @functools.partial(jax.jit, static_argnames=("n_sweeps", "compute_dtype"))
@@ -133,13 +169,13 @@ def _run_sweeps(words: Words, rbm: RBM, v, clamp_mask, *, n_sweeps: int, compute
     matrices = (weights, weights.T)  # transposed here: in the scan, XLA on CPU would do a bfloat16 h Wᵀ in float32
 
     def sweep(state, step):
-        new = _sweep(words, step, rbm, matrices, state)
+        new = sweep_states(words, step, rbm, matrices, state)
         return (new if clamp_mask is None else jnp.where(clamp_mask, state, new)), None
 
     return lax.scan(sweep, v.astype(compute_dtype), jnp.arange(n_sweeps, dtype=jnp.uint32))[0].astype(rbm.dtype)
 
 
-def _sweep(words: Words, step: Counter, rbm: RBM, matrices, v):
+def sweep_states(words: Words, step: Counter, rbm: RBM, matrices, v):
     """Sweep number `step`, with the states kept in the dtype of `v`, and the fields in that of the RBM."""
 
     def half_step(counter, units, states, matrix, bias):

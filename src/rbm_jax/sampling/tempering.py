@@ -8,25 +8,33 @@ in P_k(v) ∝ e^{-F_k(v)}, so every rung samples its own RBM.
 """
 
 import functools
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._internal.checks import as_array, as_configurations, check_count, check_finite, is_concrete
+from rbm_jax._internal.checks import (
+    as_array,
+    as_samples,
+    check_count,
+    check_finite,
+    check_parameters,
+    is_concrete,
+    remember_samples,
+)
 from rbm_jax._internal.placement import divide_rows
-from rbm_jax._internal.random import key_words, uniform
+from rbm_jax._internal.random import Stream, key_words, stream_key, uniform
 from rbm_jax._internal.typing import Array, ArrayLike, Chains, Float, Int, PRNGKey
-from rbm_jax.model.energies import visible_free_energy
+from rbm_jax.model.energies import free_energy_of_visible
 from rbm_jax.model.rbm import RBM
 from rbm_jax.model.transforms import interpolate
-from rbm_jax.sampling.gibbs import init_chains, sample_gibbs
+from rbm_jax.sampling.gibbs import init_chains, run_gibbs
 
 __all__ = [
     "TemperingInfo",
     "TemperingState",
+    "as_reservoir",
     "check_ladder",
     "equalize_acceptance",
     "init_tempering",
@@ -51,8 +59,8 @@ class TemperingState(eqx.Module):
     step: Int[Array, ""]
 
 
-class TemperingInfo(NamedTuple):
-    """How swaps went.
+class TemperingInfo(eqx.Module):
+    """Success of swaps.
 
     Attributes:
         acceptance: mean probability of a swap between each rung and the next, shape (n_rungs - 1,); NaN for pairs that
@@ -87,12 +95,16 @@ def init_tempering(key: PRNGKey, ladder: RBM, n_chains: int) -> TemperingState:
         key: a JAX key.
         ladder: RBMs with leaves that have a leading axis, of any pair of unit types.
         n_chains: chains on each rung; divided among several devices as by `init_chains`.
+
+    Raises:
+        ValueError: n_chains below 1, or a ladder that is none or has NaN.
     """
     n_rungs = check_ladder(ladder)
-    chains = jax.vmap(lambda key, rbm: init_chains(key, rbm, n_chains))(jax.random.split(key, n_rungs), ladder)
+    keys = jax.random.split(stream_key(key, Stream.TEMPERING_CHAINS), n_rungs)
+    chains = jax.vmap(lambda key, rbm: init_chains(key, rbm, n_chains))(keys, ladder)
     origin = jnp.broadcast_to(jnp.arange(n_rungs, dtype=jnp.int32)[:, None], (n_rungs, n_chains))
     chains, origin = (divide_rows(rows, ladder.weights, axis=1) for rows in (chains, origin))
-    return TemperingState(chains, origin, jnp.zeros((), jnp.int32))
+    return TemperingState(remember_samples(chains, ladder.visible_units), origin, jnp.zeros((), jnp.int32))
 
 
 def tempering_step(
@@ -118,28 +130,14 @@ def tempering_step(
         The next state, and the probabilities of its swaps.
 
     Raises:
-        ValueError: shapes that do not fit, or n_sweeps below 1.
+        ValueError: shapes that do not fit, values outside the support of the units, a ladder with NaN, or n_sweeps
+            below 1.
     """
-    n_rungs = check_ladder(ladder)
-    if state.chains.shape[::2] != (n_rungs, ladder.n_visible):
-        raise ValueError(
-            f"state must have chains of {ladder.n_visible} units on {n_rungs} rungs, as ladder has, got shape "
-            f"{state.chains.shape}"
-        )
-    key = jax.random.fold_in(key, state.step)
-    key_sweep, key_swap, key_reservoir = jax.random.split(key, 3)
-    sweep = functools.partial(sample_gibbs, n_sweeps=check_count("n_sweeps", n_sweeps))
-    chains = jax.vmap(sweep)(jax.random.split(key_sweep, n_rungs), ladder, state.chains)
-    if reservoir is not None:
-        states = as_configurations("reservoir", reservoir, ladder.n_visible, ladder.dtype, ndim=2)
-        if len(states) == 0:
-            raise ValueError(f"reservoir must hold at least one state, got shape {states.shape}")
-        rows = jax.random.randint(key_reservoir, chains.shape[1:2], 0, len(states))
-        chains = chains.at[0].set(states[rows])
-    return _swap(key_swap, ladder, TemperingState(chains, state.origin, state.step))
+    state, reservoir = _check_state(ladder, state, reservoir)
+    state, info = _step(key, ladder, state, check_count("n_sweeps", n_sweeps), reservoir)
+    return _remember_chains(state, ladder), info
 
 
-@functools.partial(jax.jit, static_argnames=("n_steps", "n_sweeps"))
 def sample_tempering(
     key: PRNGKey,
     ladder: RBM,
@@ -163,7 +161,7 @@ def sample_tempering(
         The last state, and the mean probabilities of swaps on the way; NaN for pairs that had no turn.
 
     Raises:
-        ValueError: shapes that do not fit, or counts below 1.
+        ValueError: as in `tempering_step`, or counts below 1.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -177,17 +175,61 @@ def sample_tempering(
         >>> state.chains[-1].shape, info.acceptance.shape
         ((50, 20), (7,))
     """
-    n_pairs = check_ladder(ladder) - 1
+    state, reservoir = _check_state(ladder, state, reservoir)
+    n_steps, n_sweeps = check_count("n_steps", n_steps), check_count("n_sweeps", n_sweeps)
+    state, info = _run(key, ladder, state, reservoir, n_steps=n_steps, n_sweeps=n_sweeps)
+    return _remember_chains(state, ladder), info
 
+
+@functools.partial(jax.jit, static_argnames=("n_steps", "n_sweeps"))
+def _run(key: PRNGKey, ladder: RBM, state: TemperingState, reservoir, *, n_steps: int, n_sweeps: int):
     def step(carry, _):
         state, total, count = carry
-        state, info = tempering_step(key, ladder, state, n_sweeps=n_sweeps, reservoir=reservoir)
+        state, info = _step(key, ladder, state, n_sweeps, reservoir)
         tried = ~jnp.isnan(info.acceptance)
         return (state, total + jnp.where(tried, info.acceptance, 0), count + tried), None
 
-    start = (state, jnp.zeros(n_pairs, ladder.dtype), jnp.zeros(n_pairs, jnp.int32))
-    (state, total, count), _ = lax.scan(step, start, length=check_count("n_steps", n_steps))
+    n_pairs = len(ladder.weights) - 1
+    carry = (state, jnp.zeros(n_pairs, ladder.dtype), jnp.zeros(n_pairs, jnp.int32))
+    (state, total, count), _ = lax.scan(step, carry, length=n_steps)
     return state, TemperingInfo(jnp.where(count > 0, total / count, jnp.nan).astype(ladder.dtype))
+
+
+def _step(key: PRNGKey, ladder: RBM, state: TemperingState, n_sweeps: int, reservoir):
+    """`tempering_step` of arguments that were checked."""
+    n_rungs, n_chains, _ = state.chains.shape
+    key = jax.random.fold_in(stream_key(key, Stream.TEMPERING), state.step)
+    key_sweep, key_swap, key_reservoir = jax.random.split(key, 3)
+    sweep = functools.partial(run_gibbs, n_sweeps=n_sweeps)
+    chains = jax.vmap(sweep)(jax.random.split(key_sweep, n_rungs), ladder, state.chains)
+    if reservoir is not None:
+        rows = jax.random.randint(key_reservoir, (n_chains,), 0, len(reservoir))
+        chains = chains.at[0].set(reservoir[rows])
+    return _swap(key_swap, ladder, TemperingState(chains, state.origin, state.step))
+
+
+def _check_state(ladder: RBM, state: TemperingState, reservoir) -> tuple[TemperingState, Array | None]:
+    """Chains and reservoir as samples of the ladder's units, or an error."""
+    n_rungs, units = check_ladder(ladder), ladder.visible_units
+    if state.chains.shape[::2] != (n_rungs, ladder.n_visible):
+        raise ValueError(
+            f"state must have chains of {ladder.n_visible} units on {n_rungs} rungs, as ladder has, got shape "
+            f"{state.chains.shape}"
+        )
+    chains = as_samples("state.chains", state.chains, units, ladder.n_visible, ladder.dtype, ndim=3)
+    return TemperingState(chains, state.origin, state.step), as_reservoir(reservoir, ladder)
+
+
+def as_reservoir(reservoir, rbm: RBM) -> Array | None:
+    """Equilibrium states of the first rung, at least one, as samples; None passes."""
+    if reservoir is None:
+        return None
+    return as_samples("reservoir", reservoir, rbm.visible_units, rbm.n_visible, rbm.dtype, ndim=2, n_least=1)
+
+
+def _remember_chains(state: TemperingState, ladder: RBM) -> TemperingState:
+    remember_samples(state.chains, ladder.visible_units)
+    return state
 
 
 def equalize_acceptance(
@@ -221,7 +263,7 @@ def share_evenly(
     positions: Float[ArrayLike, " n_positions"], cost: Float[ArrayLike, " n_steps"], n_positions: int
 ) -> Float[Array, " n_new"]:
     """So many positions, between which equal shares of the cost lie that was measured between the old ones."""
-    # No step is free, so that no two positions fall together.
+    # No step is free, so that no two positions fall together; a fiftieth of the mean moves the others hardly at all.
     cost = jnp.maximum(cost, 0.02 * jnp.mean(cost) + jnp.finfo(cost.dtype).tiny)
     passed = jnp.cumsum(jnp.concatenate([jnp.zeros(1, cost.dtype), cost]))
     placed = jnp.interp(jnp.linspace(0, 1, n_positions, dtype=cost.dtype), passed / passed[-1], positions)
@@ -230,12 +272,13 @@ def share_evenly(
 
 
 def check_ladder(ladder: RBM) -> int:
-    """Number of rungs, at least two; raise otherwise."""
+    """Number of rungs, at least two; raise otherwise, or if a parameter is NaN."""
     if ladder.weights.ndim != 3 or len(ladder.weights) < 2:
         raise ValueError(
             "ladder must be a stack of at least two RBMs (temper_ladder, stack_rbms), "
             f"got weights of shape {ladder.weights.shape}"
         )
+    check_parameters(ladder)
     return len(ladder.weights)
 
 
@@ -244,7 +287,7 @@ def _swap(key: PRNGKey, ladder: RBM, state: TemperingState) -> tuple[TemperingSt
     rungs = jnp.arange(n_rungs)
     partner = jnp.where((rungs + state.step) % 2 == 0, rungs + 1, rungs - 1)
     partner = jnp.where((partner < 0) | (partner >= n_rungs), rungs, partner)
-    free_energy = jax.vmap(visible_free_energy)
+    free_energy = jax.vmap(free_energy_of_visible)
     gain = free_energy(ladder, state.chains) - free_energy(ladder, state.chains[partner])
     log_ratio = gain + gain[partner]
     draws = uniform(key_words(key), 0, (n_rungs, n_chains), ladder.dtype)

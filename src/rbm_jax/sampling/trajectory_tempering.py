@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._internal.checks import as_configurations, check_count, is_concrete
+from rbm_jax._internal.checks import check_count, is_concrete
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, Bool, Chains, Float, FloatLike, Int, PRNGKey
+from rbm_jax.model.energies import check_rbm
 from rbm_jax.model.rbm import RBM
-from rbm_jax.sampling.tempering import TemperingState, init_tempering, tempering_step
+from rbm_jax.sampling.tempering import TemperingState, as_reservoir, init_tempering, tempering_step
 
 __all__ = ["TrajectoryChains", "init_trajectory_chains", "live_rungs", "live_states", "trajectory_step"]
 
@@ -57,13 +59,13 @@ def init_trajectory_chains(
         reservoir: equilibrium states of that RBM, shape (n_states, n_visible), from which its chains are drawn.
 
     Raises:
-        ValueError: counts that are too small, or states that do not fit.
+        ValueError: counts that are too small, states that do not fit, or an RBM with NaN.
     """
     n_rungs = check_count("n_rungs", n_rungs, minimum=3)
-    if reservoir is not None:
-        reservoir = as_configurations("reservoir", reservoir, rbm.n_visible, rbm.dtype, ndim=2)
+    check_rbm(rbm)
+    reservoir = as_reservoir(reservoir, rbm)
     ladder = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (n_rungs, *leaf.shape)), rbm)
-    tempering = init_tempering(key, ladder, n_chains)
+    tempering = init_tempering(stream_key(key, Stream.TRAJECTORY_CHAINS), ladder, n_chains)
     acceptance = jnp.ones(n_rungs - 1, rbm.dtype)
     return TrajectoryChains(ladder, rbm, tempering, acceptance, jnp.ones((), jnp.int32), reservoir)
 
@@ -83,13 +85,14 @@ def trajectory_step(
             neighbors exchange more rarely.
 
     Raises:
-        ValueError: shapes that do not fit, or n_sweeps below 1.
+        ValueError: as in `tempering_step`.
     """
     n_rungs = len(chains.ladder.weights)
     live = live_rungs(chains)
     rungs = jax.tree.map(
         lambda frozen, now: jnp.where(live.reshape(-1, *[1] * now.ndim), now, frozen), chains.ladder, rbm
     )
+    key = stream_key(key, Stream.TRAJECTORY_TEMPERING)
     tempering, info = tempering_step(key, rungs, chains.tempering, n_sweeps=n_sweeps, reservoir=chains.reservoir)
     # Some steps of memory; pairs that had no turn keep their value.
     acceptance = chains.acceptance + 0.3 * jnp.nan_to_num(info.acceptance - chains.acceptance)

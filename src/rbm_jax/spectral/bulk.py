@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._internal.checks import check_positive, check_share
+from rbm_jax._internal.checks import check_fraction, check_positive
 from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Shaped
 from rbm_jax.spectral.modes import as_matrix
 
@@ -91,7 +91,7 @@ def marchenko_pastur_quantile(
     Raises:
         ValueError: a probability outside [0, 1], or noise or ratio that is not positive.
     """
-    check_share("probability", probability)
+    check_fraction("probability", probability)
     _check_parameters(noise, ratio)
     lower, upper = marchenko_pastur_edges(1.0, ratio=ratio)
     # As a function of the angle θ, the integrand is smooth at both edges.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rbm_jax._internal.checks import check_count
+from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, ArrayLike, Float, PRNGKey
 from rbm_jax.model.rbm import RBM, init_rbm
 from rbm_jax.symmetry.tyings import AbstractTying
@@ -110,7 +111,9 @@ def init_tied_rbm(
         visible_mean = _orbit_means(jnp.asarray(visible_mean), tying)[tying.orbits]
     options = {"visible_units": visible_units, "hidden_units": hidden_units, "visible_mean": visible_mean}
     one_filter = init_rbm(key, tying.n_visible, 1, scale=scale, dtype=dtype, **options)  # checks, and makes the bias
-    filters = scale * jax.random.normal(key, (n_channels, tying.n_entries), one_filter.dtype)
+    filters = scale * jax.random.normal(
+        stream_key(key, Stream.TIED_WEIGHTS), (n_channels, tying.n_entries), one_filter.dtype
+    )
     return TiedRBM(
         filters,
         _orbit_means(one_filter.visible_bias, tying),

@@ -20,7 +20,7 @@ from rbm_jax._internal.typing import Array, Chains, Float, PRNGKey, Sample, Weig
 from rbm_jax.mean_field import mean_field_free_energy, mean_field_moments
 from rbm_jax.mean_field.clustering import log_state_weights
 from rbm_jax.mean_field.fluctuations import check_expansion
-from rbm_jax.mean_field.sweep import mean_field_equations, start_magnetizations, sweep
+from rbm_jax.mean_field.sweep import init_magnetizations, mean_field_equations, sweep
 from rbm_jax.missing import AbstractDataTerm, Complete, complete_samples, fill_in_means
 from rbm_jax.model.exact import exact_moments
 from rbm_jax.model.metrics import AbstractMetric, Plain
@@ -248,7 +248,7 @@ class EMF(_DataAndModel):
         def one_sweep(_, state):
             return sweep(state, equations, None, self.damping)
 
-        visible, hidden, _ = lax.fori_loop(0, self.n_sweeps, one_sweep, start_magnetizations(equations, init, None))
+        visible, hidden, _ = lax.fori_loop(0, self.n_sweeps, one_sweep, init_magnetizations(equations, init, None))
         state_weights = None
         if self.distinct_states:
             free_energy = mean_field_free_energy(rbm, visible, hidden, order=order)

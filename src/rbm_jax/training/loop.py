@@ -19,7 +19,17 @@ from rbm_jax.training.batches import Batches
 from rbm_jax.training.minibatches import AbstractBatches, AbstractFeed
 from rbm_jax.training.trainer import Trainer, TrainState, expanded, train_step
 
-__all__ = ["Schedule", "advance", "as_batches", "check_run", "check_saves", "fit", "log_spaced_updates", "run_on_host", "times_at"]
+__all__ = [
+    "Schedule",
+    "advance",
+    "as_batches",
+    "check_run",
+    "check_saves",
+    "fit",
+    "log_spaced_updates",
+    "run_on_host",
+    "times_at",
+]
 
 
 def fit(

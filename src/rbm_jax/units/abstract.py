@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rbm_jax._internal.checks import unsupported_units
-from rbm_jax._internal.random import key_words, uniform
+from rbm_jax._internal.random import Stream, key_words, stream_key, uniform
 from rbm_jax._internal.typing import Array, Float, FloatLike, PRNGKey, Shaped
 
 __all__ = ["AbstractUnits", "Field", "PerUnit", "check_scalar_units"]
@@ -120,7 +120,7 @@ class AbstractUnits(abc.ABC):
         """
 
     @abc.abstractmethod
-    def contains_mean(self, mean: Field) -> Shaped[Array | np.ndarray, "..."]:
+    def contains_mean(self, mean: Shaped[Array | np.ndarray, "..."]) -> Shaped[Array | np.ndarray, "..."]:
         """Whether each value can be the mean of a unit (or, on the edge, its limit); in groups as `contains`."""
 
     @abc.abstractmethod
@@ -144,7 +144,9 @@ class AbstractUnits(abc.ABC):
             Array([-1.,  1.], dtype=float32)
         """
         field = jnp.asarray(field)
-        return self.sample_from_uniform(field, uniform(key_words(key), 0, field.shape, field.dtype))
+        return self.sample_from_uniform(
+            field, uniform(key_words(stream_key(key, Stream.UNITS)), 0, field.shape, field.dtype)
+        )
 
     def config(self) -> dict[str, Any]:
         """The arguments of the constructor that give these units, bit for bit: numbers, or arrays where learned."""

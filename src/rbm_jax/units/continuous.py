@@ -102,7 +102,7 @@ class Gaussian(AbstractUnits):
         """True for finite numbers."""
         return abs(states) < np.inf
 
-    def contains_mean(self, mean: Field):
+    def contains_mean(self, mean):
         """True for finite numbers."""
         return self.contains(mean)
 

@@ -80,7 +80,7 @@ class Bernoulli(AbstractUnits):
         """True for 0 and 1."""
         return (states == 0) | (states == 1)
 
-    def contains_mean(self, mean: Field):
+    def contains_mean(self, mean):
         """True in [0, 1]."""
         return (mean >= 0) & (mean <= 1)
 
@@ -157,7 +157,7 @@ class Spin(AbstractUnits):
         """True for -1 and +1."""
         return (states == -1) | (states == 1)
 
-    def contains_mean(self, mean: Field):
+    def contains_mean(self, mean):
         """True in [-1, 1]."""
         return (mean >= -1) & (mean <= 1)
 

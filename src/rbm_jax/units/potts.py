@@ -117,12 +117,12 @@ class Potts(AbstractUnits):
         is_one_hot = ((groups == 0) | (groups == 1)).all(-1) & ((groups == 1).sum(-1) == 1)
         return (is_one_hot[..., None] & (groups == groups)).reshape(states.shape)
 
-    def contains_mean(self, mean: Field):
+    def contains_mean(self, mean):
         """True for all components of a unit that are probabilities and sum to 1, up to rounding."""
-        groups = self._grouped(mean)
+        groups = mean.reshape(*mean.shape[:-1], -1, self.n_states)
         rounding = 1e-3 if jnp.finfo(mean.dtype).bits <= 32 else 1e-6
-        is_law = (groups >= 0).all(-1) & (abs(groups.sum(-1) - 1) <= rounding)
-        return jnp.broadcast_to(is_law[..., None], groups.shape).reshape(mean.shape)
+        is_distribution = (groups >= 0).all(-1) & (abs(groups.sum(-1) - 1) <= rounding)
+        return is_distribution.repeat(self.n_states, axis=-1)
 
     def interior_mean(self, mean: Field, margin: float) -> Field:
         """Probabilities of at least margin: raised where they are below it, at the cost of those above."""

@@ -111,7 +111,7 @@ class ReLU(AbstractUnits):
         """True for finite numbers of at least 0."""
         return (states >= 0) & (states < np.inf)
 
-    def contains_mean(self, mean: Field):
+    def contains_mean(self, mean):
         """True for finite numbers of at least 0."""
         return self.contains(mean)
 
