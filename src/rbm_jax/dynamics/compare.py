@@ -11,6 +11,7 @@ from rbm_jax._internal.typing import Array, Float, Shaped
 from rbm_jax.dynamics.linear import GrowthModes
 from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.spectral import Modes, align_modes, svd_modes
+from rbm_jax.units import same_units
 
 __all__ = [
     "Comparison",
@@ -71,7 +72,7 @@ def compare_trajectories(
     tolerance = check_positive("tolerance", tolerance)
     shape, other = discrete.rbms.weights.shape[1:], continuous.rbms.weights.shape[1:]
     units, others = ((path.rbms.visible_units, path.rbms.hidden_units) for path in (discrete, continuous))
-    if units != others:
+    if not all(map(same_units, units, others)):
         raise ValueError(f"trajectories must have the same unit types, got {units} and {others}: their flows differ")
     if shape != other:
         raise ValueError(f"trajectories must be of RBMs of one shape, got weights of {shape} and {other}")

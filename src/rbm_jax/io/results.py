@@ -1,6 +1,5 @@
 """RBMs and trajectories in files."""
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -117,7 +116,7 @@ def write_units(group, rbm: RBM | TiedRBM) -> None:
     """Write the unit types beside the leaves."""
     for name in ("visible_units", "hidden_units"):
         units = getattr(rbm, name)
-        group.attrs[name] = json.dumps([type(units).__name__, *dataclasses.astuple(units)])
+        group.attrs[name] = json.dumps([type(units).__name__, *units.config().values()])
 
 
 def write_tying(group, tied: TiedRBM) -> None:

@@ -14,7 +14,7 @@ log-likelihood is ⟨∂log ρ(s)/∂λ⟩ over the data less that over the mode
 
 import abc
 import dataclasses
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -159,30 +159,30 @@ class AbstractUnits(eqx.Module):
         field = jnp.asarray(field)
         return self.sample_from_uniform(field, uniform(key_words(key), 0, field.shape, field.dtype))
 
-    def base_measure_derivative(self, states: Field) -> Self:
+    def base_measure_derivative(self, states: Field) -> "AbstractUnits":
         """∂log ρ(s)/∂λ at these states, as units whose leaves are the derivatives, shape (*batch, n_units).
 
         Units without parameters are their own derivative: there is nothing in them. Those with some must define it.
         """
         return self._without_parameters("base_measure_derivative")
 
-    def log_partition_derivative(self, field: Field) -> Self:
+    def log_partition_derivative(self, field: Field) -> "AbstractUnits":
         """∂log_partition(x)/∂λ at a fixed field x, the mean of `base_measure_derivative` there; of the same kind."""
         return self._without_parameters("log_partition_derivative")
 
-    def second_moment_derivative(self, second_moment: Field) -> Self:
+    def second_moment_derivative(self, second_moment: Field) -> "AbstractUnits":
         """⟨∂log ρ(s)/∂λ⟩ of units with this ⟨s²⟩, for units of which it depends on nothing else; of the same kind."""
         return self._without_parameters("second_moment_derivative")
 
-    def interpolate(self, end: Self, t: FloatLike) -> Self:
-        """The units on the way to `end`, of the same kind, whose log ρ is (1 - t) that of these plus t that of `end`."""
+    def interpolate(self, end: "AbstractUnits", t: FloatLike) -> "AbstractUnits":
+        """The units on the way to `end`, of the same kind, whose log ρ is (1 - t) this one plus t that of `end`."""
         return self._without_parameters("interpolate")
 
     def config(self) -> dict[str, Any]:
         """The arguments of the constructor that give these units, bit for bit: numbers, or arrays where learned."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
-    def _without_parameters(self, method: str) -> Self:
+    def _without_parameters(self, method: str) -> "AbstractUnits":
         if jax.tree.leaves(self):
             raise NotImplementedError(f"{type(self).__name__} must define {method}, as it has parameters")
         return self

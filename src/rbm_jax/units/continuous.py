@@ -1,7 +1,7 @@
 """Units of the real line."""
 
 import math
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -125,19 +125,19 @@ class Gaussian(AbstractUnits):
         """-s² / 2σ²."""
         return -(states**2) / (2 * self.base_variance)
 
-    def base_measure_derivative(self, states: Field) -> Self:
+    def base_measure_derivative(self, states: Field) -> AbstractUnits:
         """s² / 2σ² of a learned log σ²."""
         return self.second_moment_derivative(states**2)
 
-    def log_partition_derivative(self, field: Field) -> Self:
+    def log_partition_derivative(self, field: Field) -> AbstractUnits:
         """⟨s²⟩ / 2σ² of a learned log σ²."""
         return self.second_moment_derivative(self.variance(field) + self.mean(field) ** 2)
 
-    def second_moment_derivative(self, second_moment: Field) -> Self:
+    def second_moment_derivative(self, second_moment: Field) -> AbstractUnits:
         """⟨s²⟩ / 2σ² of a learned log σ²."""
         return scale_derivative(self, second_moment)
 
-    def interpolate(self, end: Self, t: FloatLike) -> Self:
+    def interpolate(self, end: AbstractUnits, t: FloatLike) -> AbstractUnits:
         """The units whose 1/σ² is (1 - t) that of these plus t that of `end`."""
         return interpolate_precision(self, end, t)
 
@@ -160,4 +160,3 @@ class Gaussian(AbstractUnits):
     def sample_from_uniform(self, field: Field, uniform: Field) -> Field:
         """σ²x + σ Φ^{-1}(u)."""
         return self.mean(field) + (scale_of(self) * ndtri(uniform)).astype(field.dtype)
-

@@ -1,6 +1,6 @@
 """Units of the positive half-line: truncated Gaussians."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -130,19 +130,19 @@ class ReLU(AbstractUnits):
         """-s² / 2σ²."""
         return -(states**2) / (2 * self.base_variance)
 
-    def base_measure_derivative(self, states: Field) -> Self:
+    def base_measure_derivative(self, states: Field) -> AbstractUnits:
         """s² / 2σ² of a learned log σ²."""
         return self.second_moment_derivative(states**2)
 
-    def log_partition_derivative(self, field: Field) -> Self:
+    def log_partition_derivative(self, field: Field) -> AbstractUnits:
         """⟨s²⟩ / 2σ² of a learned log σ²."""
         return self.second_moment_derivative(self.variance(field) + self.mean(field) ** 2)
 
-    def second_moment_derivative(self, second_moment: Field) -> Self:
+    def second_moment_derivative(self, second_moment: Field) -> AbstractUnits:
         """⟨s²⟩ / 2σ² of a learned log σ²."""
         return scale_derivative(self, second_moment)
 
-    def interpolate(self, end: Self, t: FloatLike) -> Self:
+    def interpolate(self, end: AbstractUnits, t: FloatLike) -> AbstractUnits:
         """The units whose 1/σ² is (1 - t) that of these plus t that of `end`."""
         return interpolate_precision(self, end, t)
 

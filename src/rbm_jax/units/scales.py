@@ -1,11 +1,12 @@
 """The scale of units with base measure exp(-s² / 2σ²): one fixed number, or one learned for each unit.
 
 A learned one is a leaf, log σ², so that steps of an optimizer keep σ² positive. It broadcasts over the last axis alone;
-stacks of RBMs go through `jax.vmap`. A fixed one is a static Python float: a constant of the compiled program.
+stacks of RBMs go through `jax.vmap`. A fixed one is a static Python float: a constant of the compiled program. These
+functions are of any units with the two fields `log_variance` and `fixed_variance`, of which one is None.
 """
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -33,11 +34,6 @@ Variance = FloatLike | Shaped[ArrayLike, "*rbms n_units"]
 LogVariance = Float[Array, "*rbms n_units"]
 
 
-class _Scaled(Protocol):
-    log_variance: Any
-    fixed_variance: Any
-
-
 def split_variance(variance: Variance, log_variance: LogVariance | None) -> tuple[Array | None, float | None]:
     """The leaf log σ² of a learned scale, or the number σ² of a fixed one; the other is None.
 
@@ -60,22 +56,22 @@ def split_variance(variance: Variance, log_variance: LogVariance | None) -> tupl
     return None, check_positive("variance", variance)
 
 
-def variance_of(units: _Scaled) -> float | Array:
+def variance_of(units: Any) -> float | Array:
     """σ²."""
     return units.fixed_variance if units.log_variance is None else jnp.exp(units.log_variance)
 
 
-def scale_of(units: _Scaled) -> float | Array:
+def scale_of(units: Any) -> float | Array:
     """σ."""
     return math.sqrt(units.fixed_variance) if units.log_variance is None else jnp.exp(units.log_variance / 2)
 
 
-def log_scale_of(units: _Scaled) -> float | Array:
+def log_scale_of(units: Any) -> float | Array:
     """The logarithm of σ."""
     return math.log(math.sqrt(units.fixed_variance)) if units.log_variance is None else units.log_variance / 2
 
 
-def half_log_two_pi_variance(units: _Scaled) -> float | Array:
+def half_log_two_pi_variance(units: Any) -> float | Array:
     """½ log 2πσ²."""
     if units.log_variance is None:
         return math.log(2 * math.pi * units.fixed_variance) / 2
@@ -110,14 +106,14 @@ def remaining_precision(
     return jnp.where(remaining > 0, remaining, jnp.nan)
 
 
-def scale_config(units: _Scaled) -> dict[str, Any]:
+def scale_config(units: Any) -> dict[str, Any]:
     """The argument of the constructor that gives these units bit for bit: `variance` or `log_variance`."""
     if units.log_variance is None:
         return {"variance": units.fixed_variance}
     return {"log_variance": units.log_variance}
 
 
-def scale_text(units: _Scaled) -> str:
+def scale_text(units: Any) -> str:
     """The argument of the constructor in words; a learned scale without its values, which may be traced."""
     if units.log_variance is None:
         return f"variance={units.fixed_variance}"
