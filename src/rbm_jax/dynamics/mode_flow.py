@@ -15,6 +15,7 @@ from rbm_jax.dynamics.ode import check_times, default_rtol
 from rbm_jax.model.rbm import RBM
 from rbm_jax.model.trajectory import Status, Trajectory, finite_status
 from rbm_jax.spectral import Modes, align_modes, svd_modes
+from rbm_jax.units import AbstractUnits
 
 __all__ = ["ModeFlow", "integrate_modes"]
 
@@ -45,6 +46,8 @@ class _Point(NamedTuple):
     modes: Modes
     visible_bias: Array
     hidden_bias: Array
+    visible_units: AbstractUnits
+    hidden_units: AbstractUnits
 
 
 class _Progress(NamedTuple):
@@ -116,7 +119,7 @@ def integrate_modes(
 @eqx.filter_jit
 def _integrate(force, rbm: RBM, ts, args, gap, tolerances, max_steps: int) -> Trajectory:
     counts = jnp.zeros((), jnp.int32)
-    start = _Point(svd_modes(rbm.weights), rbm.visible_bias, rbm.hidden_bias)
+    start = _Point(svd_modes(rbm.weights), *_other_parts(rbm))
     progress = _Progress(ts[0], (ts[1] - ts[0]) / 100, start, counts, counts, counts, jnp.zeros_like(ts[0]))
 
     def to_next_save(progress: _Progress, target):
@@ -133,12 +136,17 @@ def _integrate(force, rbm: RBM, ts, args, gap, tolerances, max_steps: int) -> Tr
         return progress, jax.tree.map(lambda leaf: jnp.where(reached, leaf, jnp.nan), progress.point)
 
     end, later = lax.scan(to_next_save, progress, ts[1:])
-    modes, a, b = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, later)
+    modes, *others = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, later)
     weights = jnp.einsum("tia,ta,tja->tij", modes.left, modes.values, modes.right)
-    rbms = RBM(weights, a, b, rbm.visible_units, rbm.hidden_units)
+    rbms = RBM(weights, *others)
     failure = jnp.where(end.n_attempts >= max_steps, Status.MAX_STEPS_REACHED, Status.SOLVER_FAILED)
     status = jnp.where(end.t >= ts[-1], finite_status(rbms), failure).astype(jnp.int32)
     return Trajectory(ts, rbms, status, ModeFlow(modes, end.n_steps, end.n_weight_steps, end.drift))
+
+
+def _other_parts(rbm: RBM) -> tuple:
+    """What an RBM has beside its weights."""
+    return rbm.visible_bias, rbm.hidden_bias, rbm.visible_units, rbm.hidden_units
 
 
 def _attempt(force, rbm: RBM, args, gap, tolerances, now: _Progress, target) -> _Progress:
@@ -146,12 +154,12 @@ def _attempt(force, rbm: RBM, args, gap, tolerances, now: _Progress, target) -> 
     until = jnp.minimum(now.t + now.step, target)
     on_weights = _relative_gap(now.point.modes.values) < gap
 
-    def as_rbm(modes: Modes, a, b) -> RBM:
-        return RBM((modes.left * modes.values) @ modes.right.T, a, b, rbm.visible_units, rbm.hidden_units)
+    def as_rbm(modes: Modes, *others) -> RBM:
+        return RBM((modes.left * modes.values) @ modes.right.T, *others)
 
     def modes_field(t, point, args):
         slope = force(t, as_rbm(*point), args)
-        return _Point(modes_derivative(point.modes, slope.weights), slope.visible_bias, slope.hidden_bias)
+        return _Point(modes_derivative(point.modes, slope.weights), *_other_parts(slope))
 
     def step_on_modes():
         point, error = _runge_kutta(modes_field, now.t, until, now.point, args, tolerances)
@@ -162,7 +170,7 @@ def _attempt(force, rbm: RBM, args, gap, tolerances, now: _Progress, target) -> 
         moved, error = _runge_kutta(force, now.t, until, as_rbm(*now.point), args, tolerances)
         finite = jnp.isfinite(error)  # a decomposition of NaN takes long
         modes = svd_modes(jnp.where(finite, moved.weights, 0))
-        return _Point(align_modes(modes, now.point.modes), moved.visible_bias, moved.hidden_bias), error
+        return _Point(align_modes(modes, now.point.modes), *_other_parts(moved)), error
 
     point, error = lax.cond(on_weights, step_on_weights, step_on_modes)
     accepted = error <= 1  # NaN is rejected

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
 
-from rbm_jax._internal.typing import Array, FloatLike
+from rbm_jax._internal.typing import Array, Float, FloatLike
 from rbm_jax.units.abstract import AbstractUnits, Field, PerUnit
 from rbm_jax.units.scales import (
     LogVariance,
@@ -45,7 +45,7 @@ class Gaussian(AbstractUnits):
         ValueError: a variance that is not positive and finite.
     """
 
-    log_variance: LogVariance | None
+    log_variance: Float[Array, "*rbms n_units"] | None
     fixed_variance: float | None = eqx.field(static=True)
     support: ClassVar[str] = "a finite real number"
     mean_support: ClassVar[str] = "a finite real number"

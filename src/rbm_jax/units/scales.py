@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Variance = FloatLike | Shaped[ArrayLike, "*rbms n_units"]
-LogVariance = Float[Array, "*rbms n_units"]
+LogVariance = Float[ArrayLike, "*rbms n_units"]
 
 
 def split_variance(variance: Variance, log_variance: LogVariance | None) -> tuple[Array | None, float | None]:
