@@ -160,11 +160,14 @@ def test_units_on_the_way_have_a_base_measure_on_the_straight_line(kind, dtype):
 def test_eager_jit_and_vmap_over_units_agree(kind, x64):
     first, second = learned(kind), kind(3 * VARIANCES)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), first, second)
-    for name, function in FUNCTIONS.items():
-        of_units = lambda units, function=function: function(units, jnp.asarray)  # noqa: E731
-        found = jax.jit(jax.vmap(of_units))(stacked)
-        for index, units in enumerate((first, second)):
-            np.testing.assert_allclose(found[index], of_units(units), rtol=1e-12, err_msg=name)
+
+    def results(units):
+        return {name: function(units, jnp.asarray) for name, function in FUNCTIONS.items()}
+
+    found = jax.jit(jax.vmap(results))(stacked)
+    for index, units in enumerate((first, second)):
+        for name, expected in results(units).items():
+            np.testing.assert_allclose(found[name][index], expected, rtol=1e-12, err_msg=name)
 
 
 class Shifted(Spin):

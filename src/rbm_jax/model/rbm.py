@@ -156,7 +156,9 @@ def _check_parameters(name: str, units: AbstractUnits, bias: Array) -> None:
                 "is fixed and the same for all"
             )
         if leaf.dtype != bias.dtype:
-            raise TypeError(f"{name} must have learned parameters of the RBM's {bias.dtype}, got {units}; use astype")
+            raise TypeError(
+                f"{name} must have learned parameters of the RBM's {bias.dtype}, got {units}; make them in that dtype"
+            )
 
 
 def _refuse_hidden_scale(units: AbstractUnits) -> None:
