@@ -20,7 +20,7 @@ REFERENCE_MODES = rbm_jax.svd_modes(reference_rbm(4, 3, 1.0).weights)
 
 def moments_difference(rbm):
     data = rbm_jax.model.conditional_moments(rbm, V)
-    return rbm_jax.model.likelihood_gradient(rbm, data, rbm_jax.model.exact_moments(rbm), centered=True)
+    return rbm_jax.model.Centered()(rbm, data, rbm_jax.model.exact_moments(rbm))
 
 
 def two_state(rbm):
@@ -52,7 +52,7 @@ SMOOTH = {
     "visible_free_energy": lambda rbm: rbm_jax.visible_free_energy(rbm, V),
     "hidden_free_energy": lambda rbm: rbm_jax.hidden_free_energy(rbm, H),
     "conditional_moments": lambda rbm: rbm_jax.model.conditional_moments(rbm, V, np.array([1.0, 2.0])),
-    "likelihood_gradient": moments_difference,
+    "Centered": moments_difference,
     "exact_log_z": rbm_jax.exact_log_z,
     "exact_moments": rbm_jax.model.exact_moments,
     "exact_log_likelihood": lambda rbm: rbm_jax.exact_log_likelihood(rbm, V),

@@ -12,7 +12,7 @@ TREE = """
 _version
 _internal           typing optional files math truncated_normal arrays support checks fields placement random
 data                synthetic datasets sequences fasta
-units               abstract discrete potts continuous rectified
+units               abstract scales discrete potts continuous rectified
 model               rbm trajectory energies transforms statistics metrics gaussian exact
 spectral            modes statistics bulk along
 sampling            gibbs tempering trajectory_tempering traces diagnostics

@@ -53,8 +53,7 @@ def test_standardized_gradient_ascends():
     rbm = reference_rbm(9, 4, 0.3, *PAIR)
     data = rbm_jax.model.conditional_moments(rbm, DATA)
     model = rbm_jax.model.conditional_moments(rbm, np.roll(DATA, 1, axis=1))
-    plain = rbm_jax.model.likelihood_gradient(rbm, data, model)
-    scaled = rbm_jax.model.likelihood_gradient(rbm, data, model, standardized=True)
+    plain, scaled = (metric(rbm, data, model) for metric in (rbm_jax.model.Plain(), rbm_jax.model.Standardized()))
     pairs = zip(jax.tree.leaves(plain), jax.tree.leaves(scaled), strict=True)
     assert sum((first * second).sum() for first, second in pairs) > 0
 

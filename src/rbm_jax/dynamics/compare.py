@@ -11,6 +11,7 @@ from rbm_jax._internal.typing import Array, Float, Shaped
 from rbm_jax.dynamics.linear import GrowthModes
 from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.spectral import Modes, align_modes, svd_modes
+from rbm_jax.units import same_units
 
 __all__ = [
     "Comparison",
@@ -74,9 +75,8 @@ def compare_trajectories(
     n_modes = check_count("n_modes", n_modes)
     tolerance = check_positive("tolerance", tolerance)
     shape, other = discrete.rbms.weights.shape[1:], continuous.rbms.weights.shape[1:]
-    # The structures have the unit types, and whether their parameters are learned; `!=` would compare the values too.
-    if jax.tree.structure(discrete.rbms) != jax.tree.structure(continuous.rbms):
-        units, others = ((path.rbms.visible_units, path.rbms.hidden_units) for path in (discrete, continuous))
+    units, others = ((path.rbms.visible_units, path.rbms.hidden_units) for path in (discrete, continuous))
+    if not all(map(same_units, units, others)):
         raise ValueError(f"trajectories must have the same unit types, got {units} and {others}: their flows differ")
     if shape != other:
         raise ValueError(f"trajectories must be of RBMs of one shape, got weights of {shape} and {other}")

@@ -283,7 +283,7 @@ class _FixedPointMoments(eqx.Module):
         if self.linear_response:
             covariance = mean_field_covariance(rbm, visible, hidden, order=self.order)
             cross = jnp.tensordot(weights, covariance, 1)[: rbm.n_visible, rbm.n_visible :]
-            moments = moments._replace(product=(weights[:, None] * visible).T @ hidden + cross)
+            moments = dataclasses.replace(moments, product=(weights[:, None] * visible).T @ hidden + cross)
         return jax.tree.map(lambda moment: jnp.where(found, moment, jnp.nan), moments)
 
 
@@ -308,8 +308,16 @@ def _gaussian_data_moments(statistics: DataStatistics, rbm: RBM) -> Moments:
     _, (_, hidden_mean, hidden_variance) = _reference(statistics.mean, rbm)
     visible = statistics.mean.astype(rbm.dtype)
     hidden = hidden_mean + hidden_variance * (rbm.hidden_bias + visible @ rbm.weights)
-    covariance = statistics.covariance.astype(rbm.dtype) @ rbm.weights * hidden_variance
-    return Moments(visible, hidden, visible[:, None] * hidden + covariance)
+    visible_covariance = statistics.covariance.astype(rbm.dtype)
+    covariance = visible_covariance @ rbm.weights * hidden_variance
+    spread = hidden_variance * (1 + (covariance * rbm.weights).sum(0))
+    return Moments(
+        visible,
+        hidden,
+        visible[:, None] * hidden + covariance,
+        rbm.visible_units.second_moment_derivative(jnp.diagonal(visible_covariance) + visible**2),
+        rbm.hidden_units.second_moment_derivative(spread + hidden**2),
+    )
 
 
 def _missing_data_moments(visible_mean, data, sample_weights, rbm: RBM) -> Moments:
@@ -323,7 +331,13 @@ def _missing_data_moments(visible_mean, data, sample_weights, rbm: RBM) -> Momen
         rest = gaussian_moments(clamp(gaussian, v, observed), *variances)
         visible = jnp.where(observed, v, rest.visible)
         product = jnp.where(observed[:, None], v[:, None] * rest.hidden, rest.product)
-        return jax.tree.map(lambda moment: weight * moment, Moments(visible, rest.hidden, product))
+        units = jax.tree.map(
+            lambda seen, free: jnp.where(observed, seen, free),
+            rbm.visible_units.base_measure_derivative(v),
+            rest.visible_units,
+        )
+        moments = Moments(visible, rest.hidden, product, units, rest.hidden_units)
+        return jax.tree.map(lambda moment: weight * moment, moments)
 
     moments = lax.map(
         of_sample, (data.astype(rbm.dtype), sample_weights.astype(rbm.dtype)), batch_size=min(len(data), _BATCH)

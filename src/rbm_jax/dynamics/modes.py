@@ -55,8 +55,8 @@ def mode_velocity(
     du_α/dt gains (1 - UUᵀ)(dW/dt) v_α / σ_α, and dv_α/dt likewise.
 
     A fast rotation of two close modes is genuine. Where |σ_α - σ_β| is within the tolerance the S part has no limit, as
-    the vectors are not determined, and is set to zero; so is the D part where both values are zero, and the outside part
-    where σ_α is.
+    the vectors are not determined, and is set to zero; so is the D part where both values are zero, and the outside
+    part where σ_α is.
 
     Args:
         modes: all modes of the weights, from `svd_modes`.

@@ -20,7 +20,7 @@ from rbm_jax.mean_field.fluctuations import (
     received_curvature,
 )
 from rbm_jax.model.energies import check_leading_axes, check_rbm, energy_of_both
-from rbm_jax.model.rbm import RBM
+from rbm_jax.model.rbm import RBM, rebuild
 from rbm_jax.model.statistics import Moments, average_product
 from rbm_jax.units import AbstractUnits
 
@@ -137,6 +137,8 @@ def mean_field_moments(
 ) -> Moments:
     """The model's ⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ as derivatives -∂G/∂a, -∂G/∂b, -∂G/∂W of `mean_field_free_energy`.
 
+    The derivatives for learned parameters of units are -∂G/∂λ.
+
     ⟨vhᵀ⟩_ij = m_i m_j + W_ij c_i c_j + ½ W_ij² c₃_i c₃_j, up to the term of the given order, averaged over points. The
     magnetizations are held constant, which is right where G is stationary in them (the envelope theorem).
 
@@ -165,7 +167,21 @@ def mean_field_moments(
     if order == 3:
         third_v, third_h = _third_cumulants(rbm, visible, hidden, mask)
         product += rbm.weights**2 * ((share[:, None] * third_v).T @ third_h) / 2
-    return moments._replace(product=product)
+    units = _units_derivative(rbm, visible, hidden, order, share, mask)
+    return Moments(moments.visible, moments.hidden, product, *units)
+
+
+def _units_derivative(rbm: RBM, visible, hidden, order: int, share, mask) -> tuple[AbstractUnits, AbstractUnits]:
+    """-∂G/∂λ at fixed magnetizations for the learned parameters of both layers, averaged over points."""
+    units = rbm.visible_units, rbm.hidden_units
+    if not jax.tree.leaves(units):
+        return units
+
+    def log_z(units):
+        at_units = rebuild(rbm, visible_units=units[0], hidden_units=units[1])
+        return -share @ mean_field_free_energy(at_units, visible, hidden, order=order, clamp_mask=mask)
+
+    return jax.grad(log_z)(units)
 
 
 def as_magnetizations(rbm: RBM, visible, hidden) -> tuple[Array, Array]:

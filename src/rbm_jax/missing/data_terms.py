@@ -8,9 +8,10 @@ on its value. Source: Fissore, Decelle, Furtlehner & Han (2019), arXiv:1912.0938
 
 import abc
 import functools
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -135,16 +136,22 @@ class ClampedEnumeration(AbstractDataTerm):
         v, observed = _observed(rbm, v)
         check_sample_weights(sample_weights, len(v))
         rest = _for_each(lambda v, mask: exact_moments(clamp(rbm, v, mask)), v, observed)
-        complete = observed.all(-1, keepdims=True)
-        hidden = jnp.where(
-            complete, rbm.hidden_units.mean(field_on_hidden(rbm, jnp.where(observed, v, 0))), rest.hidden
+        complete, filled = observed.all(-1, keepdims=True), jnp.where(observed, v, 0)
+        field = field_on_hidden(rbm, filled)
+        moments = average_product(
+            filled,
+            jnp.where(complete, rbm.hidden_units.mean(field), rest.hidden),
+            sample_weights,
+            visible_units=_select(observed, rbm.visible_units.base_measure_derivative(filled), rest.visible_units),
+            hidden_units=_select(complete, rbm.hidden_units.log_partition_derivative(field), rest.hidden_units),
         )
-        moments = average_product(jnp.where(observed, v, 0), hidden, sample_weights)
         fraction = normalized_weights(sample_weights, len(v), rbm.dtype)
         return Moments(
             moments.visible + fraction @ jnp.where(observed, 0, rest.visible),
             moments.hidden,
             moments.product + jnp.tensordot(fraction, jnp.where(observed[:, :, None], 0, rest.product), 1),
+            moments.visible_units,
+            moments.hidden_units,
         )
 
 
@@ -218,6 +225,11 @@ def _observed(rbm: RBM, v) -> tuple[Array, Array]:
     check_rbm(rbm)
     v = as_samples("v", v, rbm.visible_units, rbm.n_visible, rbm.dtype, allow_missing=True)
     return v, ~jnp.isnan(v)
+
+
+def _select(where: Array, seen: Any, free: Any) -> Any:
+    """The derivatives in unit parameters at what was observed, and their averages elsewhere."""
+    return jax.tree.map(lambda first, second: jnp.where(where, first, second), seen, free)
 
 
 def _for_each(function, v: Array, observed: Array):

@@ -15,6 +15,7 @@ from rbm_jax.model.rbm import RBM, init_rbm, stack_rbms
 from rbm_jax.model.statistics import Moments, conditional_moments
 from rbm_jax.model.trajectory import Status, Trajectory
 from rbm_jax.model.transforms import (
+    absorb_hidden_scale,
     bernoulli_to_spin,
     clamp,
     independent_rbm,
@@ -34,6 +35,7 @@ __all__ = [
     "Standardized",
     "Status",
     "Trajectory",
+    "absorb_hidden_scale",
     "bernoulli_to_spin",
     "clamp",
     "conditional_moments",

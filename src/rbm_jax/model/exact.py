@@ -19,7 +19,7 @@ from rbm_jax.model.energies import check_rbm, field_on_hidden, free_energy_of_vi
 from rbm_jax.model.gaussian import gaussian_log_z, gaussian_moments
 from rbm_jax.model.metrics import AbstractMetric, Plain
 from rbm_jax.model.rbm import RBM, check_layer_size
-from rbm_jax.model.statistics import Moments, conditional_moments
+from rbm_jax.model.statistics import Moments, conditional_moments, swap_layers
 from rbm_jax.model.transforms import transpose
 from rbm_jax.units import AbstractUnits, Gaussian
 
@@ -105,13 +105,13 @@ def _log_z(rbm: RBM) -> Float[Array, ""]:
 
 
 def exact_moments(rbm: RBM) -> Moments:
-    """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the model.
+    """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the model, and the averages of what unit parameters have as derivatives.
 
     Args:
         rbm: as for `exact_log_z`.
 
     Returns:
-        A tuple (visible, hidden, product) of shapes (n_visible,), (n_hidden,), (n_visible, n_hidden).
+        The moments, of shapes (n_visible,), (n_hidden,), (n_visible, n_hidden).
 
     Raises:
         ValueError: as `exact_log_z`.
@@ -132,22 +132,17 @@ def _moments(rbm: RBM) -> Moments:
         log_weights = -free_energy_of_visible(enumerated, states)
         chunk_log_z = logsumexp(log_weights)
         probabilities = jnp.exp(log_weights - chunk_log_z)
-        other = enumerated.hidden_units.mean(field_on_hidden(enumerated, states))
-        product = (probabilities[:, None] * states).T @ other
-        chunk_moments = Moments(probabilities @ states, probabilities @ other, product)
+        chunk_moments = _weighted_moments(enumerated, states, probabilities)
         log_z = jnp.logaddexp(log_z, chunk_log_z)
         share = jnp.exp(chunk_log_z - log_z)
         moments = jax.tree.map(lambda old, new: old + share * (new - old), moments, chunk_moments)
         return (log_z, moments), None
 
-    zero = Moments(
-        *(jnp.zeros_like(leaf) for leaf in (enumerated.visible_bias, enumerated.hidden_bias, enumerated.weights))
-    )
+    empty = jax.tree.map(jnp.zeros_like, enumerated)
+    zero = Moments(empty.visible_bias, empty.hidden_bias, empty.weights, empty.visible_units, empty.hidden_units)
     start = (jnp.asarray(-jnp.inf, rbm.dtype), zero)
     (_, moments), _ = lax.scan(jax.checkpoint(add_chunk), start, jnp.arange(_n_chunks(enumerated)))
-    if is_transposed:
-        return Moments(moments.hidden, moments.visible, moments.product.T)
-    return moments
+    return swap_layers(moments) if is_transposed else moments
 
 
 def exact_log_likelihood(rbm: RBM, data: Sample, sample_weights: Weighting = None) -> Float[Array, ""]:
@@ -203,6 +198,15 @@ def _visible_probabilities(rbm: RBM) -> Float[Array, " n_states"]:
         lambda chunk: free_energy_of_visible(rbm, _chunk_states(rbm, chunk)), jnp.arange(_n_chunks(rbm))
     )
     return jax.nn.softmax(-free_energy.reshape(-1))
+
+
+def _weighted_moments(rbm: RBM, states: Array, probabilities: Array) -> Moments:
+    """Averages over visible states with these probabilities, which sum to one."""
+    field = field_on_hidden(rbm, states)
+    other = rbm.hidden_units.mean(field)
+    units = rbm.visible_units.base_measure_derivative(states), rbm.hidden_units.log_partition_derivative(field)
+    units = jax.tree.map(lambda values: probabilities @ values, units)
+    return Moments(probabilities @ states, probabilities @ other, (probabilities[:, None] * states).T @ other, *units)
 
 
 def _is_gaussian(rbm: RBM) -> bool:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 
 from rbm_jax._internal.typing import Array, Float
 from rbm_jax.model.rbm import RBM
-from rbm_jax.model.statistics import Moments
+from rbm_jax.model.statistics import Moments, swap_layers
 from rbm_jax.model.transforms import transpose
+from rbm_jax.units import AbstractUnits
 
 __all__ = ["gaussian_log_z", "gaussian_moments"]
 
@@ -21,13 +22,14 @@ HiddenVariance = Float[Array, " n_hidden"]
 
 
 def gaussian_moments(rbm: RBM, visible_variance: VisibleVariance, hidden_variance: HiddenVariance) -> Moments:
-    """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the Gaussian RBM with these weights, biases and base variances; unit types are not used.
+    """⟨v⟩, ⟨h⟩ and ⟨vhᵀ⟩ of the Gaussian RBM with these weights, biases and base variances.
 
     The covariance of v and h is (S_v^{-1} - W S_h Wᵀ)^{-1} W S_h. Source: Decelle, Fissore & Furtlehner
     (2017), there with one variance per layer.
 
     Args:
-        rbm: weights and biases; the biases are fields, so that the uncoupled mean of v_i is S_v,i a_i.
+        rbm: weights and biases; the biases are fields, so that the uncoupled mean of v_i is S_v,i a_i. Of its units,
+            only what ⟨s²⟩ makes of their learned parameters is used.
         visible_variance: shape (n_visible,), positive.
         hidden_variance: shape (n_hidden,), positive.
 
@@ -35,14 +37,20 @@ def gaussian_moments(rbm: RBM, visible_variance: VisibleVariance, hidden_varianc
         The moments; NaN where the model does not exist.
     """
     if rbm.n_hidden > rbm.n_visible:
-        hidden, visible, product = gaussian_moments(transpose(rbm), hidden_variance, visible_variance)
-        return Moments(visible, hidden, product.T)
+        return swap_layers(gaussian_moments(transpose(rbm), hidden_variance, visible_variance))
     factor = _schur_factor(rbm, visible_variance, hidden_variance)
     scaled = visible_variance[:, None] * rbm.weights
     hidden_covariance = jax.scipy.linalg.cho_solve((factor, True), jnp.eye(rbm.n_hidden, dtype=rbm.dtype))
     hidden = hidden_covariance @ (rbm.hidden_bias + rbm.visible_bias @ scaled)
     visible = visible_variance * rbm.visible_bias + scaled @ hidden
-    return Moments(visible, hidden, scaled @ hidden_covariance + visible[:, None] * hidden)
+    covariance = scaled @ hidden_covariance
+    return Moments(
+        visible,
+        hidden,
+        covariance + visible[:, None] * hidden,
+        _units(rbm.visible_units, visible, visible_variance + (covariance * scaled).sum(1)),
+        _units(rbm.hidden_units, hidden, jnp.diagonal(hidden_covariance)),
+    )
 
 
 def gaussian_log_z(rbm: RBM, visible_variance: VisibleVariance, hidden_variance: HiddenVariance) -> Float[Array, ""]:
@@ -67,6 +75,11 @@ def gaussian_log_z(rbm: RBM, visible_variance: VisibleVariance, hidden_variance:
         + (whitened**2).sum() / 2
     )
     return jnp.where(jnp.isnan(log_z), jnp.inf, log_z)
+
+
+def _units(units: AbstractUnits, mean: Array, variance: Array) -> AbstractUnits:
+    """⟨∂log ρ/∂λ⟩ of units with these means and variances."""
+    return units.second_moment_derivative(variance + mean**2)
 
 
 def _schur_factor(rbm: RBM, visible_variance: VisibleVariance, hidden_variance: HiddenVariance) -> Array:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rbm_jax._internal.typing import Float
-from rbm_jax.model.rbm import RBM
+from rbm_jax.model.rbm import RBM, rebuild
 from rbm_jax.model.statistics import Moments
 from rbm_jax.units import AbstractUnits
 
@@ -29,7 +29,7 @@ class AbstractMetric(eqx.Module):
         """Gradient of the **negative** log-likelihood per sample, as an RBM.
 
         Args:
-            rbm: gives the unit types of the result.
+            rbm: gives the units, and their variances where the metric needs them.
             data: averages over the data.
             model: averages over the model, by whatever method.
         """
@@ -38,13 +38,15 @@ class AbstractMetric(eqx.Module):
 class Plain(AbstractMetric):
     """The gradient in W, a, b: ⟨vhᵀ⟩_model - ⟨vhᵀ⟩_data, ⟨v⟩_model - ⟨v⟩_data, ⟨h⟩_model - ⟨h⟩_data.
 
+    That in learned parameters of units is the same difference of ⟨∂log ρ/∂λ⟩, in all metrics: offsets and scales of v
+    and h do not enter it.
+
     Source: Decelle, Fissore & Furtlehner (2017), whose learning equations are its negative.
     """
 
     def __call__(self, rbm: RBM, data: Moments, model: Moments) -> RBM:
         """Difference of the moments."""
-        dw, da, db = _differences(data, model)
-        return RBM(dw, da, db, rbm.visible_units, rbm.hidden_units)
+        return _gradient(rbm, data, model, *_differences(data, model))
 
 
 class Centered(AbstractMetric):
@@ -57,7 +59,7 @@ class Centered(AbstractMetric):
     def __call__(self, rbm: RBM, data: Moments, model: Moments) -> RBM:
         """Difference of the covariances, and the shift of the biases that it asks for."""
         dw, da, db = _covariance_differences(data, model)
-        return RBM(dw, da - dw @ data.hidden, db - data.visible @ dw, rbm.visible_units, rbm.hidden_units)
+        return _gradient(rbm, data, model, dw, da - dw @ data.hidden, db - data.visible @ dw)
 
 
 class Standardized(AbstractMetric):
@@ -74,7 +76,29 @@ class Standardized(AbstractMetric):
         visible_variance = _variance(rbm.visible_units, data.visible)
         hidden_variance = _variance(rbm.hidden_units, data.hidden)
         dw, da, db = dw / visible_variance[:, None] / hidden_variance, da / visible_variance, db / hidden_variance
-        return RBM(dw, da - dw @ data.hidden, db - data.visible @ dw, rbm.visible_units, rbm.hidden_units)
+        return _gradient(rbm, data, model, dw, da - dw @ data.hidden, db - data.visible @ dw)
+
+
+def _gradient(rbm: RBM, data: Moments, model: Moments, dw, da, db) -> RBM:
+    """The gradient with these parts, and those of the units."""
+    return rebuild(
+        rbm,
+        weights=dw,
+        visible_bias=da,
+        hidden_bias=db,
+        visible_units=_units_difference(rbm.visible_units, data.visible_units, model.visible_units),
+        hidden_units=_units_difference(rbm.hidden_units, data.hidden_units, model.hidden_units),
+    )
+
+
+def _units_difference(units: AbstractUnits, data: AbstractUnits | None, model: AbstractUnits | None) -> AbstractUnits:
+    if not jax.tree.leaves(units):
+        return units
+    if data is None or model is None:
+        raise ValueError(
+            f"moments must hold derivatives in the parameters of {units}, got None; see visible_units of Moments"
+        )
+    return jax.tree.map(jnp.subtract, model, data)
 
 
 def _differences(data: Moments, model: Moments):

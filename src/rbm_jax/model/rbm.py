@@ -1,6 +1,8 @@
 """The RBM as a pytree of arrays."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,37 +13,42 @@ from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, ArrayLike, Float, PRNGKey
 from rbm_jax.units import AbstractUnits, Bernoulli
 
-__all__ = ["RBM", "check_compute_dtype", "check_layer_size", "init_rbm", "stack_rbms"]
+__all__ = ["RBM", "check_compute_dtype", "check_layer_size", "init_rbm", "rebuild", "stack_rbms"]
 
 
 class RBM(eqx.Module):
     """A Restricted Boltzmann Machine, P(v, h) = ρ_v(v) ρ_h(h) exp(a·v + b·h + vᵀWh) / Z, in units of k_B T.
 
-    All leaves are arrays and the unit types are static, so `jax.jit`, `vmap`, `grad` and optax work on it as it is;
-    its gradient, its time derivative and an optimizer's momentum are RBMs too.
+    All leaves are arrays, so `jax.jit`, `vmap`, `grad` and optax work on it as it is; its gradient, its time derivative
+    and an optimizer's momentum are RBMs too. There are three leaves, and one more for each learned parameter of units.
 
     Attributes:
         weights: W_ij, shape (n_visible, n_hidden).
         visible_bias: a_i, the field on v_i at h = 0, shape (n_visible,).
         hidden_bias: b_j, the field on h_j at v = 0, shape (n_hidden,).
-        visible_units: unit type of the visible layer.
-        hidden_units: unit type of the hidden layer.
+        visible_units: unit type of the visible layer; learned parameters have the RBM's dtype and shape (n_visible,).
+        hidden_units: unit type of the hidden layer, likewise. Its scale cannot be learned, as weights and biases do
+            all that it could (`absorb_hidden_scale`).
+
+    Raises:
+        TypeError: parts that are not arrays of one floating dtype, or unit types.
+        ValueError: shapes that do not fit, or hidden units with a learned scale.
     """
 
     weights: Float[Array, "*rbms n_visible n_hidden"]
     visible_bias: Float[Array, "*rbms n_visible"]
     hidden_bias: Float[Array, "*rbms n_hidden"]
-    visible_units: AbstractUnits = eqx.field(static=True)
-    hidden_units: AbstractUnits = eqx.field(static=True)
+    visible_units: AbstractUnits
+    hidden_units: AbstractUnits
 
     def __check_init__(self):
-        for name in ("visible_units", "hidden_units"):
-            _check_units(name, getattr(self, name))
         leaves = (self.weights, self.visible_bias, self.hidden_bias)
         if any(isinstance(leaf, list | tuple) for leaf in leaves):
             raise TypeError("weights and biases must be arrays, got a list or tuple; use jax.numpy.asarray")
         if not all(hasattr(leaf, "shape") for leaf in leaves):
             return  # a specification, such as vmap's in_axes
+        for name in ("visible_units", "hidden_units"):
+            _check_units(name, getattr(self, name))
         dtypes = {jnp.dtype(leaf.dtype) for leaf in leaves}
         if len(dtypes) > 1 or not jnp.issubdtype(self.weights.dtype, jnp.floating):
             names = ", ".join(sorted(map(str, dtypes)))
@@ -55,6 +62,9 @@ class RBM(eqx.Module):
             )
         check_layer_size("n_visible", self.n_visible, self.visible_units)
         check_layer_size("n_hidden", self.n_hidden, self.hidden_units)
+        _check_parameters("visible_units", self.visible_units, self.visible_bias)
+        _check_parameters("hidden_units", self.hidden_units, self.hidden_bias)
+        _refuse_hidden_scale(self.hidden_units)
 
     @property
     def n_visible(self) -> int:
@@ -100,7 +110,7 @@ def init_rbm(
 
     Raises:
         ValueError: a size below 1 or that holds no whole number of Potts units, a negative scale, means of the wrong
-            shape or that the units cannot have.
+            shape or that the units cannot have, hidden units with a learned scale.
 
     Example:
         >>> import jax
@@ -119,7 +129,9 @@ def init_rbm(
     dtype = jnp.zeros((), dtype).dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"dtype must be a floating dtype, got {dtype}")
+    visible_units, hidden_units = jax.tree.map(lambda leaf: leaf.astype(dtype), (visible_units, hidden_units))
     visible_bias = jnp.zeros((n_visible,), dtype)
+    _check_parameters("visible_units", visible_units, visible_bias)
     if visible_mean is not None:
         check_finite("visible_mean", visible_mean)
         mean = as_configurations("visible_mean", visible_mean, n_visible, dtype, ndim=1)
@@ -133,6 +145,31 @@ def init_rbm(
 def _check_units(name: str, units: AbstractUnits) -> None:
     if not isinstance(units, AbstractUnits):
         raise TypeError(f"{name} must be a unit type such as Bernoulli() or Spin(), got {units!r}")
+
+
+def _check_parameters(name: str, units: AbstractUnits, bias: Array) -> None:
+    """Raise unless learned parameters are like the bias of their layer."""
+    for leaf in jax.tree.leaves(units):
+        if not hasattr(leaf, "shape"):
+            continue  # a part of a specification
+        if leaf.shape != bias.shape:
+            raise ValueError(
+                f"{name} must have learned parameters of shape {bias.shape}, one for each unit, got {units}; a number "
+                "is fixed and the same for all"
+            )
+        if leaf.dtype != bias.dtype:
+            raise TypeError(
+                f"{name} must have learned parameters of the RBM's {bias.dtype}, got {units}; make them in that dtype"
+            )
+
+
+def _refuse_hidden_scale(units: AbstractUnits) -> None:
+    if units.has_learned_scale:
+        raise ValueError(
+            f"hidden_units must have a fixed scale, got {units}: units of variance 1 with weights W_ij σ_j and biases "
+            "b_j σ_j have the same P(v), so that learning σ_j adds nothing; use rbm_jax.model.absorb_hidden_scale, "
+            "which takes the arguments of RBM and makes that RBM"
+        )
 
 
 def _check_mean(units: AbstractUnits, mean: Array) -> None:
@@ -160,12 +197,7 @@ def stack_rbms(rbms: Sequence[RBM]) -> RBM:
     if not rbms:
         raise ValueError("rbms must hold at least one RBM, got none")
     signatures = [
-        (
-            rbm.visible_units,
-            rbm.hidden_units,
-            tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(rbm)),
-        )
-        for rbm in rbms
+        (jax.tree.structure(rbm), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(rbm)]) for rbm in rbms
     ]
     for index, signature in enumerate(signatures):
         if signature != signatures[0]:
@@ -174,6 +206,17 @@ def stack_rbms(rbms: Sequence[RBM]) -> RBM:
                 f"{index} is {_describe(rbms[index])} and the first is {_describe(rbms[0])}"
             )
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rbms)
+
+
+def rebuild(rbm: RBM, **parts: Any) -> RBM:
+    """The RBM with some fields replaced, without the checks of the constructor.
+
+    For what no user hands over: tangents, whose parts may have any values and axes, and transposed RBMs, whose learned
+    visible scale stands in the hidden layer.
+    """
+    values, structure = jax.tree.flatten(rbm, is_leaf=lambda node: node is not rbm)
+    names = (field.name for field in dataclasses.fields(rbm))
+    return structure.unflatten([parts.get(name, value) for name, value in zip(names, values, strict=True)])
 
 
 def _describe(rbm: RBM) -> str:

@@ -1,16 +1,15 @@
 """Exact maps from RBMs to RBMs."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
 from rbm_jax._internal.checks import as_configurations, check_mask
 from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Shaped
-from rbm_jax.model.rbm import RBM
-from rbm_jax.units import AbstractUnits, Bernoulli, Spin
+from rbm_jax.model.rbm import RBM, rebuild
+from rbm_jax.units import AbstractUnits, Bernoulli, Gaussian, ReLU, Spin, same_units
 
 __all__ = [
+    "absorb_hidden_scale",
     "bernoulli_to_spin",
     "clamp",
     "independent_rbm",
@@ -78,16 +77,66 @@ def zero_sum_gauge(rbm: RBM) -> tuple[RBM, Float[Array, "*rbms"]]:
     return transpose(rbm), visible_constant + hidden_constant
 
 
-def temper(rbm: RBM, beta: FloatLike) -> RBM:
-    """The RBM at inverse temperature beta: all parameters times beta, P(v, h) ∝ ρ_v ρ_h exp(-beta E).
+def absorb_hidden_scale(
+    weights: Float[Array, "*rbms n_visible n_hidden"],
+    visible_bias: Float[Array, "*rbms n_visible"],
+    hidden_bias: Float[Array, "*rbms n_hidden"],
+    visible_units: AbstractUnits,
+    hidden_units: AbstractUnits,
+) -> tuple[RBM, Float[Array, "*rbms"]]:
+    """The RBM with the same P(v) whose Gaussian or ReLU hidden units have variance 1: W_ij σ_j and b_j σ_j.
 
-    The base measures stay, so that beta = 0 is the product of the units at zero field. Differentiable in beta.
+    h_j = σ_j u_j turns exp(-h_j²/2σ_j² + h_j (b_j + Σ_i v_i W_ij)) into a unit of variance 1 with rescaled weights: the
+    scale of a hidden unit is a gauge. With z_j = log σ_j² any gradient obeys Σ_i W_ij ∂/∂W_ij + b_j ∂/∂b_j = 2 ∂/∂z_j.
+
+    Args:
+        weights: W_ij, as of `RBM`.
+        visible_bias: a_i, as of `RBM`.
+        hidden_bias: b_j, as of `RBM`.
+        visible_units: any unit type.
+        hidden_units: `Gaussian` or `ReLU`, with a scale for each unit, shape (n_hidden,), or one fixed number.
+
+    Returns:
+        The RBM, and the constant by which log Z moves: log Z(new) = log Z(old) + constant, constant = -Σ_j log σ_j.
+
+    Raises:
+        TypeError: other hidden units.
+        ValueError: shapes that do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from rbm_jax import Gaussian, Spin
+        >>> from rbm_jax.model import absorb_hidden_scale
+        >>> hidden_units = Gaussian(variance=jnp.array([4.0, 9.0]))
+        >>> rbm, _ = absorb_hidden_scale(jnp.ones((1, 2)), jnp.zeros(1), jnp.ones(2), Spin(), hidden_units)
+        >>> rbm.weights, rbm.hidden_bias, rbm.hidden_units
+        (Array([[2., 3.]], dtype=float32), Array([2., 3.], dtype=float32), Gaussian(variance=1.0))
     """
-    return jax.tree.map(lambda leaf: (beta * leaf).astype(leaf.dtype), rbm)
+    if not isinstance(hidden_units, Gaussian | ReLU):
+        raise TypeError(f"hidden_units must be Gaussian or ReLU, which have a scale, got {hidden_units}")
+    variance = jnp.broadcast_to(jnp.asarray(hidden_units.base_variance, weights.dtype), hidden_bias.shape)
+    scale = jnp.sqrt(variance)
+    rescaled = RBM(
+        weights * scale[..., None, :], visible_bias, hidden_bias * scale, visible_units, type(hidden_units)()
+    )
+    return rescaled, -jnp.log(scale).sum(-1)
+
+
+def temper(rbm: RBM, beta: FloatLike) -> RBM:
+    """The RBM at inverse temperature beta: weights and biases times beta, P(v, h) ∝ ρ_v ρ_h exp(-beta E).
+
+    The base measures stay, and with them what units have learned, so that beta = 0 is the product of the units at zero
+    field. Differentiable in beta.
+    """
+    names = ("weights", "visible_bias", "hidden_bias")
+    return rebuild(rbm, **{name: (beta * getattr(rbm, name)).astype(rbm.dtype) for name in names})
 
 
 def interpolate(start: RBM, end: RBM, t: FloatLike) -> RBM:
-    """The RBM whose parameters are (1 - t) start + t end: `start` at t = 0, `end` at t = 1.
+    """The RBM whose log weight log ρ - E is (1 - t) that of start plus t that of end: the geometric path.
+
+    Weights and biases are (1 - t) start + t end, and so are the coefficients of log ρ where units have learned them:
+    1/σ² of Gaussian and ReLU ones. It is `start` at t = 0 and `end` at t = 1.
 
     Raises:
         ValueError: the two RBMs differ in shape or unit types.
@@ -98,7 +147,12 @@ def interpolate(start: RBM, end: RBM, t: FloatLike) -> RBM:
             f"{start.visible_units}-{start.hidden_units} {start.weights.shape} and "
             f"{end.visible_units}-{end.hidden_units} {end.weights.shape}"
         )
-    return jax.tree.map(lambda first, second: ((1 - t) * first + t * second).astype(first.dtype), start, end)
+    line = jax.tree.map(lambda first, second: ((1 - t) * first + t * second).astype(first.dtype), start, end)
+    return rebuild(
+        line,
+        visible_units=start.visible_units.interpolate(end.visible_units, t),
+        hidden_units=start.hidden_units.interpolate(end.hidden_units, t),
+    )
 
 
 def independent_rbm(rbm: RBM, visible_mean: Float[ArrayLike, " n_visible"]) -> RBM:
@@ -111,8 +165,8 @@ def independent_rbm(rbm: RBM, visible_mean: Float[ArrayLike, " n_visible"]) -> R
     """
     mean = as_configurations("visible_mean", visible_mean, rbm.n_visible, rbm.dtype, ndim=1)
     bias = rbm.visible_units.field_at_mean(rbm.visible_units.interior_mean(mean, 1e-3))
-    empty = jax.tree.map(jnp.zeros_like, rbm)
-    return RBM(empty.weights, bias, empty.hidden_bias, rbm.visible_units, rbm.hidden_units)
+    weights, hidden_bias = jnp.zeros_like(rbm.weights), jnp.zeros_like(rbm.hidden_bias)
+    return rebuild(rbm, weights=weights, visible_bias=bias, hidden_bias=hidden_bias)
 
 
 def clamp(rbm: RBM, v: Shaped[ArrayLike, " n_visible"], clamp_mask: Shaped[ArrayLike, " n_visible"]) -> RBM:
@@ -129,12 +183,19 @@ def clamp(rbm: RBM, v: Shaped[ArrayLike, " n_visible"], clamp_mask: Shaped[Array
     v = as_configurations("v", v, rbm.n_visible, rbm.dtype, ndim=1)
     mask = jnp.asarray(check_mask("clamp_mask", clamp_mask, v.shape))
     hidden_bias = rbm.hidden_bias + jnp.where(mask, v, 0) @ rbm.weights
-    return dataclasses.replace(rbm, weights=jnp.where(mask[:, None], 0, rbm.weights), hidden_bias=hidden_bias)
+    return rebuild(rbm, weights=jnp.where(mask[:, None], 0, rbm.weights), hidden_bias=hidden_bias)
 
 
 def transpose(rbm: RBM) -> RBM:
-    """The same model with its two layers swapped; leading axes of a stack stay."""
-    return RBM(rbm.weights.mT, rbm.hidden_bias, rbm.visible_bias, rbm.hidden_units, rbm.visible_units)
+    """The same model with its two layers swapped; leading axes of a stack stay, and learned scales go along."""
+    return rebuild(
+        rbm,
+        weights=rbm.weights.mT,
+        visible_bias=rbm.hidden_bias,
+        hidden_bias=rbm.visible_bias,
+        visible_units=rbm.hidden_units,
+        hidden_units=rbm.visible_units,
+    )
 
 
 def _visible_gauge(rbm: RBM) -> tuple[RBM, Float[Array, "*rbms"]]:
@@ -145,12 +206,12 @@ def _visible_gauge(rbm: RBM) -> tuple[RBM, Float[Array, "*rbms"]]:
     grouped_w, grouped_a = w.reshape(*w.shape[:-2], -1, size, w.shape[-1]), a.reshape(*a.shape[:-1], -1, size)
     mean_w, mean_a = grouped_w.mean(-2, keepdims=True), grouped_a.mean(-1, keepdims=True)
     weights, bias = (grouped_w - mean_w).reshape(w.shape), (grouped_a - mean_a).reshape(a.shape)
-    moved = RBM(weights, bias, b + mean_w.sum((-3, -2)), rbm.visible_units, rbm.hidden_units)
+    moved = rebuild(rbm, weights=weights, visible_bias=bias, hidden_bias=b + mean_w.sum((-3, -2)))
     return moved, -mean_a.sum((-2, -1))
 
 
 def _require_units(rbm: RBM, units: AbstractUnits) -> None:
-    if (rbm.visible_units, rbm.hidden_units) != (units, units):
+    if not (same_units(rbm.visible_units, units) and same_units(rbm.hidden_units, units)):
         raise TypeError(
             f"rbm must have {units} units in both layers, got {rbm.visible_units} visible and {rbm.hidden_units} hidden"
         )

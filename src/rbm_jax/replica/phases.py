@@ -20,7 +20,7 @@ from rbm_jax.model.transforms import bernoulli_to_spin
 from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
 from rbm_jax.replica.saddle import Control, OrderParameters, solve_saddle
 from rbm_jax.spectral import split_bulk
-from rbm_jax.units import AbstractUnits, Bernoulli, Spin
+from rbm_jax.units import AbstractUnits, Bernoulli, Spin, same_units
 
 __all__ = [
     "Location",
@@ -98,9 +98,7 @@ def classify_phase(order_parameters: OrderParameters, *, threshold: float = _THR
     return jnp.where(magnetized, condensed, frozen).astype(jnp.int32)
 
 
-@functools.partial(
-    jax.jit, static_argnames=("component_distribution", "visible_units", "hidden_units", "batch_size"), inline=True
-)
+@functools.partial(jax.jit, static_argnames=("component_distribution", "batch_size"), inline=True)
 def phase_diagram(
     noise: Float[ArrayLike, "*#points"] | float,
     strength: Float[ArrayLike, "*#points"] | float,
@@ -263,7 +261,7 @@ def locate(rbm: RBM, *, component_distribution: AbstractDistribution = _GAUSSIAN
     if rbm.weights.ndim != 2:
         raise ValueError(f"rbm must be a single RBM, got weights of shape {rbm.weights.shape}")
     check_finite("rbm.weights", rbm.weights)
-    if isinstance(rbm.visible_units, Bernoulli) and isinstance(rbm.hidden_units, Bernoulli):
+    if same_units(rbm.visible_units, Bernoulli()) and same_units(rbm.hidden_units, Bernoulli()):
         rbm, _ = bernoulli_to_spin(rbm)
     ratio = rbm.weights.shape[1] / rbm.weights.shape[0]
     bulk = split_bulk(rbm.weights)

@@ -20,7 +20,7 @@ from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Shaped
 from rbm_jax.replica.averages import Averages, Layer, respond
 from rbm_jax.replica.distributions import AbstractDistribution, GaussianDistribution
 from rbm_jax.replica.ensemble import as_mode_fields, as_strengths
-from rbm_jax.units import AbstractUnits, Spin, check_scalar_units
+from rbm_jax.units import AbstractUnits, Spin, check_fixed_units, check_scalar_units
 
 __all__ = ["Control", "OrderParameters", "almeida_thouless", "replica_free_energy", "solve_saddle"]
 
@@ -108,7 +108,7 @@ class _Model(NamedTuple):
 
 @functools.partial(
     jax.jit,
-    static_argnames=("component_distribution", "visible_units", "hidden_units", "tol", "max_steps"),
+    static_argnames=("component_distribution", "tol", "max_steps"),
     inline=True,
 )
 def solve_saddle(
@@ -242,6 +242,7 @@ def _model(
     component_distribution: AbstractDistribution, visible_units: AbstractUnits, hidden_units: AbstractUnits
 ) -> _Model:
     check_scalar_units("replica theory", visible_units, hidden_units)
+    check_fixed_units("replica theory", visible_units, hidden_units)
     return _Model(component_distribution, visible_units, hidden_units)
 
 

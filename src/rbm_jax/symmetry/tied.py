@@ -30,7 +30,7 @@ class TiedRBM(eqx.Module):
         visible_bias: one for each orbit of visible units, shape (n_orbits,).
         hidden_bias: one for each channel, shape (n_channels,).
         tying: which weights are copies of which.
-        visible_units: unit type of the visible layer.
+        visible_units: unit type of the visible layer; learned parameters have one value for each orbit.
         hidden_units: unit type of the hidden layer.
     """
 
@@ -38,8 +38,8 @@ class TiedRBM(eqx.Module):
     visible_bias: Float[Array, "*rbms n_orbits"]
     hidden_bias: Float[Array, "*rbms n_channels"]
     tying: AbstractTying = eqx.field(static=True)
-    visible_units: AbstractUnits = eqx.field(static=True)
-    hidden_units: AbstractUnits = eqx.field(static=True)
+    visible_units: AbstractUnits
+    hidden_units: AbstractUnits
 
     def __check_init__(self):
         _check_tying(self.tying)
@@ -88,7 +88,8 @@ def init_tied_rbm(
         key: a JAX key.
         tying: such as `Translations((28, 28))`.
         n_channels: number of filters.
-        visible_units: unit type of the visible layer, `Bernoulli()` by default.
+        visible_units: unit type of the visible layer, `Bernoulli()` by default. Learned parameters are given for each
+            unit, shape (n_visible,), and averaged over each orbit.
         hidden_units: unit type of the hidden layer, `Bernoulli()` by default.
         scale: standard deviation of the free weights.
         visible_mean: means of the data, shape (n_visible,), averaged over each orbit here; None: zero bias.
@@ -119,7 +120,7 @@ def init_tied_rbm(
         _orbit_means(one_filter.visible_bias, tying),
         jnp.zeros((n_channels,), one_filter.dtype),
         tying,
-        one_filter.visible_units,
+        jax.tree.map(lambda leaf: _orbit_means(leaf, tying), one_filter.visible_units),
         one_filter.hidden_units,
     )
 
@@ -146,16 +147,18 @@ def expand(tied: TiedRBM) -> RBM:
     n_channels, n_orbits = tied.n_channels, int(tying.orbits.max()) + 1
     expected = (n_channels, tying.n_entries), (n_orbits,), (n_channels,)
     shapes = tuple(leaf.shape for leaf in (tied.filters, tied.visible_bias, tied.hidden_bias))
-    if shapes != expected:
+    learned = {leaf.shape for leaf in jax.tree.leaves(tied.visible_units)}
+    if shapes != expected or not learned <= {(n_orbits,)}:
         raise ValueError(
-            f"filters, visible_bias and hidden_bias must have shapes {expected} for {tying}, got {shapes}; use "
-            "jax.vmap for several RBMs"
+            f"filters, visible_bias and hidden_bias must have shapes {expected} for {tying}, got {shapes}, and learned "
+            f"parameters of visible units that of visible_bias, got {tied.visible_units}; use jax.vmap for several RBMs"
         )
     table = _table(tying)
     filters = jnp.pad(tied.filters, ((0, 0), (0, 1))) if (table < 0).any() else tied.filters  # entry -1 is zero
     weights = jnp.moveaxis(filters[:, table.T], 0, 1).reshape(tying.n_visible, -1)
     hidden_bias = jnp.repeat(tied.hidden_bias, tying.n_placements)
-    return RBM(weights, tied.visible_bias[tying.orbits], hidden_bias, tied.visible_units, tied.hidden_units)
+    visible_units = jax.tree.map(lambda leaf: leaf[tying.orbits], tied.visible_units)
+    return RBM(weights, tied.visible_bias[tying.orbits], hidden_bias, visible_units, tied.hidden_units)
 
 
 def tie(rbm: RBM, tying: AbstractTying) -> TiedRBM:
@@ -182,12 +185,14 @@ def tie(rbm: RBM, tying: AbstractTying) -> TiedRBM:
     copies = np.bincount(tying.orbits)
     filters = jnp.zeros((n_channels, tying.n_entries), rbm.dtype)
     visible_bias, hidden_bias = jnp.zeros((len(copies),), rbm.dtype), jnp.zeros((n_channels,), rbm.dtype)
-    empty = TiedRBM(filters, visible_bias, hidden_bias, tying, rbm.visible_units, rbm.hidden_units)
+    visible_units = jax.tree.map(lambda leaf: jnp.zeros_like(visible_bias), rbm.visible_units)
+    empty = TiedRBM(filters, visible_bias, hidden_bias, tying, visible_units, rbm.hidden_units)
     (sums,) = jax.linear_transpose(expand, empty)(rbm)
     return dataclasses.replace(
         sums,
         filters=sums.filters / tying.n_placements,
         visible_bias=sums.visible_bias / copies.astype(rbm.dtype),
+        visible_units=jax.tree.map(lambda leaf: leaf / copies.astype(rbm.dtype), sums.visible_units),
         hidden_bias=sums.hidden_bias / tying.n_placements,
     )
 

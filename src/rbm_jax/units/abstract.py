@@ -7,12 +7,17 @@ else in the package is written once in these terms, for any pair of unit types.
 A unit may own several neighbouring components of the field (`group_size`), of which one is 1 in every state and the
 others 0: a Potts unit. Functions that give one number per unit then return a last axis shorter by that factor. Callers
 sum over it, whatever it is.
+
+A unit may have parameters λ that are learned: its leaves. They are parts of ρ, so that the derivative of the
+log-likelihood is ⟨∂log ρ(s)/∂λ⟩ over the data less that over the model, where a summed-out unit has ∂log_partition/∂λ.
 """
 
 import abc
 import dataclasses
 from typing import Any, ClassVar
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,14 +25,17 @@ from rbm_jax._internal.checks import unsupported_units
 from rbm_jax._internal.random import Stream, key_words, stream_key, uniform
 from rbm_jax._internal.typing import Array, Float, FloatLike, PRNGKey, Shaped
 
-__all__ = ["AbstractUnits", "Field", "PerUnit", "check_scalar_units"]
+__all__ = ["AbstractUnits", "Field", "PerUnit", "check_fixed_units", "check_scalar_units", "same_units"]
 
 Field = Float[Array, "*batch n_units"]
 PerUnit = Float[Array, "*batch n_groups"]
 
 
-class AbstractUnits(abc.ABC):
-    """A layer's unit type: a stateless, hashable strategy.
+class AbstractUnits(eqx.Module):
+    """A layer's unit type: a frozen module. Its leaves are the learned parameters, of shape (n_units,), if it has any.
+
+    Units without leaves are hashable and compare by value. Compare any units by `same_units`: `==` looks at the values
+    of leaves, which fails under `jit`.
 
     Mean-field theory asks for a little more: the other layer's fluctuations act on a unit as a quadratic term K s²/2 in
     its log weight. K is called the curvature: `curved_` functions are those of a unit with weight ρ(s) e^{xs + Ks²/2},
@@ -44,6 +52,11 @@ class AbstractUnits(abc.ABC):
     def group_size(self) -> int:
         """Components of the field that one unit owns: 1, or the number of states of a one-hot unit."""
         return 1
+
+    @property
+    def has_learned_scale(self) -> bool:
+        """Whether a leaf rescales the unit: pure gauge in a hidden layer, where weights and biases can absorb it."""
+        return False
 
     @property
     @abc.abstractmethod
@@ -148,9 +161,48 @@ class AbstractUnits(abc.ABC):
             field, uniform(key_words(stream_key(key, Stream.UNITS)), 0, field.shape, field.dtype)
         )
 
+    def base_measure_derivative(self, states: Field) -> "AbstractUnits":
+        """∂log ρ(s)/∂λ at these states, as units whose leaves are the derivatives, shape (*batch, n_units).
+
+        Units without parameters are their own derivative: there is nothing in them. Those with some must define it.
+        """
+        return self._without_parameters("base_measure_derivative")
+
+    def log_partition_derivative(self, field: Field) -> "AbstractUnits":
+        """∂log_partition(x)/∂λ at a fixed field x, the mean of `base_measure_derivative` there; of the same kind."""
+        return self._without_parameters("log_partition_derivative")
+
+    def second_moment_derivative(self, second_moment: Field) -> "AbstractUnits":
+        """⟨∂log ρ(s)/∂λ⟩ of units with this ⟨s²⟩, for units of which it depends on nothing else; of the same kind."""
+        return self._without_parameters("second_moment_derivative")
+
+    def interpolate(self, end: "AbstractUnits", t: FloatLike) -> "AbstractUnits":
+        """The units on the way to `end`, of the same kind, whose log ρ is (1 - t) this one plus t that of `end`."""
+        return self._without_parameters("interpolate")
+
     def config(self) -> dict[str, Any]:
         """The arguments of the constructor that give these units, bit for bit: numbers, or arrays where learned."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def _without_parameters(self, method: str) -> "AbstractUnits":
+        if jax.tree.leaves(self):
+            raise NotImplementedError(f"{type(self).__name__} must define {method}, as it has parameters")
+        return self
+
+
+def same_units(first: AbstractUnits, second: AbstractUnits) -> bool:
+    """Whether two layers are of one kind: of one type, with the same fixed values and the same learned parameters.
+
+    The values of learned parameters are not compared, so that it works on traced ones.
+    """
+    return type(first) is type(second) and jax.tree.structure(first) == jax.tree.structure(second)
+
+
+def check_fixed_units(function: str, *layers: AbstractUnits) -> None:
+    """Raise if units have learned parameters, one for each unit, where the function is of units that are all alike."""
+    for units in layers:
+        if jax.tree.leaves(units):
+            raise unsupported_units(function, f"{units} units", "units without learned parameters, all of one kind")
 
 
 def check_scalar_units(function: str, *layers: AbstractUnits) -> None:

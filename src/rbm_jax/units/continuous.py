@@ -1,40 +1,71 @@
 """Units of the real line."""
 
-import dataclasses
 import math
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
 
-from rbm_jax._internal.checks import check_positive
-from rbm_jax._internal.typing import Array, FloatLike
+from rbm_jax._internal.typing import Array, Float, FloatLike
 from rbm_jax.units.abstract import AbstractUnits, Field, PerUnit
+from rbm_jax.units.scales import (
+    LogVariance,
+    Variance,
+    half_log_two_pi_variance,
+    interpolate_precision,
+    remaining_precision,
+    scale_config,
+    scale_derivative,
+    scale_of,
+    scale_text,
+    split_variance,
+    variance_of,
+)
 
-__all__ = ["Gaussian", "remaining_precision"]
+__all__ = ["Gaussian"]
 
 
-@dataclasses.dataclass(frozen=True, init=False)
 class Gaussian(AbstractUnits):
     """Real units with base measure ρ(s) = exp(-s² / 2σ²), not normalized: log_partition(x) = σ²x²/2 + ½ log 2πσ².
 
-    The one argument, `Gaussian(variance=1.0)`, is σ², the same for all units of the layer and whatever the field.
+    `Gaussian(variance=1.0)` takes σ², the variance whatever the field. A number is fixed, and the same for all units of
+    the layer. An array of shape (n_units,) is learned: one leaf log σ², `Gaussian(log_variance=...)` likewise. As the
+    mean is σ² x, the variance multiplies fields and couplings. A learned one is for visible units; of hidden ones it
+    would be a gauge (`rbm_jax.model.absorb_hidden_scale`).
 
     Attributes:
-        base_variance: σ² (`variance` is the function that every unit type has).
+        log_variance: log σ² of each unit where it is learned, shape (n_units,), in the dtype of the RBM; else None.
+        fixed_variance: σ² where it is a fixed number, else None. `base_variance` is σ² in both cases (`variance` is
+            the function that every unit type has).
+
+    Raises:
+        TypeError: a variance that is not of numbers, or a traced number.
+        ValueError: a variance that is not positive and finite.
     """
 
-    base_variance: float
+    log_variance: Float[Array, "*rbms n_units"] | None
+    fixed_variance: float | None = eqx.field(static=True)
     support: ClassVar[str] = "a finite real number"
     mean_support: ClassVar[str] = "a finite real number"
     variance_is_free: ClassVar[bool] = True
 
-    def __init__(self, variance: float = 1.0):
-        object.__setattr__(self, "base_variance", check_positive("variance", variance))
+    def __init__(self, variance: Variance = 1.0, *, log_variance: LogVariance | None = None):
+        self.log_variance, self.fixed_variance = split_variance(variance, log_variance)
 
     def __repr__(self) -> str:
-        return f"Gaussian(variance={self.base_variance})"
+        return f"Gaussian({scale_text(self)})"
+
+    @property
+    def base_variance(self) -> float | Array:
+        """σ²: a number, or an array of shape (n_units,) where it is learned."""
+        return variance_of(self)
+
+    @property
+    def has_learned_scale(self) -> bool:
+        """Whether σ² is learned."""
+        return self.log_variance is not None
 
     @property
     def states(self) -> None:
@@ -43,7 +74,7 @@ class Gaussian(AbstractUnits):
 
     def log_partition(self, field: Field) -> PerUnit:
         """σ²x²/2 + ½ log 2πσ²."""
-        return self.base_variance * field**2 / 2 + math.log(2 * math.pi * self.base_variance) / 2
+        return self.base_variance * field**2 / 2 + half_log_two_pi_variance(self)
 
     def mean(self, field: Field) -> Field:
         """σ² x."""
@@ -63,7 +94,7 @@ class Gaussian(AbstractUnits):
 
     def entropy(self, mean: Field) -> PerUnit:
         """½ log 2πσ² - m² / 2σ²."""
-        return math.log(2 * math.pi * self.base_variance) / 2 - mean**2 / (2 * self.base_variance)
+        return half_log_two_pi_variance(self) - mean**2 / (2 * self.base_variance)
 
     def variance_at_mean(self, mean: Field, curvature: Field | float = 0.0) -> Field:
         """1 / (1/σ² - K), whatever the mean; NaN for K ≥ 1/σ²."""
@@ -94,9 +125,25 @@ class Gaussian(AbstractUnits):
         """-s² / 2σ²."""
         return -(states**2) / (2 * self.base_variance)
 
+    def base_measure_derivative(self, states: Field) -> AbstractUnits:
+        """s² / 2σ² of a learned log σ²."""
+        return self.second_moment_derivative(states**2)
+
+    def log_partition_derivative(self, field: Field) -> AbstractUnits:
+        """⟨s²⟩ / 2σ² of a learned log σ²."""
+        return self.second_moment_derivative(self.variance(field) + self.mean(field) ** 2)
+
+    def second_moment_derivative(self, second_moment: Field) -> AbstractUnits:
+        """⟨s²⟩ / 2σ² of a learned log σ²."""
+        return scale_derivative(self, second_moment)
+
+    def interpolate(self, end: AbstractUnits, t: FloatLike) -> AbstractUnits:
+        """The units whose 1/σ² is (1 - t) that of these plus t that of `end`."""
+        return interpolate_precision(self, end, t)
+
     def config(self) -> dict[str, Any]:
-        """`variance`."""
-        return {"variance": self.base_variance}
+        """`variance` where it is fixed, `log_variance` where it is learned."""
+        return scale_config(self)
 
     def contains(self, states):
         """True for finite numbers."""
@@ -112,10 +159,4 @@ class Gaussian(AbstractUnits):
 
     def sample_from_uniform(self, field: Field, uniform: Field) -> Field:
         """σ²x + σ Φ^{-1}(u)."""
-        return self.mean(field) + (math.sqrt(self.base_variance) * ndtri(uniform)).astype(field.dtype)
-
-
-def remaining_precision(base_variance: float, like: Field, curvature: Field | FloatLike) -> Array:
-    """1 - σ²K, the share of the precision that the curvature leaves; NaN unless positive."""
-    remaining = 1 - base_variance * jnp.asarray(curvature, like.dtype)
-    return jnp.where(remaining > 0, remaining, jnp.nan)
+        return self.mean(field) + (scale_of(self) * ndtri(uniform)).astype(field.dtype)

@@ -1,6 +1,5 @@
 """Units of two states: 0/1 and ±1."""
 
-import dataclasses
 from typing import ClassVar
 
 import jax
@@ -15,7 +14,6 @@ from rbm_jax.units.abstract import AbstractUnits, Field, PerUnit
 __all__ = ["Bernoulli", "Spin"]
 
 
-@dataclasses.dataclass(frozen=True)
 class Bernoulli(AbstractUnits):
     """Binary units, s in {0, 1}, with counting measure: log_partition(x) = log(1 + e^x)."""
 
@@ -93,7 +91,6 @@ class Bernoulli(AbstractUnits):
         return (uniform * (1 + jnp.exp(-field)) < 1).astype(field.dtype)
 
 
-@dataclasses.dataclass(frozen=True)
 class Spin(AbstractUnits):
     """Ising spins, s in {-1, +1}, with counting measure: log_partition(x) = log(2 cosh x)."""
 

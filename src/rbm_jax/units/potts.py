@@ -1,7 +1,6 @@
 """Units of several states, as one-hot vectors."""
 
-import dataclasses
-
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +16,6 @@ __all__ = ["Potts"]
 _HIGHEST = lax.Precision.HIGHEST
 
 
-@dataclasses.dataclass(frozen=True)
 class Potts(AbstractUnits):
     """Units of q states, each a one-hot vector of q neighbouring components: log_partition(x) = log Σ_k e^{x_k}.
 
@@ -30,10 +28,10 @@ class Potts(AbstractUnits):
         n_states: q, at least 2.
     """
 
-    n_states: int
+    n_states: int = eqx.field(static=True)
 
     def __post_init__(self):
-        object.__setattr__(self, "n_states", check_count("n_states", self.n_states, minimum=2))
+        self.n_states = check_count("n_states", self.n_states, minimum=2)
 
     @property
     def group_size(self) -> int:

@@ -1,44 +1,71 @@
 """Units of the positive half-line: truncated Gaussians."""
 
-import dataclasses
-import math
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from rbm_jax._internal import truncated_normal
-from rbm_jax._internal.checks import check_positive
-from rbm_jax._internal.typing import Array, FloatLike
+from rbm_jax._internal.typing import Array, Float, FloatLike
 from rbm_jax.units.abstract import AbstractUnits, Field, PerUnit
-from rbm_jax.units.continuous import remaining_precision
+from rbm_jax.units.scales import (
+    LogVariance,
+    Variance,
+    half_log_two_pi_variance,
+    interpolate_precision,
+    log_scale_of,
+    remaining_precision,
+    scale_config,
+    scale_derivative,
+    scale_of,
+    scale_text,
+    split_variance,
+    variance_of,
+)
 
 __all__ = ["ReLU"]
 
 
-@dataclasses.dataclass(frozen=True, init=False)
 class ReLU(AbstractUnits):
     """Units of a truncated Gaussian: real s ≥ 0 with base measure ρ(s) = exp(-s² / 2σ²), not normalized.
 
     log_partition(x) = σ²x²/2 + log Φ(σx) + ½ log 2πσ². At large fields a unit is a Gaussian one of mean σ²x; at large
     negative ones its law is exponential, of mean -1/x: the mean is a smooth max(0, σ²x). All functions keep their
-    relative accuracy in both tails. `ReLU(variance=1.0)` takes σ² as `Gaussian` does. Source: Tubiana & Monasson,
-    "Emergence of compositional representations in restricted Boltzmann machines" (2017).
+    relative accuracy in both tails. `ReLU(variance=1.0)` takes σ² as `Gaussian` does: a number is fixed, an array of
+    shape (n_units,) is learned. Source: Tubiana & Monasson, "Emergence of compositional representations in restricted
+    Boltzmann machines" (2017).
 
     Attributes:
-        base_variance: σ² (`variance` is the function that every unit type has).
+        log_variance: as of `Gaussian`.
+        fixed_variance: as of `Gaussian`.
+
+    Raises:
+        TypeError: as `Gaussian`.
+        ValueError: as `Gaussian`.
     """
 
-    base_variance: float
+    log_variance: Float[Array, "*rbms n_units"] | None
+    fixed_variance: float | None = eqx.field(static=True)
     support: ClassVar[str] = "a finite number of at least 0"
     mean_support: ClassVar[str] = "a finite number of at least 0"
     variance_is_free: ClassVar[bool] = True
 
-    def __init__(self, variance: float = 1.0):
-        object.__setattr__(self, "base_variance", check_positive("variance", variance))
+    def __init__(self, variance: Variance = 1.0, *, log_variance: LogVariance | None = None):
+        self.log_variance, self.fixed_variance = split_variance(variance, log_variance)
 
     def __repr__(self) -> str:
-        return f"ReLU(variance={self.base_variance})"
+        return f"ReLU({scale_text(self)})"
+
+    @property
+    def base_variance(self) -> float | Array:
+        """σ²: a number, or an array of shape (n_units,) where it is learned."""
+        return variance_of(self)
+
+    @property
+    def has_learned_scale(self) -> bool:
+        """Whether σ² is learned."""
+        return self.log_variance is not None
 
     @property
     def states(self) -> None:
@@ -47,7 +74,7 @@ class ReLU(AbstractUnits):
 
     def log_partition(self, field: Field) -> PerUnit:
         """σ²x²/2 + log Φ(σx) + ½ log 2πσ²."""
-        return truncated_normal.log_partition(self._scale * field) + math.log(self._scale)
+        return truncated_normal.log_partition(self._scale * field) + log_scale_of(self)
 
     def mean(self, field: Field) -> Field:
         """σ²x + σ φ(σx) / Φ(σx)."""
@@ -68,7 +95,7 @@ class ReLU(AbstractUnits):
     def entropy(self, mean: Field) -> PerUnit:
         """Differential entropy relative to ρ; 1 + log m for small means m, and so -inf at 0."""
         mean = mean / self._scale
-        gaussian = math.log(2 * math.pi * self.base_variance) / 2 - mean**2 / 2
+        gaussian = half_log_two_pi_variance(self) - mean**2 / 2
         return gaussian + truncated_normal.truncation_entropy(mean)
 
     def variance_at_mean(self, mean: Field, curvature: Field | float = 0.0) -> Field:
@@ -103,9 +130,25 @@ class ReLU(AbstractUnits):
         """-s² / 2σ²."""
         return -(states**2) / (2 * self.base_variance)
 
+    def base_measure_derivative(self, states: Field) -> AbstractUnits:
+        """s² / 2σ² of a learned log σ²."""
+        return self.second_moment_derivative(states**2)
+
+    def log_partition_derivative(self, field: Field) -> AbstractUnits:
+        """⟨s²⟩ / 2σ² of a learned log σ²."""
+        return self.second_moment_derivative(self.variance(field) + self.mean(field) ** 2)
+
+    def second_moment_derivative(self, second_moment: Field) -> AbstractUnits:
+        """⟨s²⟩ / 2σ² of a learned log σ²."""
+        return scale_derivative(self, second_moment)
+
+    def interpolate(self, end: AbstractUnits, t: FloatLike) -> AbstractUnits:
+        """The units whose 1/σ² is (1 - t) that of these plus t that of `end`."""
+        return interpolate_precision(self, end, t)
+
     def config(self) -> dict[str, Any]:
-        """`variance`."""
-        return {"variance": self.base_variance}
+        """`variance` where it is fixed, `log_variance` where it is learned."""
+        return scale_config(self)
 
     def contains(self, states):
         """True for finite numbers of at least 0."""
@@ -124,8 +167,8 @@ class ReLU(AbstractUnits):
         return self._scale * truncated_normal.upper_quantile(self._scale * field, uniform)
 
     @property
-    def _scale(self) -> float:
-        return math.sqrt(self.base_variance)
+    def _scale(self) -> float | Array:
+        return scale_of(self)
 
     def _scale_at(self, like: Field, curvature: Field | FloatLike) -> Array:
         """σ of the unit with this curvature."""
