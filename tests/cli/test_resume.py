@@ -19,7 +19,7 @@ from rbm_jax.cli import _training, run
 from rbm_jax.cli._training import SECONDS_AT_RISK
 from rbm_jax.io import latest_checkpoint, load_config, load_rbm, load_trajectory, saved_updates
 
-TINY = ["--n-hidden", "3", "--n-chains", "6", "--batch-size", "20", "--n-steps", "1"]
+TINY = ["--n-hidden", "3", "--n-chains", "6", "--batch-size", "20", "--n-sweeps", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_interrupted_training_goes_on_to_the_same_bits(data, finished, tmp_path,
     assert latest.name == "00000058.interim.h5"
     assert load_rbm(latest)[1].shape[1] == 9
     assert not (folder / "rbm.h5").exists()
-    assert run(["sample", str(folder), "--n-steps", "1", "--n-samples", "4"]) == 0
+    assert run(["sample", str(folder), "--n-sweeps", "1", "--n-samples", "4"]) == 0
     (folder / "updates" / ".00000059-killed.h5").write_bytes(b"half")
     capsys.readouterr()
     # The command as it was, or what the run remembers of it.
