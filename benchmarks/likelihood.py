@@ -57,6 +57,7 @@ __all__ = ["Recipe", "main"]
 _ROOT = pathlib.Path(__file__).parents[1]
 _PUBLISHED = -86.35
 """Of CD-25 with 500 hidden units on this set, the test images of it. Source: Salakhutdinov & Murray (2008)."""
+_LOG_Z_FIELDS = ("value", "std_error", "ess", "lower", "upper")
 _OURS, _THEIRS = "rbm_jax", "rbms"
 
 
@@ -259,10 +260,10 @@ def _final_likelihood(options: argparse.Namespace) -> dict[str, Any]:
     backward = reverse_ais_log_z(key_back, rbm, data=train, samples=state.chains[-1], **back_options)
     result = {"least_acceptance": float(info.acceptance.min()), "returned": float((state.origin[-1] != 23).mean())}
     for name, estimate in (("log_z", forward), ("log_z_back", backward)):
-        result[name] = {field: float(value) for field, value in estimate._asdict().items()}
+        result[name] = {field: float(getattr(estimate, field)) for field in _LOG_Z_FIELDS}
     for name, data in (("train", train), ("test", test)):
         found = log_likelihood(rbm, data, forward, backward)
-        result[name] = {field: round(float(value), 3) for field, value in found._asdict().items()}
+        result[name] = {field: round(float(getattr(found, field)), 3) for field in ("value", "lower", "upper")}
     return result
 
 

@@ -15,7 +15,6 @@ What is not like for like:
 2·n_visible·n_hidden·batch_size operations each; the hidden means of the chains, which we compute too, do not count.
 """
 
-import functools
 import time
 
 import jax
@@ -86,8 +85,11 @@ def _naive(**case):
     data = jnp.asarray(_data(case["n_samples"], case["n_visible"]))
     v = data[: case["batch_size"]]
     options = {name: case[name] for name in ("n_updates", "n_sweeps", "batch_size")}
-    run = functools.partial(naive_pcd, learning_rate=_LEARNING_RATE, **options)
-    return _workload(lambda: jax.block_until_ready(run(jax.random.key(2), rbm, v, data)), **case)
+
+    def call():
+        jax.block_until_ready(naive_pcd(jax.random.key(2), rbm, v, data, learning_rate=_LEARNING_RATE, **options))
+
+    return _workload(call, **case)
 
 
 def _rbms(**case):

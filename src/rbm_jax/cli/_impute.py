@@ -63,7 +63,7 @@ def impute_command(
         f"{numbers['std']:.3g}, the error of their mean {numbers['std_error']:.3g} (root mean squares)"
     )
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **found._asdict())
+        np.savez_compressed(file, mean=found.mean, std=found.std, std_error=found.std_error, sample=found.sample)
     typer.echo(f"wrote {path}")
     files = [path]
     if dataset.image_shape is not None:
