@@ -20,14 +20,14 @@ def _sweep(rbm: RBM, v, key):
     return jax.random.bernoulli(visible_key, jax.nn.sigmoid(h @ rbm.weights.T + rbm.visible_bias)).astype(v.dtype)
 
 
-@functools.partial(jax.jit, static_argnames="n_steps")
-def naive_sweeps(key, rbm: RBM, v, *, n_steps: int):
-    """Run `n_steps` sweeps of binary chains in one scan."""
-    return lax.scan(lambda v, key: (_sweep(rbm, v, key), None), v, jax.random.split(key, n_steps))[0]
+@functools.partial(jax.jit, static_argnames="n_sweeps")
+def naive_sweeps(key, rbm: RBM, v, *, n_sweeps: int):
+    """Run `n_sweeps` sweeps of binary chains in one scan."""
+    return lax.scan(lambda v, key: (_sweep(rbm, v, key), None), v, jax.random.split(key, n_sweeps))[0]
 
 
-@functools.partial(jax.jit, static_argnames=("n_updates", "n_steps", "batch_size"))
-def naive_pcd(key, rbm: RBM, v, data, *, n_updates: int, n_steps: int, batch_size: int, learning_rate: float = 0.01):
+@functools.partial(jax.jit, static_argnames=("n_updates", "n_sweeps", "batch_size"))
+def naive_pcd(key, rbm: RBM, v, data, *, n_updates: int, n_sweeps: int, batch_size: int, learning_rate: float = 0.01):
     """Do `n_updates` of PCD with plain SGD in one scan, the gradient by autodiff of free energies.
 
     Minibatch rows are drawn with replacement.
@@ -40,7 +40,7 @@ def naive_pcd(key, rbm: RBM, v, data, *, n_updates: int, n_steps: int, batch_siz
         rbm, v = carry
         batch_key, chain_key = jax.random.split(key)
         batch = data[jax.random.randint(batch_key, (batch_size,), 0, len(data))]
-        v = naive_sweeps(chain_key, rbm, v, n_steps=n_steps)
+        v = naive_sweeps(chain_key, rbm, v, n_sweeps=n_sweeps)
         gradient = jax.grad(lambda rbm: free_energy(rbm, batch) - free_energy(rbm, v))(rbm)
         return (jax.tree.map(lambda leaf, slope: leaf - learning_rate * slope, rbm, gradient), v), None
 

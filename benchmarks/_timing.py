@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Case", "Workload", "describe_machine", "measure", "spread"]
+__all__ = ["Case", "Workload", "describe_machine", "measure", "repeats_for", "spread", "timed"]
 
 _PROBE_SHAPE = (2000, 784, 1024)
 _PACKAGES = ("jax", "jaxlib", "rbm-jax", "optax", "numpy", "torch", "rbms", "scikit-learn", "thrml")
@@ -79,17 +79,17 @@ def measure(workload: Workload, *, n_blocks: int, block_seconds: float, probe: b
         Seconds per unit (wall, and CPU over all threads) as spreads over blocks, the first call's seconds apart (it
         compiles), and the percentages of the probe's rate.
     """
-    first_call = _timed(workload.call, 1)
-    repeats = _repeats_for(workload.call, block_seconds)
+    first_call = timed(workload.call, 1)
+    repeats = repeats_for(workload.call, block_seconds)
     gemm, gemm_flops = _make_probe() if probe else (None, 0)
-    gemm_repeats = _repeats_for(gemm, block_seconds / 2) if probe else 0
+    gemm_repeats = repeats_for(gemm, block_seconds / 2) if probe else 0
     walls, cpus, probe_walls, probe_cpus = [], [], [], []
     for _ in range(n_blocks):
-        wall, cpu = _timed(workload.call, repeats)
+        wall, cpu = timed(workload.call, repeats)
         walls.append(wall / (repeats * workload.n_units))
         cpus.append(cpu / (repeats * workload.n_units))
         if probe:
-            wall, cpu = _timed(gemm, gemm_repeats)
+            wall, cpu = timed(gemm, gemm_repeats)
             probe_walls.append(wall / gemm_repeats)
             probe_cpus.append(cpu / gemm_repeats)
     record = {"unit": workload.unit, "first_call_s": first_call[0], "n_units_per_block": repeats * workload.n_units}
@@ -119,7 +119,7 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def _timed(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+def timed(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     """Wall seconds, and CPU seconds of all threads."""
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(repeats):
@@ -127,8 +127,9 @@ def _timed(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _repeats_for(call: Callable[[], Any], seconds: float) -> int:
-    return 1 if seconds == 0 else max(1, round(seconds / max(_timed(call, 1)[0], 1e-9)))
+def repeats_for(call: Callable[[], Any], seconds: float) -> int:
+    """Calls that take so many seconds, about; 1 for 0."""
+    return 1 if seconds == 0 else max(1, round(seconds / max(timed(call, 1)[0], 1e-9)))
 
 
 def _make_probe() -> tuple[Callable[[], Any], float]:

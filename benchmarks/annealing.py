@@ -53,7 +53,8 @@ def _workload(run, n_visible, n_hidden, n_chains, n_temperatures) -> Workload:
 def _rbm_jax(compute_dtype=None):
     def build(**case):
         rbm = _problem(case["n_visible"], case["n_hidden"])
-        options = {"data": jnp.full((1, case["n_visible"]), 0.5), "n_chains": case["n_chains"]}
+        data = jnp.stack([jnp.zeros(case["n_visible"]), jnp.ones(case["n_visible"])])  # of mean 1/2
+        options = {"data": data, "n_chains": case["n_chains"]}
         options |= {"positions": jnp.linspace(0, 1, case["n_temperatures"] + 1), "compute_dtype": compute_dtype}
         return _workload(lambda: ais_log_z(jax.random.key(1), rbm, **options).value, **case)
 

@@ -5,18 +5,15 @@ The unit is one compilation from nothing (all caches of JAX are cleared before i
 shapes; it should be 0.
 """
 
-import functools
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from benchmarks._naive import naive_pcd, naive_sweeps
 from benchmarks._timing import Case, Workload
-from rbm_jax import fit, init_chains, init_rbm, sample_gibbs
-from rbm_jax.training import init_train_state, pcd
+from rbm_jax import PCD, Batches, Trainer, fit, init_chains, init_rbm, sample_gibbs
 
 __all__ = ["CASES", "CONTENDERS", "TINY_CASES"]
 
@@ -81,7 +78,7 @@ def _problem(n_visible, n_hidden, n_rows):
 def _sweep(compute_dtype=None):
     def make(**sizes):
         rbm, v = _problem(**sizes)
-        options = {"n_steps": 1, "compute_dtype": compute_dtype}
+        options = {"n_sweeps": 1, "compute_dtype": compute_dtype}
         return lambda seed: sample_gibbs(jax.random.key(seed), rbm, v, **options)
 
     return _builder(make)
@@ -89,23 +86,22 @@ def _sweep(compute_dtype=None):
 
 def _naive_sweep(**sizes):
     rbm, v = _problem(**sizes)
-    return lambda seed: naive_sweeps(jax.random.key(seed), rbm, v, n_steps=1)
+    return lambda seed: naive_sweeps(jax.random.key(seed), rbm, v, n_sweeps=1)
 
 
 def _fit(n_visible, n_hidden, n_rows):
-    optimizer = optax.sgd(0.01)
+    trainer = Trainer.euler(PCD(), 0.01)
     rbm = init_rbm(jax.random.key(0), n_visible, n_hidden)
-    state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=n_rows)
-    data = np.zeros((2 * n_rows, n_visible), np.float32)
-    options = {"estimator": pcd, "optimizer": optimizer, "n_updates": 3, "batch_size": n_rows}
-    return lambda seed: fit(jax.random.key(seed), state, data, **options)[0]
+    state = trainer.init(jax.random.key(1), rbm, n_chains=n_rows)
+    batches = Batches(np.zeros((2 * n_rows, n_visible), np.float32), n_rows)
+    return lambda seed: fit(jax.random.key(seed), trainer, state, batches, n_updates=3)[0]
 
 
 def _naive_pcd(n_visible, n_hidden, n_rows):
     rbm, v = _problem(n_visible, n_hidden, n_rows)
     data = jnp.zeros((2 * n_rows, n_visible))
-    run = functools.partial(naive_pcd, rbm=rbm, v=v, data=data, n_updates=3, n_steps=1, batch_size=n_rows)
-    return lambda seed: run(jax.random.key(seed))
+    options = {"n_updates": 3, "n_sweeps": 1, "batch_size": n_rows}
+    return lambda seed: naive_pcd(jax.random.key(seed), rbm, v, data, **options)
 
 
 CONTENDERS = {

@@ -8,12 +8,10 @@ import functools
 
 import jax
 import numpy as np
-import optax
 
 from benchmarks._timing import Case, Workload
-from rbm_jax import fit, init_chains, init_rbm, sample_gibbs
+from rbm_jax import PCD, Batches, Trainer, fit, init_chains, init_rbm, sample_gibbs
 from rbm_jax.sharding import device_mesh, place_state, replicate, virtual_devices
-from rbm_jax.training import init_train_state, pcd
 
 __all__ = ["CASES", "CONTENDERS", "TINY_CASES"]
 
@@ -37,12 +35,12 @@ def _sample(mesh, *, n_visible, n_hidden, n_chains, n_units):
 
 def _train(mesh, *, n_visible, n_hidden, n_chains, n_units):
     """Minibatches have as many rows as there are chains."""
-    optimizer = optax.sgd(0.01)
+    trainer = Trainer.euler(PCD(), 0.01)
     rbm = init_rbm(jax.random.key(0), n_visible, n_hidden)
-    state = place_state(init_train_state(jax.random.key(1), rbm, optimizer, n_chains=n_chains), mesh)
-    data = replicate(np.random.default_rng(0).integers(0, 2, (5 * n_chains, n_visible), np.uint8), mesh)
-    options = {"estimator": pcd, "optimizer": optimizer, "n_updates": n_units, "batch_size": n_chains}
-    return lambda: jax.block_until_ready(fit(jax.random.key(2), state, data, **options))
+    state = place_state(trainer.init(jax.random.key(1), rbm, n_chains=n_chains), mesh)
+    data = np.random.default_rng(0).integers(0, 2, (5 * n_chains, n_visible), np.uint8)
+    batches = Batches(data, n_chains, mesh=mesh)
+    return lambda: jax.block_until_ready(fit(jax.random.key(2), trainer, state, batches, n_updates=n_units))
 
 
 def _workload(n_devices: int, *, task: str, **case) -> Workload:

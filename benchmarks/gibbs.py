@@ -11,8 +11,6 @@ What is not like for like:
 %sgemm counts 4·n_visible·n_hidden·n_chains operations a sweep.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,17 +51,23 @@ def _workload(call, n_visible, n_hidden, n_chains, n_sweeps) -> Workload:
 def _rbm_jax(compute_dtype=None):
     def build(n_sweeps, **sizes):
         rbm, v = _problem(**sizes)
-        options = {"n_steps": n_sweeps, "compute_dtype": compute_dtype}
-        run = functools.partial(sample_gibbs, jax.random.key(2), rbm, v, **options)
-        return _workload(lambda: jax.block_until_ready(run()), n_sweeps=n_sweeps, **sizes)
+        options = {"n_sweeps": n_sweeps, "compute_dtype": compute_dtype}
+
+        def call():
+            jax.block_until_ready(sample_gibbs(jax.random.key(2), rbm, v, **options))
+
+        return _workload(call, n_sweeps=n_sweeps, **sizes)
 
     return build
 
 
 def _naive(n_sweeps, **sizes):
     rbm, v = _problem(**sizes)
-    run = functools.partial(naive_sweeps, jax.random.key(2), rbm, v, n_steps=n_sweeps)
-    return _workload(lambda: jax.block_until_ready(run()), n_sweeps=n_sweeps, **sizes)
+
+    def call():
+        jax.block_until_ready(naive_sweeps(jax.random.key(2), rbm, v, n_sweeps=n_sweeps))
+
+    return _workload(call, n_sweeps=n_sweeps, **sizes)
 
 
 def _rbms(n_sweeps, **sizes):

@@ -18,7 +18,6 @@ than one, so its stages are longer than ours by up to one update.
 import argparse
 import dataclasses
 import datetime
-import functools
 import json
 import pathlib
 import subprocess
@@ -32,19 +31,33 @@ import numpy as np
 import optax
 
 from benchmarks._timing import describe_machine
-from rbm_jax import RBM, Bernoulli, TrainState, ais_log_z, fit, init_rbm, log_likelihood
+from rbm_jax import (
+    PCD,
+    RBM,
+    Batches,
+    Bernoulli,
+    Centered,
+    Trainer,
+    TrainState,
+    ais_log_z,
+    fit,
+    init_chains,
+    init_rbm,
+    log_likelihood,
+)
 from rbm_jax.io import atomic_write, save_rbm
 from rbm_jax.likelihood import reverse_ais_log_z
 from rbm_jax.model import independent_rbm
 from rbm_jax.plotting import figure_style, new_figure
 from rbm_jax.sampling import init_tempering, sample_tempering, temper_ladder
-from rbm_jax.training import init_train_state, pcd, penalize_weights
+from rbm_jax.training import Optimizer, penalized_sgd
 
 __all__ = ["Recipe", "main"]
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _PUBLISHED = -86.35
 """Of CD-25 with 500 hidden units on this set, the test images of it. Source: Salakhutdinov & Murray (2008)."""
+_LOG_Z_FIELDS = ("value", "std_error", "ess", "lower", "upper")
 _OURS, _THEIRS = "rbm_jax", "rbms"
 
 
@@ -58,7 +71,7 @@ class Recipe:
     learning_rate: float = 0.2
     batch_size: int = 250
     n_chains: int = 500
-    n_steps: int = 5
+    n_sweeps: int = 5
     l2: float = 2e-4
     scale: float = 0.01
     quick_temperatures: int = 2_000
@@ -150,25 +163,22 @@ def _in_process(options: argparse.Namespace, name: str, stage: int, seconds: flo
 def _train_ours(recipe: Recipe, data: pathlib.Path, folder: pathlib.Path, stage: int, _: float) -> dict[str, Any]:
     train, _ = _load(data)
     schedule = optax.linear_schedule(recipe.learning_rate, 0.0, recipe.n_updates)
-    optimizer = optax.chain(penalize_weights(l2=recipe.l2), optax.sgd(schedule))
-    estimator = functools.partial(pcd, n_sweeps=recipe.n_steps, centered=True, compute_dtype=jnp.bfloat16)
+    estimator = PCD(n_sweeps=recipe.n_sweeps, metric=Centered(), compute_dtype=jnp.bfloat16)
+    trainer = Trainer(estimator, Optimizer(penalized_sgd, schedule, l2=recipe.l2), time_step=schedule)
     key_rbm, key_chains, key_run = jax.random.split(jax.random.key(recipe.seed), 3)
     rbm = init_rbm(key_rbm, train.shape[1], recipe.n_hidden, scale=recipe.scale, visible_mean=train.mean(0))
-    state = init_train_state(key_chains, rbm, optimizer, n_chains=recipe.n_chains)
+    state = trainer.init(key_chains, rbm, n_chains=recipe.n_chains)
     if stage > 0:
         rbm, chains = _load_state(folder, _OURS)
-        step = jnp.asarray(recipe.updates_until(stage), jnp.int32)
-        # The only memory of this optimizer is the count of its schedule.
-        opt_state = jax.tree.map(lambda _: step, state.opt_state)
-        state = TrainState(rbm, chains, opt_state, step)
-    train = jnp.asarray(train)
-    options = {"estimator": estimator, "optimizer": optimizer, "batch_size": recipe.batch_size}
-    jax.block_until_ready(fit(key_run, state, train, n_updates=1, **options))
+        step = jnp.asarray(recipe.updates_until(stage), jnp.int32)  # the schedule is read here; SGD has no memory
+        state = TrainState(rbm, chains, state.opt_state, step, state.n_rejected)
+    batches = Batches(train, recipe.batch_size)
+    jax.block_until_ready(fit(key_run, trainer, state, batches, n_updates=1))
     n_updates = recipe.updates_until(stage + 1) - recipe.updates_until(stage)
     clock = time.perf_counter(), time.process_time()
-    state, _ = jax.block_until_ready(fit(key_run, state, train, n_updates=n_updates, **options))
+    state, _ = jax.block_until_ready(fit(key_run, trainer, state, batches, n_updates=n_updates))
     spent = {"wall_s": time.perf_counter() - clock[0], "cpu_s": time.process_time() - clock[1]}
-    _save_state(folder, _OURS, state.rbm, state.chains)
+    _save_state(folder, _OURS, state.rbm, state.carry)
     return spent | {"n_updates": n_updates}
 
 
@@ -185,7 +195,7 @@ def _train_theirs(
     else:
         key_rbm, key_chains = jax.random.split(jax.random.key(recipe.seed), 3)[:2]
         rbm = init_rbm(key_rbm, train.shape[1], recipe.n_hidden, scale=recipe.scale, visible_mean=train.numpy().mean(0))
-        chains = init_train_state(key_chains, rbm, optax.sgd(0.1), n_chains=recipe.n_chains).chains
+        chains = init_chains(key_chains, rbm, recipe.n_chains)
     params = BBRBM(*(torch.from_numpy(np.array(leaf)) for leaf in jax.tree.leaves(rbm)))
     params.init_grad()
     share = (stage + 0.5) / recipe.n_stages
@@ -198,7 +208,7 @@ def _train_theirs(
             rows = torch.randint(len(train), (recipe.batch_size,), generator=torch_rng)
             optimizer.zero_grad(set_to_none=False)
             batch = params.init_chains(num_samples=recipe.batch_size, weights=weights[rows], start_v=train[rows])
-            states = params.sample_state(chains=states, n_steps=recipe.n_steps, beta=1.0)
+            states = params.sample_state(chains=states, n_steps=recipe.n_sweeps, beta=1.0)
             params.compute_gradient(data=batch, chains=states, centered=True, lambda_l1=0.0, lambda_l2=recipe.l2)
             optimizer.step()
             n_updates += 1
@@ -250,10 +260,10 @@ def _final_likelihood(options: argparse.Namespace) -> dict[str, Any]:
     backward = reverse_ais_log_z(key_back, rbm, data=train, samples=state.chains[-1], **back_options)
     result = {"least_acceptance": float(info.acceptance.min()), "returned": float((state.origin[-1] != 23).mean())}
     for name, estimate in (("log_z", forward), ("log_z_back", backward)):
-        result[name] = {field: float(value) for field, value in estimate._asdict().items()}
+        result[name] = {field: float(getattr(estimate, field)) for field in _LOG_Z_FIELDS}
     for name, data in (("train", train), ("test", test)):
         found = log_likelihood(rbm, data, forward, backward)
-        result[name] = {field: round(float(value), 3) for field, value in found._asdict().items()}
+        result[name] = {field: round(float(getattr(found, field)), 3) for field in ("value", "lower", "upper")}
     return result
 
 

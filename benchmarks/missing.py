@@ -3,14 +3,13 @@
     python -m benchmarks.missing --data mnist_binarized.npz
 
 The file holds the arrays `train` and `test`, one binarized image of 784 pixels a row, bit-packed or not. At each
-fraction of missing pixels one RBM is trained on what is left (`clamped_gibbs`) and one on data whose missing pixels are
+fraction of missing pixels one RBM is trained on what is left (`ClampedGibbs`) and one on data whose missing pixels are
 the means of those observed; both see the same minibatches. The likelihood of the whole test images is bounded from both
 sides, by annealing and back. Pixels of test images are reconstructed from the half of them that is shown.
 """
 
 import argparse
 import datetime
-import functools
 import json
 import pathlib
 import time
@@ -21,16 +20,14 @@ import numpy as np
 import optax
 
 from benchmarks._timing import describe_machine
-from rbm_jax import ais_log_z, fit, init_rbm, log_likelihood
+from rbm_jax import PCD, Batches, Centered, Trainer, ais_log_z, fit, init_rbm, log_likelihood
 from rbm_jax.data import load_array
 from rbm_jax.likelihood import reverse_ais_log_z
-from rbm_jax.missing.data_terms import clamped_gibbs
-from rbm_jax.missing.imputation import impute
-from rbm_jax.training import init_train_state, pcd
+from rbm_jax.missing import ClampedGibbs, Complete, impute
 
 __all__ = ["main"]
 
-_N_HIDDEN, _N_STEPS, _BATCH, _N_CHAINS = 200, 5, 500, 500
+_N_HIDDEN, _N_SWEEPS, _BATCH, _N_CHAINS = 200, 5, 500, 500
 _OBSERVED, _FILLED = "what was observed", "filled in by means"
 
 
@@ -66,18 +63,21 @@ def _images(path: pathlib.Path, name: str) -> np.ndarray:
 def _study(lossy: np.ndarray, test: np.ndarray, name: str, n_updates: int) -> dict[str, float]:
     mean = np.nanmean(lossy, axis=0)
     rbm = init_rbm(jax.random.key(0), lossy.shape[1], _N_HIDDEN, visible_mean=mean)
-    term = functools.partial(clamped_gibbs, n_sweeps=10) if name == _OBSERVED else None
-    estimator = functools.partial(pcd, n_sweeps=_N_STEPS, centered=True, data_term=term)
-    optimizer = optax.sgd(optax.linear_schedule(0.05, 0.0, n_updates))
-    state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=_N_CHAINS)
-    options = {"estimator": estimator, "optimizer": optimizer, "n_updates": n_updates, "batch_size": _BATCH}
-    key, started = jax.random.key(2), time.perf_counter()
-    if name == _OBSERVED:
-        state, _ = fit(key, state, lossy, allow_missing=True, **options)
+    term = ClampedGibbs(n_sweeps=10) if name == _OBSERVED else Complete()
+    estimator = PCD(n_sweeps=_N_SWEEPS, metric=Centered(), data_term=term)
+    trainer = Trainer.euler(estimator, optax.linear_schedule(0.05, 0.0, n_updates))
+    state = trainer.init(jax.random.key(1), rbm, n_chains=_N_CHAINS)
+
+    def train(data, *, allow_missing=False):
+        batches = Batches(data, _BATCH, allow_missing=allow_missing)
+        return fit(jax.random.key(2), trainer, state, batches, n_updates=n_updates)[0]
+
+    started = time.perf_counter()
+    if term.takes_missing:
+        state = train(lossy, allow_missing=True)
     else:
         # Traced, since means are no states of the units, which `fit` would refuse.
-        filled = np.where(np.isnan(lossy), mean, lossy)
-        state = jax.jit(lambda data: fit(key, state, data, **options)[0])(filled)
+        state = jax.jit(train)(np.where(np.isnan(lossy), mean, lossy))
     jax.block_until_ready(state.rbm)
     seconds = time.perf_counter() - started
     annealing = {"data": jnp.asarray(test), "n_chains": 200, "n_temperatures": 2000}

@@ -8,25 +8,22 @@ What is not like for like:
 - scikit-learn's `fit` takes the batches in order, unshuffled, always does one sweep (its chains are hidden states,
   one matrix product less than ours), and is given float32.
 - `naive JAX` draws minibatches with replacement and differentiates free energies.
-- A call is a whole `fit`. Its checks of arguments and data are part of the time of an update; `fit_overhead_s` says how
-  long a `fit` of no updates takes.
+- A call is a whole `fit` on `Batches` that were built before. `fit_overhead_s` says how long a `fit` of no updates
+  takes, which is part of the time of an update.
 
 %sgemm counts the 2k + 3 products of k sweeps, the hidden means of the data and the two ⟨vhᵀ⟩,
 2·n_visible·n_hidden·batch_size operations each; the hidden means of the chains, which we compute too, do not count.
 """
 
-import functools
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from benchmarks._naive import naive_pcd
 from benchmarks._timing import Case, Workload
-from rbm_jax import fit, init_rbm
-from rbm_jax.training import init_train_state, pcd
+from rbm_jax import PCD, Batches, Trainer, fit, init_rbm
 
 __all__ = ["CASES", "CONTENDERS", "TINY_CASES"]
 
@@ -34,10 +31,10 @@ _LEARNING_RATE = 0.01
 _ALL = ("rbm_jax", "rbm_jax bfloat16", "naive JAX", "rbms", "scikit-learn")
 
 
-def _case(n_steps, n_visible, n_hidden, batch_size, n_samples, n_updates, contenders=_ALL) -> Case:
-    options = {"n_steps": n_steps, "n_visible": n_visible, "n_hidden": n_hidden, "batch_size": batch_size}
+def _case(n_sweeps, n_visible, n_hidden, batch_size, n_samples, n_updates, contenders=_ALL) -> Case:
+    options = {"n_sweeps": n_sweeps, "n_visible": n_visible, "n_hidden": n_hidden, "batch_size": batch_size}
     options |= {"n_samples": n_samples, "n_updates": n_updates}
-    return Case(f"PCD-{n_steps}, {n_visible}x{n_hidden}, batch {batch_size}", contenders, options)
+    return Case(f"PCD-{n_sweeps}, {n_visible}x{n_hidden}, batch {batch_size}", contenders, options)
 
 
 CASES = (
@@ -53,8 +50,8 @@ def _data(n_samples, n_visible) -> np.ndarray:
     return (rng.random((n_samples, n_visible), dtype=np.float32) < rng.random(n_visible)).astype(np.float32)
 
 
-def _workload(call, *, n_steps, n_visible, n_hidden, batch_size, n_updates, extra=None, **_) -> Workload:
-    flops = 2.0 * (2 * n_steps + 3) * n_visible * n_hidden * batch_size
+def _workload(call, *, n_sweeps, n_visible, n_hidden, batch_size, n_updates, extra=None, **_) -> Workload:
+    flops = 2.0 * (2 * n_sweeps + 3) * n_visible * n_hidden * batch_size
     return Workload(call, n_updates, "update", flops, extra or {})
 
 
@@ -69,16 +66,13 @@ def _overhead(train) -> float:
 
 def _rbm_jax(compute_dtype=None):
     def build(**case):
-        estimator = functools.partial(pcd, n_sweeps=case["n_steps"], compute_dtype=compute_dtype)
-        optimizer = optax.sgd(_LEARNING_RATE)
-        data = jnp.asarray(_data(case["n_samples"], case["n_visible"]))
+        trainer = Trainer.euler(PCD(n_sweeps=case["n_sweeps"], compute_dtype=compute_dtype), _LEARNING_RATE)
+        batches = Batches(_data(case["n_samples"], case["n_visible"]), case["batch_size"])
         rbm = init_rbm(jax.random.key(0), case["n_visible"], case["n_hidden"])
-        state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=case["batch_size"])
-        options = {"estimator": estimator, "optimizer": optimizer}
-        options |= {"batch_size": case["batch_size"]}
+        state = trainer.init(jax.random.key(1), rbm, n_chains=case["batch_size"])
 
         def train(n_updates):
-            jax.block_until_ready(fit(jax.random.key(2), state, data, n_updates=n_updates, **options))
+            jax.block_until_ready(fit(jax.random.key(2), trainer, state, batches, n_updates=n_updates))
 
         overhead = _overhead(train)
         return _workload(lambda: train(case["n_updates"]), extra={"fit_overhead_s": overhead}, **case)
@@ -90,9 +84,12 @@ def _naive(**case):
     rbm = init_rbm(jax.random.key(0), case["n_visible"], case["n_hidden"])
     data = jnp.asarray(_data(case["n_samples"], case["n_visible"]))
     v = data[: case["batch_size"]]
-    options = {name: case[name] for name in ("n_updates", "n_steps", "batch_size")}
-    run = functools.partial(naive_pcd, learning_rate=_LEARNING_RATE, **options)
-    return _workload(lambda: jax.block_until_ready(run(jax.random.key(2), rbm, v, data)), **case)
+    options = {name: case[name] for name in ("n_updates", "n_sweeps", "batch_size")}
+
+    def call():
+        jax.block_until_ready(naive_pcd(jax.random.key(2), rbm, v, data, learning_rate=_LEARNING_RATE, **options))
+
+    return _workload(call, **case)
 
 
 def _rbms(**case):
@@ -114,7 +111,7 @@ def _rbms(**case):
                 rows = torch.randperm(len(data))[: case["batch_size"]]
                 optimizer.zero_grad(set_to_none=False)
                 batch = (data[rows], weights[rows])
-                chains, _ = fit_batch_pcd(batch, chains, params, gibbs_steps=case["n_steps"], beta=1.0)
+                chains, _ = fit_batch_pcd(batch, chains, params, gibbs_steps=case["n_sweeps"], beta=1.0)
                 optimizer.step()
 
     return _workload(call, **case)

@@ -9,8 +9,6 @@ Many RBMs are sampled under `vmap`: of the reference's size, with its chains div
 an eighth of its units in each layer with a quarter of its chains.
 """
 
-import functools
-
 import jax
 
 from benchmarks._timing import Case, Workload
@@ -55,7 +53,10 @@ def _builder(factors):
         keys = jax.random.split(jax.random.key(0), scaled["n_rbms"])
         rbms = jax.vmap(lambda key: init_rbm(key, scaled["n_visible"], scaled["n_hidden"], scale=0.05))(keys)
         chains = jax.vmap(lambda key, rbm: init_chains(key, rbm, scaled["n_chains"]))(keys, rbms)
-        run = functools.partial(sample_gibbs, n_sweeps=scaled["n_sweeps"])
+
+        def run(key, rbm, v):
+            return sample_gibbs(key, rbm, v, n_sweeps=scaled["n_sweeps"])
+
         if scaled["n_rbms"] == 1:
             keys, rbms, chains = jax.tree.map(lambda leaf: leaf[0], (keys, rbms, chains))
         else:

@@ -11,12 +11,11 @@ spectrum at 100 times. The unit of work is the whole training; every contender a
 
 import jax
 import numpy as np
-import optax
 
 from benchmarks._timing import Case, Workload
-from rbm_jax import fit, init_rbm, svd_modes
+from rbm_jax import PCD, Batches, Trainer, fit, init_rbm, svd_modes
 from rbm_jax.spectral import leading_modes
-from rbm_jax.training import init_train_state, log_spaced_updates, pcd
+from rbm_jax.training import log_spaced_updates
 
 __all__ = ["CASES", "CONTENDERS", "TINY_CASES"]
 
@@ -36,15 +35,14 @@ TINY_CASES = (_case(30, 24, 100, 20, 2, 4),)
 def _builder(observe):
     def build(n_visible, n_hidden, n_samples, batch_size, n_epochs, n_times):
         data = _clusters(n_samples, n_visible)
-        optimizer = optax.sgd(0.05)
+        trainer, batches = Trainer.euler(PCD(), 0.05), Batches(data, batch_size)
         rbm = init_rbm(jax.random.key(0), n_visible, n_hidden, visible_mean=data.mean(0))
-        state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=batch_size)
+        state = trainer.init(jax.random.key(1), rbm, n_chains=batch_size)
         n_updates = n_epochs * n_samples // batch_size
-        options = {"n_updates": n_updates, "save_at": log_spaced_updates(n_updates, n_times), "batch_size": batch_size}
+        options = {"n_updates": n_updates, "save_at": log_spaced_updates(n_updates, n_times), "observe": observe}
 
         def call():
-            end = fit(jax.random.key(2), state, data, estimator=pcd, optimizer=optimizer, observe=observe, **options)
-            jax.block_until_ready(end)
+            jax.block_until_ready(fit(jax.random.key(2), trainer, state, batches, **options))
 
         return Workload(call, 1, "training")
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import likelihood, table, trajectory, worker
+from benchmarks import against, likelihood, table, trajectory, worker
 from benchmarks._timing import spread
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -123,6 +123,24 @@ def test_table_shows_times_ratios_and_shares(tmp_path, capsys):
         "| gibbs | 8x4 | theirs | 1.5e+03 per sweep | 2.50 [2.50, 2.50] | - |",
         "| gibbs | 8x4 | absentee | absent: No module named 'absentee' | - | - |",
     ]
+
+
+def test_versions_alternate_and_each_ratio_is_of_one_round(tmp_path, capsys):
+    options = ["--tiny", "--only", "gibbs", "--rounds", "3", "--pairs", "1", "--out", str(tmp_path / "out.json")]
+    against.main([str(ROOT / "src"), *options])
+    (result,) = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert result["versions"]["this"] == result["versions"]["other"]
+    pairs = zip(result["blocks"]["this"], result["blocks"]["other"], strict=True)
+    ratios = [this["cpu_s"] / other["cpu_s"] for this, other in pairs]
+    assert len(ratios) == 3
+    assert result["cpu_ratio"] == spread(ratios)
+    assert "gibbs, 16x8, 10 chains" in capsys.readouterr().out
+
+
+def test_a_path_without_the_package_is_refused(tmp_path, capfd):
+    with pytest.raises(SystemExit, match="ended early"):
+        against.main([str(tmp_path), "--tiny", "--only", "gibbs"])
+    assert "PATH must be the folder that holds the package rbm_jax" in capfd.readouterr().err
 
 
 def test_spread_is_median_and_range():

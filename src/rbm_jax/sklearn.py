@@ -1,28 +1,22 @@
 """An RBM as a scikit-learn estimator: in pipelines and grid searches."""
 
-import functools
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, Self
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 
-from rbm_jax._internal.checks import check_count, check_positive
+from rbm_jax._internal.checks import check_count, check_positive, check_support
 from rbm_jax._internal.optional import require
 from rbm_jax._internal.typing import Array, Float, Shaped
 from rbm_jax.likelihood.pseudo import pseudo_log_likelihood
-from rbm_jax.model.energies import hidden_field
-from rbm_jax.model.rbm import RBM, init_rbm
-from rbm_jax.model.trajectory import Status
+from rbm_jax.model import RBM, Centered, Status, hidden_field, init_rbm
 from rbm_jax.sampling import init_chains, sample_gibbs
-from rbm_jax.training.estimators import pcd
-from rbm_jax.training.fitting import check_support
-from rbm_jax.training.loop import TrainState, fit, init_train_state
-from rbm_jax.training.many import set_hyperparameters
+from rbm_jax.training import PCD, Batches, Trainer, TrainState, fit
 from rbm_jax.units import AbstractUnits, Bernoulli
 
 __all__ = ["RBMTransformer"]
@@ -33,12 +27,10 @@ _base = require("sklearn.base")
 _metaestimators = require("sklearn.utils.metaestimators")
 _validation = require("sklearn.utils.validation")
 
-# The learning rate is in the optimizer's state, so that another one compiles nothing.
-_OPTIMIZER = optax.inject_hyperparams(optax.sgd)(learning_rate=0.0)
-# What the key of a run is folded with for its start: no step of it, and not what `fit` takes for minibatches.
-_WEIGHTS, _CHAINS = 2**32 - 3, 2**32 - 2
 _CHUNK_ROWS = 1024
+"""Samples in one call of a compiled function: enough to fill the cores, and little to pad a few samples to."""
 _CHUNK_ELEMENTS = 2**22
+"""Elements of the fields of flipped states that are held at once: 16 MB in single precision."""
 
 
 def _has_discrete_visible_units(estimator: Any) -> bool:
@@ -156,8 +148,8 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         states = self._as_states(X, self._units()[0])
         n_updates = check_count("n_updates", self.n_updates, minimum=0)
         batch_size = check_count("batch_size", self.batch_size)
-        run = self._start(states, X.dtype)
-        return self._advance(run, states, n_updates, batch_size if batch_size < len(states) else None)
+        batches = Batches(states, batch_size if batch_size < len(states) else None)
+        return self._advance(self._start(states, X.dtype), batches, n_updates)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """One update with X as its minibatch, of a new RBM or of the one that is there; y is not used.
@@ -175,7 +167,7 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         X = self._validated(X, reset=rbm is None)
         states = self._as_states(X, self._units()[0] if rbm is None else rbm.visible_units)
         run = self._run if hasattr(self, "_run") else self._start(states, X.dtype, rbm)
-        return self._advance(run, states, 1, None)
+        return self._advance(run, Batches(states), 1)
 
     def transform(self, X: Any) -> Shaped[np.ndarray, "n_samples n_components"]:
         """Means of the hidden units given the samples; probabilities, for `Bernoulli`.
@@ -282,30 +274,26 @@ class RBMTransformer(_base.ClassNamePrefixFeaturesOutMixin, _base.TransformerMix
         check_support("X", states, units)
         return states if units.states is None else states.astype(np.int8, copy=False)
 
+    def _trainer(self) -> Trainer:
+        rate = check_positive("learning_rate", self.learning_rate)
+        return Trainer.euler(PCD(n_sweeps=self.n_sweeps, metric=Centered()), rate)
+
     def _start(self, states: States, dtype: np.dtype, rbm: RBM | None = None) -> tuple[int, TrainState]:
         """Seed and state of a run, from a given RBM or from a new one of the data's dtype and with their means."""
-        seed, n_chains = _seed(self.random_state), check_count("n_chains", self.n_chains)
+        trainer, n_chains = self._trainer(), check_count("n_chains", self.n_chains)
+        seed = _seed(self.random_state)
         if rbm is not None:
-            return seed, _start_from(jax.random.key(seed), rbm, n_chains=n_chains)
+            return seed, _start_from(jax.random.key(seed), trainer, rbm, n_chains)
         dtype = jax.dtypes.canonicalize_dtype(dtype if dtype in (np.float32, np.float64) else float)
         mean = jnp.asarray(states.mean(0, dtype=np.float64), dtype)
-        sizes = {"n_hidden": check_count("n_components", self.n_components), "n_chains": n_chains}
-        return seed, _start_at_mean(jax.random.key(seed), mean, units=self._units(), **sizes)
+        sizes = check_count("n_components", self.n_components), n_chains
+        return seed, _start_at_mean(jax.random.key(seed), trainer, mean, self._units(), sizes)
 
-    def _advance(self, run: tuple[int, TrainState], states: States, n_updates: int, batch_size: int | None) -> Self:
+    def _advance(self, run: tuple[int, TrainState], batches: Batches, n_updates: int) -> Self:
         """Train, and keep the result if it is finite; otherwise this estimator stays as it was."""
         seed, state = run
-        state = set_hyperparameters(state, learning_rate=check_positive("learning_rate", self.learning_rate))
-        state, trajectory = fit(
-            jax.random.key(seed),
-            state,
-            states,
-            estimator=functools.partial(pcd, n_sweeps=self.n_sweeps, centered=True),
-            optimizer=_OPTIMIZER,
-            n_updates=n_updates,
-            batch_size=batch_size,
-            save_at=[n_updates],
-        )
+        options = {"n_updates": n_updates, "save_at": [n_updates]}
+        state, trajectory = fit(jax.random.key(seed), self._trainer(), state, batches, **options)
         if trajectory.status != Status.SUCCESS:
             raise FloatingPointError(
                 f"training diverged with learning_rate={self.learning_rate}: lower it, and standardize the data of "
@@ -319,19 +307,24 @@ def _seed(random_state: Any) -> int:
     return int(require("sklearn.utils").check_random_state(random_state).randint(2**31 - 1))
 
 
-@functools.partial(jax.jit, static_argnames="n_chains")
-def _start_from(key: Array, rbm: RBM, *, n_chains: int) -> TrainState:
-    return init_train_state(jax.random.fold_in(key, _CHAINS), rbm, _OPTIMIZER, n_chains=n_chains)
+# Compiled, since each is many small operations. Weights, chains and updates have key streams of their own.
+@eqx.filter_jit
+def _start_from(key: Array, trainer: Trainer, rbm: RBM, n_chains: int) -> TrainState:
+    return trainer.init(key, rbm, n_chains)
 
 
-@functools.partial(jax.jit, static_argnames=("units", "n_hidden", "n_chains"))
+@eqx.filter_jit
 def _start_at_mean(
-    key: Array, mean: Array, *, units: tuple[AbstractUnits, AbstractUnits], n_hidden: int, n_chains: int
+    key: Array,
+    trainer: Trainer,
+    mean: Array,
+    units: tuple[AbstractUnits, AbstractUnits],
+    sizes: tuple[int, int],
 ) -> TrainState:
-    options = {"visible_mean": mean, "dtype": mean.dtype}
-    weights_key = jax.random.fold_in(key, _WEIGHTS)
-    rbm = init_rbm(weights_key, len(mean), n_hidden, visible_units=units[0], hidden_units=units[1], **options)
-    return _start_from(key, rbm, n_chains=n_chains)
+    n_hidden, n_chains = sizes
+    layers = {"visible_units": units[0], "hidden_units": units[1]}
+    rbm = init_rbm(key, len(mean), n_hidden, visible_mean=mean, dtype=mean.dtype, **layers)
+    return trainer.init(key, rbm, n_chains)
 
 
 def _in_chunks(function: Callable, rbm: RBM, states: States) -> Shaped[np.ndarray, "n_samples ..."]:

@@ -68,12 +68,12 @@ def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):
     assert chains.shape == (50, 64)
     for n_samples in ("20", "60"):  # fewer than the chains of the training, and more
         picture = tmp_path / f"{n_samples}.png"
-        assert run(["sample", str(trained), "--n-samples", n_samples, "--n-steps", "3", "--out", str(picture)]) == 0
+        assert run(["sample", str(trained), "--n-samples", n_samples, "--n-sweeps", "3", "--out", str(picture)]) == 0
         assert is_png(picture)
-    assert run(["sample", str(trained), "--rows", "4", "--n-steps", "0", "--out", str(picture)]) == 0
+    assert run(["sample", str(trained), "--rows", "4", "--n-sweeps", "0", "--out", str(picture)]) == 0
     assert run(["sample", str(trained), "--rows", "5"]) == 2
     capsys.readouterr()
-    assert run(["sample", str(trained), "--exchange", "--n-steps", "20", "--out", str(picture), "--json"]) == 0
+    assert run(["sample", str(trained), "--exchange", "--n-sweeps", "20", "--out", str(picture), "--json"]) == 0
     report, text = capsys.readouterr()
     report = json.loads(report)
     assert f"swaps {min(report['acceptance']):.2f}; {report['share_from_earlier']:.0%} of the states came" in text
@@ -107,7 +107,7 @@ def test_larger_runs_are_bounded_from_both_sides_and_print_json(tmp_path, capsys
 
 def test_half_images_are_completed(trained, tmp_path, capsys):
     for half in ("left", "bottom"):
-        options = ["--half", half, "--n-steps", "5", "--n-images", "4", "--out", str(tmp_path / f"{half}.png")]
+        options = ["--half", half, "--n-sweeps", "5", "--n-images", "4", "--out", str(tmp_path / f"{half}.png")]
         assert run(["inpaint", str(trained), *options]) == 0
         assert is_png(tmp_path / f"{half}.png")
     np.save(tmp_path / "small.npy", np.ones((5, 4)) * [0, 1, 1, 0])
@@ -204,7 +204,7 @@ def test_devices_divide_the_work_and_change_no_result(trained, tmp_path):
 from rbm_jax.cli import run
 assert run(["train", *{FAST}, "--devices", "2", "--out", {out!r}]) == 0
 assert run(["train", "--resume", {out!r}]) == 0
-assert run(["sample", {out!r}, "--n-samples", "10", "--n-steps", "2", "--devices", "2"]) == 0
+assert run(["sample", {out!r}, "--n-samples", "10", "--n-sweeps", "2", "--devices", "2"]) == 0
 assert run(["sample", {out!r}, "--n-samples", "11", "--devices", "2"]) == 2
 assert run(["train", "--n-chains", "11", "--devices", "2", "--out", {out!r}]) == 2
 """
@@ -222,7 +222,7 @@ assert run(["train", "--n-chains", "11", "--devices", "2", "--out", {out!r}]) ==
 
 def test_one_device_can_be_asked_for(trained, tmp_path):
     picture = tmp_path / "samples.png"
-    assert run(["sample", str(trained), "--n-steps", "1", "--devices", "1", "--out", str(picture)]) == 0
+    assert run(["sample", str(trained), "--n-sweeps", "1", "--devices", "1", "--out", str(picture)]) == 0
     assert is_png(picture)
 
 
@@ -232,7 +232,7 @@ def test_tap_closure_can_be_left_out(tmp_path):
 
 
 def test_compare_training_writes_picture_trajectories_and_tables(tmp_path, capsys):
-    fast = ["--n-hidden", "4", "--n-chains", "20", "--n-updates", "12", "--n-steps", "1", "--modes", "3"]
+    fast = ["--n-hidden", "4", "--n-chains", "20", "--n-updates", "12", "--n-sweeps", "1", "--modes", "3"]
     assert run(["compare-training", *fast, "--out", str(tmp_path), "--json"]) == 0
     assert is_png(tmp_path / "compare-training.png")
     trajectories = load_trajectories(tmp_path / "compare-training.h5")

@@ -44,7 +44,7 @@ def test_sequences_train_potts_units_and_are_sampled_as_sequences(family, capsys
     assert rbm.n_visible == 10 * 21
     assert chains is not None
     np.testing.assert_array_equal(chains.reshape(50, 10, 21).sum(-1), 1)
-    assert run(["sample", str(family / "run"), "--n-samples", "7", "--n-steps", "3"]) == 0
+    assert run(["sample", str(family / "run"), "--n-samples", "7", "--n-sweeps", "3"]) == 0
     samples = load_fasta(family / "run" / "samples.fasta")
     assert samples.states.shape == (7, 10)
     capsys.readouterr()
@@ -68,7 +68,7 @@ def test_sequences_count_by_what_is_like_them(family, tmp_path):
 
 
 def test_missing_entries_are_learned_from_and_imputed(lossy, capsys):
-    assert run(["impute", str(lossy / "run"), "--n-steps", "3", "--n-burn-in", "2"]) == 0
+    assert run(["impute", str(lossy / "run"), "--n-sweeps", "3", "--n-burn-in", "2"]) == 0
     assert (lossy / "run" / "imputed.png").read_bytes().startswith(b"\x89PNG")
     data = np.load(lossy / "lossy.npy")
     with np.load(lossy / "run" / "imputed.npz") as found:
@@ -80,7 +80,7 @@ def test_missing_entries_are_learned_from_and_imputed(lossy, capsys):
     assert np.isin(arrays["sample"], [0, 1]).all()
     assert ((arrays["mean"][~observed] > 0) & (arrays["mean"][~observed] < 1)).all()
     np.save(lossy / "one.npy", np.where(np.arange(64) < 32, -1, data[:1]))
-    arguments = ["--data", str(lossy / "one.npy"), "--n-steps", "3", "--n-burn-in", "2"]  # has pixels in no sample
+    arguments = ["--data", str(lossy / "one.npy"), "--n-sweeps", "3", "--n-burn-in", "2"]  # has pixels in no sample
     assert run(["impute", str(lossy / "run"), *arguments, "--out", str(lossy / "one.npz")]) == 0
     capsys.readouterr()
     assert run(["likelihood", str(lossy / "run")]) == 2
@@ -122,7 +122,7 @@ def test_nothing_missing_where_something_was_expected_is_said(tmp_path, capsys):
             "--test: the samples are of Bernoulli() units, the RBM has Potts",
         ),
         (["likelihood", "run", "--test", "digits"], "--test: the samples have 64 values, the RBM 210 visible units"),
-        (["sample", "run", "--exchange", "--n-steps", "0"], "--exchange needs"),
+        (["sample", "run", "--exchange", "--n-sweeps", "0"], "--exchange needs"),
     ],
 )
 def test_mistakes_are_named(family, lossy, tmp_path, monkeypatch, capsys, arguments, message):

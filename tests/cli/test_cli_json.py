@@ -50,7 +50,7 @@ def test_training_reports_what_it_ended_with(trained, capsys):
 
 def test_sampling_reports_the_picture(trained, tmp_path, capsys):
     picture = tmp_path / "samples.png"
-    report, _ = numbers_of(capsys, "sample", trained, "--n-steps", 2, "--out", picture)
+    report, _ = numbers_of(capsys, "sample", trained, "--n-sweeps", 2, "--out", picture)
     assert report == {"files": [str(picture)]}
 
 
@@ -58,7 +58,7 @@ def test_imputation_reports_root_mean_squares_over_missing_entries(trained, tmp_
     images = load_digits()[:30].astype(float)
     images[:, :20] = np.nan
     np.save(tmp_path / "lossy.npy", images)
-    options = ["--n-steps", 4, "--n-burn-in", 1, "--out", tmp_path / "imputed.npz"]
+    options = ["--n-sweeps", 4, "--n-burn-in", 1, "--out", tmp_path / "imputed.npz"]
     report, _ = numbers_of(capsys, "impute", trained, "--data", tmp_path / "lossy.npy", "--missing", "NaN", *options)
     assert (report["n_samples"], report["n_missing"]) == (30, 600)
     with np.load(tmp_path / "imputed.npz") as file:

@@ -23,7 +23,7 @@ def small(monkeypatch):
     rates = {"learning_rates": (0.1, 0.05), "n_chains": (5,), "duration": 0.2}
     shorten(_gallery, "step_convergence", n_runs=2, **rates)
     shorten(_gallery, "ComparisonRecipe", n_updates=40, n_chains=20)
-    shorten(_gallery, "MethodsRecipe", n_updates=12, n_chains=20, n_steps=1)
+    shorten(_gallery, "MethodsRecipe", n_updates=12, n_chains=20, n_sweeps=1)
     shorten(_replica, "measure_phases", n_units=20, n_instances=2)
     shorten(_replica, "projected_training", duration=1.0)  # the theory is integrated as far as the runs go
     monkeypatch.setattr(_gallery, "N_HIDDEN_EXACT", 4)

@@ -19,7 +19,7 @@ from rbm_jax.cli import _training, run
 from rbm_jax.cli._training import SECONDS_AT_RISK
 from rbm_jax.io import latest_checkpoint, load_config, load_rbm, load_trajectory, saved_updates
 
-TINY = ["--n-hidden", "3", "--n-chains", "6", "--batch-size", "20", "--n-steps", "1"]
+TINY = ["--n-hidden", "3", "--n-chains", "6", "--batch-size", "20", "--n-sweeps", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -154,10 +154,10 @@ def stop_after(monkeypatch, n_updates):
     """Let trainings save after every update, and end after so many of them as if by Ctrl-C."""
     real = _training.fit
 
-    def fit(key, state, *args, **options):
+    def fit(key, trainer, state, *args, **options):
         if state.step >= n_updates:
             raise KeyboardInterrupt
-        return real(key, state, *args, **options)
+        return real(key, trainer, state, *args, **options)
 
     monkeypatch.setattr(_training, "fit", fit)
     monkeypatch.setattr(_training, "SECONDS_OF_A_CHUNK", 0.0)
@@ -177,7 +177,7 @@ def test_interrupted_training_goes_on_to_the_same_bits(data, finished, tmp_path,
     assert latest.name == "00000058.interim.h5"
     assert load_rbm(latest)[1].shape[1] == 9
     assert not (folder / "rbm.h5").exists()
-    assert run(["sample", str(folder), "--n-steps", "1", "--n-samples", "4"]) == 0
+    assert run(["sample", str(folder), "--n-sweeps", "1", "--n-samples", "4"]) == 0
     (folder / "updates" / ".00000059-killed.h5").write_bytes(b"half")
     capsys.readouterr()
     # The command as it was, or what the run remembers of it.
@@ -187,6 +187,18 @@ def test_interrupted_training_goes_on_to_the_same_bits(data, finished, tmp_path,
     assert run(["train", "--resume", str(folder)]) == 0
     assert "is finished, with 60 updates" in capsys.readouterr().out
     assert_same_run(folder, whole)
+
+
+def test_rejected_updates_are_counted_and_reported(data, tmp_path, capsys):
+    reckless = ["--method", "ptt", "--n-rungs", "3", "--learning-rate", "1000", "--n-updates", "12"]
+    assert train(data, tmp_path, *reckless) == 0
+    training = load_trajectory(tmp_path / "updates").rbms  # kept after each update, of which there are so few
+    n_rejected = int((np.diff(training.weights, axis=0) == 0).all((1, 2)).sum())
+    assert 0 < n_rejected <= 12
+    captured = capsys.readouterr()
+    assert f"{n_rejected} of 12 updates were rejected: the chains could not follow" in captured.out
+    is_stuck = bool((training.weights[-1] == training.weights[-2]).all())
+    assert ("no update was made at the end" in captured.err) == is_stuck
 
 
 def test_finished_run_can_be_made_longer(data, finished, tmp_path, capsys):

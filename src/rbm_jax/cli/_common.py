@@ -3,9 +3,8 @@
 import contextlib
 import dataclasses
 import enum
-import functools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,13 +14,13 @@ from jax.sharding import Mesh
 
 from rbm_jax.cli._datasets import Source
 from rbm_jax.io import atomic_write, latest_checkpoint, load_config, load_rbm, load_trajectory
-from rbm_jax.missing.data_terms import clamped_enumeration, clamped_gibbs, clamped_mean_field
-from rbm_jax.model.rbm import RBM
+from rbm_jax.missing import ClampedEnumeration, ClampedGibbs, ClampedMeanField, Complete
+from rbm_jax.model import RBM, Centered
 from rbm_jax.model.trajectory import Trajectory
 from rbm_jax.progress import progress_bar
 from rbm_jax.sampling import sample_gibbs
 from rbm_jax.sharding import device_mesh, virtual_devices
-from rbm_jax.training.estimators import cd, emf, exact, pcd, ptt
+from rbm_jax.training import CD, EMF, PCD, PTT, AbstractEstimator, Exact
 
 __all__ = [
     "MODEL",
@@ -33,7 +32,7 @@ __all__ = [
     "Modes",
     "NChains",
     "NHidden",
-    "NSteps",
+    "NSweeps",
     "Order",
     "Out",
     "Run",
@@ -72,7 +71,7 @@ class Method(enum.StrEnum):
 
 NHidden = Annotated[int, typer.Option(min=1, help="Hidden units.")]
 NChains = Annotated[int, typer.Option(min=1, help="Persistent Markov chains.")]
-NSteps = Annotated[int, typer.Option(min=1, help="Sweeps, Gibbs or mean-field, in each update.")]
+NSweeps = Annotated[int, typer.Option(min=1, help="Sweeps, Gibbs or mean-field, in each update.")]
 Order = Annotated[int, typer.Option(min=1, max=3, help="Order of mean field: 1 naive, 2 TAP, 3.")]
 LearningRate = Annotated[float, typer.Option(help="Learning rate of plain SGD; time is learning rate x updates.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Rows of a minibatch [default: all data, at most 2000].")]
@@ -187,9 +186,9 @@ def in_chunks(total: int, size: int, description: str, unit: str) -> Iterator[sl
             progress(part.stop - part.start)
 
 
-def run_chains(key, rbm: RBM, chains, n_steps: int, **options: Any) -> jax.Array:
-    """States of Gibbs chains after n_steps sweeps, with a progress bar; options are those of `sample_gibbs`."""
-    for steps in in_chunks(n_steps, SWEEPS_OF_A_CHUNK, "sampling", "sweep"):
+def run_chains(key, rbm: RBM, chains, n_sweeps: int, **options: Any) -> jax.Array:
+    """States of Gibbs chains after n_sweeps sweeps, with a progress bar; options are those of `sample_gibbs`."""
+    for steps in in_chunks(n_sweeps, SWEEPS_OF_A_CHUNK, "sampling", "sweep"):
         key_part = jax.random.fold_in(key, steps.start)
         chains = sample_gibbs(key_part, rbm, chains, n_sweeps=steps.stop - steps.start, **options)
         jax.block_until_ready(chains)
@@ -212,19 +211,19 @@ def echo_warnings(messages: list[str]) -> None:
         typer.echo(f"rbm-jax: warning: {message}", err=True)
 
 
-def make_estimator(method: Method, n_steps: int, order: int, *, is_lossy: bool = False) -> Callable:
+def make_estimator(
+    method: Method, n_sweeps: int, order: int, *, n_rungs: int = 12, is_lossy: bool = False
+) -> AbstractEstimator:
     """The estimator of a method, with the centered gradient; for data with missing entries with its own data term."""
-    estimator, term = {
-        Method.PCD: (functools.partial(pcd, n_sweeps=n_steps), clamped_gibbs),
-        Method.PTT: (functools.partial(ptt, n_sweeps=n_steps), clamped_gibbs),
-        Method.CD: (functools.partial(cd, n_sweeps=n_steps), clamped_gibbs),
-        Method.EMF: (
-            functools.partial(emf, n_sweeps=n_steps, order=order),
-            functools.partial(clamped_mean_field, order=order),
-        ),
-        Method.EXACT: (exact, clamped_enumeration),
+    sweeps: dict[str, Any] = {"n_sweeps": n_sweeps}
+    kind, options, term = {
+        Method.PCD: (PCD, sweeps, ClampedGibbs()),
+        Method.PTT: (PTT, sweeps | {"n_rungs": n_rungs}, ClampedGibbs()),
+        Method.CD: (CD, sweeps, ClampedGibbs()),
+        Method.EMF: (EMF, sweeps | {"order": order}, ClampedMeanField(order)),
+        Method.EXACT: (Exact, {}, ClampedEnumeration()),
     }[method]
-    return functools.partial(estimator, centered=True, data_term=term if is_lossy else None)
+    return kind(**options, metric=Centered(), data_term=term if is_lossy else Complete())
 
 
 def write_figure(path: Path, figure: Any) -> None:

@@ -16,7 +16,7 @@ from rbm_jax.cli._common import (
     Modes,
     NChains,
     NHidden,
-    NSteps,
+    NSweeps,
     Out,
     Seed,
     prepare_folder,
@@ -58,7 +58,7 @@ def compare(
     n_updates: NUpdates = ComparisonRecipe.n_updates,
     learning_rate: LearningRate = ComparisonRecipe.learning_rate,
     n_chains: NChains = ComparisonRecipe.n_chains,
-    n_steps: NSteps = ComparisonRecipe.n_steps,
+    n_sweeps: NSweeps = ComparisonRecipe.n_sweeps,
     batch_size: BatchSize = ComparisonRecipe.batch_size,
     modes: Modes = ComparisonRecipe.n_modes,
     units: Units = UnitName.BERNOULLI,
@@ -80,7 +80,7 @@ def compare(
     dataset = Source(data, units, threshold).load_images()
     folder = prepare_folder(out)
     recipe = ComparisonRecipe(
-        n_hidden, n_updates, learning_rate, n_chains, n_steps, batch_size, modes, centered, tap, seed
+        n_hidden, n_updates, learning_rate, n_chains, n_sweeps, batch_size, modes, centered, tap, seed
     )
     result = train_and_integrate(dataset, recipe)
     save_trajectories(folder / "compare.h5", {"training": result.training, **result.theories})

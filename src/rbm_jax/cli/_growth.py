@@ -1,20 +1,17 @@
 """Growth rates of modes in the first times of a training, against the linear theory."""
 
-import functools
 from typing import Any
 
 import jax
 import numpy as np
-import optax
 import typer
 
 from rbm_jax.cli._datasets import Dataset
 from rbm_jax.dynamics import growth_modes, growth_rates_along, growth_windows, linear_window
-from rbm_jax.model.rbm import init_rbm
+from rbm_jax.model import Centered, init_rbm
 from rbm_jax.plotting import figure_style, new_figure, plot_growth_rates
 from rbm_jax.progress import progress_bar
-from rbm_jax.training.estimators import pcd
-from rbm_jax.training.loop import fit, init_train_state
+from rbm_jax.training import PCD, Batches, Trainer, fit
 
 __all__ = ["growth_rates_figure"]
 
@@ -36,21 +33,12 @@ def growth_rates_figure(key, dataset: Dataset, n_updates: int = 1800, n_chains: 
     # Seven growth times of the leading mode, in steps small enough that log(1 + rate step) is rate step to 0.2 %.
     learning_rate = 7.2 / n_updates / leading
     rbm = init_rbm(key, samples.shape[1], 64, scale=1e-3, visible_mean=samples.mean(0), **units)
-    optimizer = optax.sgd(learning_rate)
-    state = init_train_state(jax.random.fold_in(key, 1), rbm, optimizer, n_chains=n_chains)
+    trainer = Trainer.euler(PCD(metric=Centered()), learning_rate)
+    state = trainer.init(jax.random.fold_in(key, 1), rbm, n_chains=n_chains)
+    batches, saves = Batches(samples, dataset.batch_size(None)), np.arange(0, n_updates + 1, n_updates // 50)
     with progress_bar(n_updates, "early PCD") as progress:
-        _, training = fit(
-            jax.random.fold_in(key, 2),
-            state,
-            samples,
-            estimator=functools.partial(pcd, centered=True),
-            optimizer=optimizer,
-            n_updates=n_updates,
-            batch_size=dataset.batch_size(None),
-            save_at=np.arange(0, n_updates + 1, n_updates // 50),
-            time_step=learning_rate,
-            progress=progress,
-        )
+        options = {"n_updates": n_updates, "save_at": saves, "progress": progress}
+        _, training = fit(jax.random.fold_in(key, 2), trainer, state, batches, **options)
     measured = growth_rates_along(training, growth, linear_window(training, growth))
     early = float(training.ts[5])
     windows = [growth_windows(training, growth, tolerance=each, from_time=early) for each in (0.02, 0.1)]

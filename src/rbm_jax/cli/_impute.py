@@ -28,7 +28,7 @@ def impute_command(
         str | None, typer.Option(help="Data to complete, as in rbm-jax train [default: the run's].")
     ] = None,
     missing: Missing = None,
-    n_steps: Annotated[int, typer.Option(min=1, help="Gibbs sweeps that are averaged over.")] = 100,
+    n_sweeps: Annotated[int, typer.Option(min=1, help="Gibbs sweeps that are averaged over.")] = 100,
     n_burn_in: Annotated[int, typer.Option(min=1, help="Gibbs sweeps before.")] = 50,
     n_chains: Annotated[int, typer.Option(min=2, help="Chains for each sample.")] = 4,
     seed: Seed = 0,
@@ -52,7 +52,7 @@ def impute_command(
         raise ValueError("no entry of the data is missing: say what stands for such entries with --missing NaN|VALUE")
     dataset.check_fits(rbm)
     key, parts = jax.random.key(seed), []
-    options = {"n_steps": n_steps, "n_burn_in": n_burn_in, "n_chains": n_chains}
+    options = {"n_sweeps": n_sweeps, "n_burn_in": n_burn_in, "n_chains": n_chains}
     for rows in in_chunks(len(dataset.samples), CHUNK_ROWS, "imputation", "sample"):
         part = impute(jax.random.fold_in(key, rows.start), rbm, dataset.samples[rows], **options)
         parts.append(jax.tree.map(np.asarray, part))
@@ -63,7 +63,7 @@ def impute_command(
         f"{numbers['std']:.3g}, the error of their mean {numbers['std_error']:.3g} (root mean squares)"
     )
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **found._asdict())
+        np.savez_compressed(file, mean=found.mean, std=found.std, std_error=found.std_error, sample=found.sample)
     typer.echo(f"wrote {path}")
     files = [path]
     if dataset.image_shape is not None:

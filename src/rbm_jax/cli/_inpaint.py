@@ -46,7 +46,7 @@ def inpaint(
     data: Annotated[str | None, typer.Option(help="Images, as in rbm-jax train [default: those of the run].")] = None,
     threshold: Threshold = 0.5,
     n_images: Annotated[int, typer.Option(min=1, help="Images to complete, evenly spaced in the data.")] = 10,
-    n_steps: Annotated[int, typer.Option(min=1, help="Gibbs sweeps with the known half held fixed.")] = 1000,
+    n_sweeps: Annotated[int, typer.Option(min=1, help="Gibbs sweeps with the known half held fixed.")] = 1000,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="The picture to write [default: inpaint.png in the run].")] = None,
 ) -> None:
@@ -62,7 +62,7 @@ def inpaint(
         raise ValueError("--data: the samples must be images, with pixels in rows and columns")
     images = some_rows(dataset.completed(rbm).samples, n_images)
     missing = half.mask(dataset.image_shape)
-    completions = inpaint_halves(jax.random.key(seed), rbm, images, missing, n_steps)
+    completions = inpaint_halves(jax.random.key(seed), rbm, images, missing, n_sweeps)
     path = run / "inpaint.png" if out is None else out
     known = np.where(missing, (images.min() + images.max()) / 2, images)
     labels = ["image", "known half", *[f"completion {number + 1}" for number in range(N_COMPLETIONS)]]
@@ -74,7 +74,7 @@ def inpaint(
     typer.echo(f"wrote {path}")
 
 
-def inpaint_halves(key, rbm: RBM, images, missing: np.ndarray, n_steps: int) -> np.ndarray:
+def inpaint_halves(key, rbm: RBM, images, missing: np.ndarray, n_sweeps: int) -> np.ndarray:
     """Completions of the missing pixels, shape (N_COMPLETIONS, n_images, n_visible).
 
     Chains start from independent random pixels in the missing half.
@@ -82,4 +82,4 @@ def inpaint_halves(key, rbm: RBM, images, missing: np.ndarray, n_steps: int) -> 
     key_start, key_run = jax.random.split(key)
     start = np.broadcast_to(images, (N_COMPLETIONS, *images.shape))
     noise = rbm.visible_units.sample(key_start, jnp.broadcast_to(rbm.visible_bias, start.shape))
-    return np.asarray(run_chains(key_run, rbm, np.where(missing, noise, start), n_steps, clamp_mask=~missing))
+    return np.asarray(run_chains(key_run, rbm, np.where(missing, noise, start), n_sweeps, clamp_mask=~missing))

@@ -81,7 +81,7 @@ def tap_order(rbm: RBM, modes: Modes, *, max_steps: int = 2000):
 
 
 def gibbs_order(
-    key, rbm: RBM, modes: Modes, *, n_chains: int = 20, n_burn: int = 200, n_samples: int = 100, n_steps: int = 2
+    key, rbm: RBM, modes: Modes, *, n_chains: int = 20, n_burn: int = 200, n_samples: int = 100, n_sweeps: int = 2
 ) -> InstanceOrder:
     """Order from Gibbs chains that start along the first mode; overlaps are those of different chains.
 
@@ -93,7 +93,7 @@ def gibbs_order(
 
     def measure(chains, key):
         key_chains, key_hidden = jax.random.split(key)
-        chains = sample_gibbs(key_chains, rbm, chains, n_sweeps=n_steps)
+        chains = sample_gibbs(key_chains, rbm, chains, n_sweeps=n_sweeps)
         sign = jnp.sign(chains @ modes.left[:, :1])
         visible, hidden = sign * chains, sign * sample_hidden(key_hidden, rbm, chains)
         order = _order(modes, visible.mean(0), hidden.mean(0))
@@ -131,9 +131,9 @@ def annealed_free_energy(
 
 
 def measure_phases(
-    key, noise, strength, *, n_units: int = 200, n_instances: int = 2, n_chains: int = 24, n_steps: int = 400
+    key, noise, strength, *, n_units: int = 200, n_instances: int = 2, n_chains: int = 24, n_sweeps: int = 400
 ):
-    """Root mean square magnetization of Gibbs chains and their overlap with themselves n_steps later.
+    """Root mean square magnetization of Gibbs chains and their overlap with themselves n_sweeps later.
 
     The chains start at random and are cooled to each of the points in twenty steps.
 
@@ -144,7 +144,7 @@ def measure_phases(
         n_units: in each layer.
         n_instances: samples of modes and noise, each at all points.
         n_chains: per instance and point.
-        n_steps: sweeps of the cooling, before the first measurement of overlaps, and until each.
+        n_sweeps: sweeps of the cooling, before the first measurement of overlaps, and until each.
 
     Returns:
         Magnetizations and overlaps, shape (n_points,). Zero shows as about √(1/n_units).
@@ -159,10 +159,10 @@ def measure_phases(
 
         def cool(chains, state):
             key, beta = state
-            return sample_gibbs(key, temper(rbm, beta), chains, n_sweeps=n_steps // 20), None
+            return sample_gibbs(key, temper(rbm, beta), chains, n_sweeps=n_sweeps // 20), None
 
         def measure(history, key):
-            chains = sample_gibbs(key, rbm, history[-1], n_sweeps=n_steps // 20)
+            chains = sample_gibbs(key, rbm, history[-1], n_sweeps=n_sweeps // 20)
             overlap = ((chains * history[0]).mean(1) ** 2).mean()
             magnetization = ((chains @ modes.left[:, 0]) ** 2).mean() / n_units
             return jnp.concatenate([history[1:], chains[None]]), jnp.stack([magnetization, overlap])

@@ -27,6 +27,8 @@ MAX_SAMPLES = 2000
 """Data at which likelihoods along a training are evaluated."""
 N_CHAINS, N_TEMPERATURES = 100, 300
 """Of the annealing at each time of a training."""
+LOG_Z_FIELDS, LIKELIHOOD_FIELDS = ("value", "std_error", "ess", "lower", "upper"), ("value", "lower", "upper")
+"""Of the estimates, for --json."""
 
 
 @with_json
@@ -69,10 +71,11 @@ def likelihood(
         interval = "" if not estimates else f", between {each.lower:.3f} and {each.upper:.3f}"
         typer.echo(f"log-likelihood of the {name}, {how}: {each.value:.3f}{interval} nats per sample")
     echo_warnings(messages)
-    log_z, log_likelihoods = (
-        {name: each._asdict() for name, each in results.items()} for results in (estimates, found)
-    )
-    return {"log_z": log_z, "log_likelihood": log_likelihoods, "warnings": messages}
+    numbers = {"log_z": (estimates, LOG_Z_FIELDS), "log_likelihood": (found, LIKELIHOOD_FIELDS)}
+    return {"warnings": messages} | {
+        title: {name: {field: getattr(each, field) for field in fields} for name, each in results.items()}
+        for title, (results, fields) in numbers.items()
+    }
 
 
 def log_likelihood_along(path: Trajectory, dataset: Dataset) -> tuple[np.ndarray, str]:

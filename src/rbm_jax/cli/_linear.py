@@ -1,22 +1,18 @@
 """The linear theory on trial: Gaussian-Gaussian RBMs trained by PCD, against the learning equations."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import typer
 
 from rbm_jax.data import gaussian_data
 from rbm_jax.dynamics import DataStatistics, gaussian_force, integrate, linear_fixed_points, linear_solution
-from rbm_jax.model.exact import exact_log_likelihood
-from rbm_jax.model.rbm import RBM
+from rbm_jax.model import RBM, exact_log_likelihood
 from rbm_jax.plotting import figure_style, new_figure, plot_convergence, plot_linear_theory, plot_quantity
-from rbm_jax.training.estimators import exact, pcd
-from rbm_jax.training.loop import fit, init_train_state
+from rbm_jax.training import PCD, AbstractEstimator, Batches, Exact, Trainer, TrainState, fit_many
 from rbm_jax.units import Gaussian
 
 __all__ = [
@@ -83,19 +79,12 @@ def emergence(
     """Train n_runs Gaussian-Gaussian RBMs from the same start by PCD with different random numbers, side by side."""
     key_start, key_runs = jax.random.split(key)
     rbm, data, basis = _aligned_start(key_start, variances, n_visible, n_samples, start)
-    optimizer = optax.sgd(learning_rate)
+    trainer = Trainer.euler(PCD(), learning_rate)
+    keys, states = _starts(key_runs, trainer, rbm, n_runs, n_chains)
     saves = np.unique(np.linspace(0, n_updates, 46).astype(int))
-
-    @jax.jit
-    @jax.vmap
-    def train(key):
-        key_chains, key_run = jax.random.split(key)
-        state = init_train_state(key_chains, rbm, optimizer, n_chains=n_chains)
-        options = {"n_updates": n_updates, "save_at": saves, "time_step": learning_rate}
-        _, path = fit(key_run, state, data, estimator=pcd, optimizer=optimizer, **options)
-        return path, jax.vmap(exact_log_likelihood, in_axes=(0, None))(path.rbms, data)
-
-    paths, likelihoods = train(jax.random.split(key_runs, n_runs))
+    _, paths = fit_many(keys, trainer, states, Batches(data), n_updates=n_updates, save_at=saves)
+    along = jax.vmap(exact_log_likelihood, in_axes=(0, None))
+    likelihoods = jax.jit(jax.vmap(along, in_axes=(0, None)))(paths.rbms, data)
     left, right = basis
     runs = jnp.einsum("ia,rtij,ja->rta", left, paths.rbms.weights, right)
     ts, variance = paths.ts[0], jnp.asarray(variances)
@@ -175,9 +164,9 @@ def step_convergence(
     rbm, data, _ = _aligned_start(key_start, (4.0, 2.0, 0.6, 0.3), 8, 500, 0.1)
     force = gaussian_force(DataStatistics(jnp.zeros(8), data.T @ data / len(data)))
     truth = integrate(force, rbm, jnp.array([0.0, duration]), rtol=1e-6, atol=1e-8).rbms.weights[-1]
-    errors = {"exact gradient": _final_errors(keys[0], rbm, data, truth, exact, 1, 1, learning_rates, duration)}
+    errors = {"exact gradient": _final_errors(keys[0], rbm, data, truth, Exact(), None, 1, learning_rates, duration)}
     for key_runs, count in zip(keys[1:], n_chains, strict=True):
-        found = _final_errors(key_runs, rbm, data, truth, pcd, count, n_runs, learning_rates, duration)
+        found = _final_errors(key_runs, rbm, data, truth, PCD(), count, n_runs, learning_rates, duration)
         errors[f"PCD, {count} chains"] = found
     rates = np.asarray(learning_rates)
     slopes = {name: float(np.polyfit(np.log(rates), np.log(error), 1)[0]) for name, error in errors.items()}
@@ -214,15 +203,20 @@ def _aligned_start(key, variances, n_visible: int, n_samples: int, start: float)
     return rbm, data, (left, right)
 
 
-def _final_errors(key, rbm, data, truth, estimator, n_chains, n_runs, learning_rates, duration) -> np.ndarray:
-    def error(key, optimizer, n_updates):
-        key_chains, key_run = jax.random.split(key)
-        state = init_train_state(key_chains, rbm, optimizer, n_chains=n_chains)
-        state, _ = fit(key_run, state, data, estimator=estimator, optimizer=optimizer, n_updates=n_updates)
-        return ((state.rbm.weights - truth) ** 2).sum() / (truth**2).sum()
+def _starts(key, trainer: Trainer, rbm: RBM, n_runs: int, n_chains: int | None) -> tuple[jax.Array, TrainState]:
+    """Keys and states of runs from one RBM with chains of their own."""
+    keys = jax.random.split(key, n_runs)
+    return keys, jax.vmap(lambda key: trainer.init(key, rbm, n_chains))(keys)
 
-    found = []
+
+def _final_errors(
+    key, rbm: RBM, data, truth, estimator: AbstractEstimator, n_chains, n_runs, learning_rates, duration
+) -> np.ndarray:
+    batches, found = Batches(data), []
     for rate in learning_rates:
-        run = functools.partial(error, optimizer=optax.sgd(rate), n_updates=round(duration / rate))
-        found.append(float(jax.jit(jax.vmap(run))(jax.random.split(key, n_runs)).mean()) ** 0.5)
+        trainer = Trainer.euler(estimator, rate)
+        keys, states = _starts(key, trainer, rbm, n_runs, n_chains)
+        states, _ = fit_many(keys, trainer, states, batches, n_updates=round(duration / rate))
+        errors = ((states.rbm.weights - truth) ** 2).sum((1, 2)) / (truth**2).sum()
+        found.append(float(errors.mean()) ** 0.5)
     return np.asarray(found)

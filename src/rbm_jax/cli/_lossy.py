@@ -1,24 +1,18 @@
 """What an RBM learns from data with missing entries, and what filling them in first would make of it."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-import optax
 import typer
 
 from rbm_jax.cli._datasets import Dataset
 from rbm_jax.cli._impute import draw_imputation
-from rbm_jax.missing.data_terms import clamped_gibbs
-from rbm_jax.missing.imputation import Imputation, impute
-from rbm_jax.model.exact import exact_log_likelihood
-from rbm_jax.model.rbm import RBM, init_rbm
+from rbm_jax.missing import AbstractDataTerm, ClampedGibbs, Complete, Imputation, impute
+from rbm_jax.model import RBM, Centered, exact_log_likelihood, init_rbm
 from rbm_jax.plotting import figure_style, new_figure, plot_against_fraction
-from rbm_jax.training.estimators import pcd
-from rbm_jax.training.loop import fit, init_train_state
+from rbm_jax.training import PCD, Batches, Trainer, fit
 
 __all__ = ["LossyRecipe", "lossy_data_figure"]
 
@@ -28,7 +22,7 @@ HIDDEN_FRACTION = 0.5
 """Of the pixels of the test data, that are to be reconstructed."""
 FILLED = "filled in by means"
 OBSERVED = "what was observed"
-TERMS: dict[str, Callable | None] = {OBSERVED: functools.partial(clamped_gibbs, n_sweeps=10), FILLED: None}
+TERMS: dict[str, AbstractDataTerm] = {OBSERVED: ClampedGibbs(n_sweeps=10), FILLED: Complete()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +40,7 @@ class LossyRecipe:
     n_updates: int = 20_000
     batch_size: int = 300
     n_chains: int = 500
-    n_steps: int = 5
+    n_sweeps: int = 5
 
     def schedule(self, fraction: float) -> tuple[float, int]:
         """Learning rate and number of updates, at most n_updates."""
@@ -106,24 +100,24 @@ def _hide(key, samples: np.ndarray, fraction: float) -> np.ndarray:
     return np.where(np.asarray(jax.random.uniform(key, samples.shape)) < fraction, np.nan, samples).astype(np.float32)
 
 
-def _train(key, dataset: Dataset, lossy: np.ndarray, term, recipe: LossyRecipe, learning_rate, n_updates) -> RBM:
+def _train(
+    key, dataset: Dataset, lossy: np.ndarray, term: AbstractDataTerm, recipe: LossyRecipe, learning_rate, n_updates
+) -> RBM:
     mean = np.nanmean(lossy, axis=0)
     units: dict[str, Any] = {"visible_units": dataset.units, "hidden_units": dataset.units}
     rbm = init_rbm(key, lossy.shape[1], recipe.n_hidden, visible_mean=mean, **units)
-    optimizer = optax.sgd(learning_rate)
-    options = {
-        "estimator": functools.partial(pcd, n_sweeps=recipe.n_steps, centered=True, data_term=term),
-        "optimizer": optimizer,
-        "n_updates": n_updates,
-        "batch_size": min(recipe.batch_size, len(lossy)),
-    }
-    state = init_train_state(jax.random.fold_in(key, 1), rbm, optimizer, n_chains=recipe.n_chains)
-    key = jax.random.fold_in(key, 2)
-    if term is not None:
-        return fit(key, state, lossy, allow_missing=True, **options)[0].rbm
-    filled = np.where(np.isnan(lossy), mean, lossy)
+    trainer = Trainer.euler(PCD(n_sweeps=recipe.n_sweeps, metric=Centered(), data_term=term), learning_rate)
+    state = trainer.init(jax.random.fold_in(key, 1), rbm, n_chains=recipe.n_chains)
+    batch_size = min(recipe.batch_size, len(lossy))
+
+    def train(data, *, allow_missing=False):
+        batches = Batches(data, batch_size, allow_missing=allow_missing)
+        return fit(jax.random.fold_in(key, 2), trainer, state, batches, n_updates=n_updates)[0].rbm
+
+    if term.takes_missing:
+        return train(lossy, allow_missing=True)
     # Traced, since means are no states of the units, which `fit` would refuse.
-    return jax.jit(lambda data: fit(key, state, data, **options)[0].rbm)(filled)
+    return jax.jit(train)(np.where(np.isnan(lossy), mean, lossy))
 
 
 def _error(imputation: Imputation, split: _Split) -> float:

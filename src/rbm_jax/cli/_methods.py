@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import jax
 import numpy as np
-import optax
 import typer
 
 from rbm_jax._internal.checks import check_positive
@@ -16,7 +15,7 @@ from rbm_jax.cli._common import (
     Modes,
     NChains,
     NHidden,
-    NSteps,
+    NSweeps,
     Out,
     Seed,
     make_estimator,
@@ -29,12 +28,11 @@ from rbm_jax.cli._likelihood import log_likelihood_along, one_by_one
 from rbm_jax.dynamics import Comparison, compare_trajectories
 from rbm_jax.io import save_trajectories
 from rbm_jax.likelihood.pseudo import pseudo_log_likelihood
-from rbm_jax.model.rbm import init_rbm
-from rbm_jax.model.trajectory import Status, Trajectory
+from rbm_jax.model import Status, Trajectory, init_rbm
 from rbm_jax.plotting import figure_style, new_figure, plot_comparison, plot_quantity
 from rbm_jax.progress import progress_bar
 from rbm_jax.spectral import effective_temperature, svd_modes
-from rbm_jax.training.loop import fit, init_train_state
+from rbm_jax.training import Batches, Trainer, fit
 
 __all__ = ["MethodsRecipe", "TrainingMethods", "compare_training", "train_by_all", "training_methods_figure"]
 
@@ -52,7 +50,7 @@ class MethodsRecipe:
     n_updates: int = 6000
     learning_rate: float = 0.05
     n_chains: int = 500
-    n_steps: int = 5
+    n_sweeps: int = 5
     batch_size: int = 500
     n_modes: int = 5
     seed: int = 0
@@ -65,7 +63,7 @@ def compare_training(
     n_updates: Annotated[int, typer.Option(min=10, help="Updates.")] = MethodsRecipe.n_updates,
     learning_rate: LearningRate = MethodsRecipe.learning_rate,
     n_chains: NChains = MethodsRecipe.n_chains,
-    n_steps: NSteps = MethodsRecipe.n_steps,
+    n_sweeps: NSweeps = MethodsRecipe.n_sweeps,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of a minibatch.")] = MethodsRecipe.batch_size,
     modes: Modes = MethodsRecipe.n_modes,
     units: Units = UnitName.BERNOULLI,
@@ -83,7 +81,7 @@ def compare_training(
     check_positive("--learning-rate", learning_rate)
     dataset = Source(data, units, threshold).load_images()
     folder = prepare_folder(out)
-    recipe = MethodsRecipe(n_hidden, n_updates, learning_rate, n_chains, n_steps, batch_size, modes, seed)
+    recipe = MethodsRecipe(n_hidden, n_updates, learning_rate, n_chains, n_sweeps, batch_size, modes, seed)
     result = train_by_all(dataset, recipe)
     save_trajectories(folder / "compare-training.h5", result.trajectories)
     _print_tables(result)
@@ -139,28 +137,20 @@ def train_by_all(dataset: Dataset, recipe: MethodsRecipe) -> TrainingMethods:
     key_rbm, key_chains, key_run, key_again = jax.random.split(jax.random.key(recipe.seed), 4)
     options = {"visible_units": dataset.units, "hidden_units": dataset.units, "visible_mean": dataset.samples.mean(0)}
     rbm = init_rbm(key_rbm, n_visible, recipe.n_hidden, **options)
-    optimizer, n_updates = optax.sgd(recipe.learning_rate), recipe.n_updates
+    n_updates, batches = recipe.n_updates, Batches(dataset.samples, min(recipe.batch_size, n_samples))
+    saves = np.unique(np.append(0, np.geomspace(max(1, n_updates / 500), n_updates, N_SAVES).astype(int)))
     runs = {
-        REFERENCE: (make_estimator(Method.PCD, recipe.n_steps, 2), key_run),
-        AGAIN: (make_estimator(Method.PCD, recipe.n_steps, 2), key_again),
-        **{f"EMF-{order}": (make_estimator(Method.EMF, recipe.n_steps, order), key_run) for order in (1, 2, 3)},
+        REFERENCE: (make_estimator(Method.PCD, recipe.n_sweeps, 2), key_run),
+        AGAIN: (make_estimator(Method.PCD, recipe.n_sweeps, 2), key_again),
+        **{f"EMF-{order}": (make_estimator(Method.EMF, recipe.n_sweeps, order), key_run) for order in (1, 2, 3)},
     }
     trajectories = {}
     for name, (estimator, key) in runs.items():
-        state = init_train_state(key_chains, rbm, optimizer, n_chains=recipe.n_chains)
+        trainer = Trainer.euler(estimator, recipe.learning_rate)
+        state = trainer.init(key_chains, rbm, n_chains=recipe.n_chains)
         with progress_bar(n_updates, name) as progress:
-            _, trajectories[name] = fit(
-                key,
-                state,
-                dataset.samples,
-                estimator=estimator,
-                optimizer=optimizer,
-                n_updates=n_updates,
-                batch_size=min(recipe.batch_size, n_samples),
-                save_at=np.unique(np.append(0, np.geomspace(max(1, n_updates / 500), n_updates, N_SAVES).astype(int))),
-                time_step=recipe.learning_rate,
-                progress=progress,
-            )
+            options = {"n_updates": n_updates, "save_at": saves, "progress": progress}
+            _, trajectories[name] = fit(key, trainer, state, batches, **options)
         if trajectories[name].status != Status.SUCCESS:
             raise ValueError(f"training by {name} diverged: try a smaller --learning-rate")
     comparisons = {

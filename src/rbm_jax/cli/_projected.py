@@ -1,7 +1,6 @@
 """The deterministic learning trajectory on trial: PCD that moves a few planted modes only, on several samples."""
 
 import dataclasses
-import functools
 
 import equinox as eqx
 import jax
@@ -10,11 +9,10 @@ import numpy as np
 import optax
 
 from rbm_jax.cli._instances import orthogonalize
-from rbm_jax.model.rbm import RBM
+from rbm_jax.model import RBM
 from rbm_jax.replica import AbstractDistribution, Clusters, EmpiricalDistribution, sample_clusters
 from rbm_jax.replica.learning import AbstractThermodynamicForce, thermodynamic_force
-from rbm_jax.training.estimators import pcd
-from rbm_jax.training.loop import TrainState, fit, init_train_state, project_updates
+from rbm_jax.training import PCD, Batches, Trainer, TrainState, fit, project_updates
 from rbm_jax.units import Spin
 
 __all__ = ["Instance", "ProjectedRuns", "instance_force", "projected_training"]
@@ -66,7 +64,7 @@ def projected_training(
     n_hidden: int | None = None,
     n_samples: int = 2000,
     n_chains: int = 500,
-    n_steps: int = 10,
+    n_sweeps: int = 10,
     duration: float = 20.0,
     time_step: float = 0.05,
     n_saves: int = 21,
@@ -81,6 +79,7 @@ def projected_training(
     n_updates, size = round(duration / time_step), np.sqrt(n_visible * n_hidden)
     saves = np.unique(np.linspace(0, n_updates, n_saves).astype(int))
     optimizer = optax.chain(project_updates(len(matrix)), optax.sgd(time_step / size))
+    trainer = Trainer(PCD(n_sweeps=n_sweeps), optimizer, time_step=time_step)
     matrix = jnp.asarray(matrix, float)
 
     @jax.jit
@@ -90,18 +89,9 @@ def projected_training(
         right = orthogonalize(law.sample(key_right, (n_hidden, len(matrix)), matrix.dtype))
         data = sample_clusters(key_data, n_samples, clusters, left)
         rbm = RBM(left @ matrix @ right.T / size, jnp.zeros(n_visible), jnp.zeros(n_hidden), Spin(), Spin())
-        state = init_train_state(key_run, rbm, optimizer, n_chains=n_chains)
-        state = dataclasses.replace(state, chains=data[:n_chains])
-        options = {"n_updates": n_updates, "save_at": saves, "time_step": time_step}
-        _, path = fit(
-            key_run,
-            state,
-            data,
-            estimator=functools.partial(pcd, n_sweeps=n_steps),
-            optimizer=optimizer,
-            observe=functools.partial(_chain_moments, left),
-            **options,
-        )
+        state = trainer.init(key_run, rbm, carry=data[:n_chains])
+        options = {"n_updates": n_updates, "save_at": saves, "observe": lambda state: _chain_moments(left, state)}
+        _, path = fit(key_run, trainer, state, Batches(data), **options)
         matrices = jnp.einsum("ia,tij,jb->tab", left, path.rbms.weights, right) / size
         return path.ts, matrices, path.observations, Instance(left, right, data)
 
@@ -126,5 +116,5 @@ def instance_force(instance: Instance) -> AbstractThermodynamicForce:
 
 
 def _chain_moments(left, state: TrainState):
-    magnetizations = state.chains @ left / len(left)
+    magnetizations = state.carry @ left / len(left)
     return magnetizations.T @ magnetizations / len(magnetizations)

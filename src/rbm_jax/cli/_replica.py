@@ -193,7 +193,7 @@ def deterministic_trajectory_figure(key, n_visible: int = 300, n_runs: int = 4) 
     axes = figure.subplots(2, 3, sharex=True, sharey="row")
     for column, (name, (fields, matrix, law)) in zip(axes.T, cases.items(), strict=True):
         clusters = Clusters(jnp.asarray(fields))
-        options = {"n_visible": n_visible, "n_samples": 1000, "n_chains": 200, "n_steps": 5, "n_runs": n_runs}
+        options = {"n_visible": n_visible, "n_samples": 1000, "n_chains": 200, "n_sweeps": 5, "n_runs": n_runs}
         runs = projected_training(key, clusters, matrix, law, **options)
         force = thermodynamic_force(clusters, n_visible=n_visible, component_distribution=law)
         path = integrate_thermodynamic(force, jnp.asarray(matrix), jnp.linspace(0, runs.ts[-1], 81))

@@ -20,7 +20,7 @@ from rbm_jax.cli._common import (
     Method,
     NChains,
     NHidden,
-    NSteps,
+    NSweeps,
     Order,
     Out,
     Run,
@@ -67,7 +67,7 @@ def train(
     learning_rate: LearningRate = Recipe.learning_rate,
     n_chains: NChains = Recipe.n_chains,
     n_rungs: Annotated[int, typer.Option(min=3, help="Rungs of the ladder of ptt.")] = Recipe.n_rungs,
-    n_steps: NSteps = Recipe.n_steps,
+    n_sweeps: NSweeps = Recipe.n_sweeps,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows of a minibatch.")] = Recipe.batch_size,
     units: Units = UnitName.BERNOULLI,
     threshold: Threshold = 0.5,
@@ -113,6 +113,7 @@ def train(
         "time": recipe.learning_rate * n_updates,
         "singular_values": values,
         "effective_temperature": temperature,
+        "n_rejected": int(state.n_rejected),
         "files": [out / MODEL, out / UPDATES],
     }
 
@@ -121,7 +122,7 @@ def train(
 def sample(
     run: Run,
     n_samples: Annotated[int, typer.Option(min=1, help="Samples to draw, one chain each.")] = 100,
-    n_steps: Annotated[int, typer.Option(min=0, help="Gibbs sweeps of each chain.")] = 1000,
+    n_sweeps: Annotated[int, typer.Option(min=0, help="Gibbs sweeps of each chain.")] = 1000,
     exchange: Annotated[bool, typer.Option("--exchange", help="Exchange states with RBMs along the training.")] = False,
     devices: Devices = None,
     seed: Seed = 0,
@@ -137,15 +138,15 @@ def sample(
 
     Example: rbm-jax sample run --n-samples 100 --out samples.png
     """
-    if exchange and (devices is not None or n_steps == 0):
-        raise ValueError("--exchange needs --n-steps of at least 1, and does not go with --devices")
+    if exchange and (devices is not None or n_sweeps == 0):
+        raise ValueError("--exchange needs --n-sweeps of at least 1, and does not go with --devices")
     mesh = make_mesh(devices)
     rbm, chains = load_model(run)
     key, numbers = jax.random.key(seed), {}
     if exchange:
-        samples, numbers = _sample_along_training(key, run, n_samples, n_steps)
+        samples, numbers = _sample_along_training(key, run, n_samples, n_sweeps)
     else:
-        samples = _sample_on(mesh, key, rbm, chains, n_samples, n_steps)
+        samples = _sample_on(mesh, key, rbm, chains, n_samples, n_sweeps)
     if isinstance(rbm.visible_units, Potts):
         path = run / "samples.fasta" if out is None else out
         _write_sequences(path, run, samples)
@@ -173,7 +174,7 @@ def _write_sequences(path: Path, run: Path, samples) -> None:
     typer.echo(f"wrote {path}")
 
 
-def _sample_on(mesh: Mesh | None, key, rbm: RBM, chains: Array | None, n_samples: int, n_steps: int) -> Array:
+def _sample_on(mesh: Mesh | None, key, rbm: RBM, chains: Array | None, n_samples: int, n_sweeps: int) -> Array:
     """States of Gibbs chains, which go on from given ones if these are enough."""
     key_start, key_run = jax.random.split(key)
     if chains is None:
@@ -184,10 +185,10 @@ def _sample_on(mesh: Mesh | None, key, rbm: RBM, chains: Array | None, n_samples
     if mesh is not None:
         check_even("--n-samples", n_samples, mesh)
         rbm, chains = replicate(rbm, mesh), divide(chains, mesh)
-    return run_chains(key_run, rbm, chains, n_steps)
+    return run_chains(key_run, rbm, chains, n_sweeps)
 
 
-def _sample_along_training(key, run: Path, n_samples: int, n_steps: int) -> tuple[Array, dict[str, Any]]:
+def _sample_along_training(key, run: Path, n_samples: int, n_sweeps: int) -> tuple[Array, dict[str, Any]]:
     """States of the last RBM from replica exchange along the saved ones; says how well states got through."""
     key_start, key_run = jax.random.split(key)
     updates = list(saved_updates(run / UPDATES))
@@ -195,7 +196,7 @@ def _sample_along_training(key, run: Path, n_samples: int, n_steps: int) -> tupl
     ladder = load_training(run, [updates[rung] for rung in rungs]).rbms
     state = init_tempering(key_start, ladder, n_samples)
     acceptances = []
-    for steps in in_chunks(n_steps, SWEEPS_OF_A_CHUNK, "replica exchange", "step"):
+    for steps in in_chunks(n_sweeps, SWEEPS_OF_A_CHUNK, "replica exchange", "step"):
         state, info = sample_tempering(key_run, ladder, state, n_steps=steps.stop - steps.start)
         acceptances.append(np.asarray(info.acceptance))
     acceptance = jnp.nanmean(jnp.stack(acceptances), axis=0)

@@ -1,7 +1,6 @@
 """A training by PCD and the theories of it, integrated from the same weights."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import typer
 
 from rbm_jax.cli._datasets import Dataset
@@ -28,12 +26,10 @@ from rbm_jax.dynamics import (
     linear_weights,
     mean_field_force,
 )
-from rbm_jax.model.energies import visible_free_energy
-from rbm_jax.model.rbm import RBM, init_rbm
-from rbm_jax.model.trajectory import Status, Trajectory, finite_status
+from rbm_jax.model import RBM, Centered, Plain, Status, Trajectory, init_rbm, visible_free_energy
+from rbm_jax.model.trajectory import finite_status
 from rbm_jax.progress import progress_bar
-from rbm_jax.training.estimators import pcd
-from rbm_jax.training.loop import TrainState, fit, init_train_state
+from rbm_jax.training import PCD, Batches, Trainer, TrainState, fit
 
 __all__ = ["ComparisonRecipe", "SideBySide", "train_and_integrate"]
 
@@ -41,6 +37,8 @@ N_SAVES = 80
 MAX_DEFAULT_UPDATES = 20_000
 ENUMERABLE = 12
 """Largest smaller layer for which the exact equations are integrated."""
+N_OBSERVED = 2000
+"""Samples whose free energy is observed: enough for a mean, and quick beside the updates between two save points."""
 N_TAP_STARTS = 30
 TAP_STEP = 0.02
 """Step of its integration, in growth times of the leading mode."""
@@ -56,12 +54,17 @@ class ComparisonRecipe:
     n_updates: int | None = None
     learning_rate: float = 0.02
     n_chains: int = 4000
-    n_steps: int = 1
+    n_sweeps: int = 1
     batch_size: int | None = None
     n_modes: int = 10
     centered: bool = True
     tap: bool | None = None
     seed: int = 0
+
+    @property
+    def metric(self) -> Centered | Plain:
+        """Of the training and of the theories."""
+        return Centered() if self.centered else Plain()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,22 +97,7 @@ def train_and_integrate(dataset: Dataset, recipe: ComparisonRecipe) -> SideBySid
     statistics = data_statistics(dataset.samples)
     growth = growth_modes(statistics, visible_units=dataset.units, hidden_units=dataset.units)
     n_updates = recipe.n_updates or _default_updates(rbm, growth, recipe.learning_rate)
-    optimizer = optax.sgd(recipe.learning_rate)
-    state = init_train_state(key_chains, rbm, optimizer, n_chains=recipe.n_chains)
-    with progress_bar(n_updates, "PCD") as progress:
-        _, training = fit(
-            key_run,
-            state,
-            dataset.samples,
-            estimator=functools.partial(pcd, n_sweeps=recipe.n_steps, centered=recipe.centered),
-            optimizer=optimizer,
-            n_updates=n_updates,
-            batch_size=dataset.batch_size(recipe.batch_size),
-            save_at=np.unique(np.linspace(0, n_updates, N_SAVES + 1).astype(int)),
-            observe=functools.partial(_free_energy_gap, jnp.asarray(dataset.samples[:2000])),
-            time_step=recipe.learning_rate,
-            progress=progress,
-        )
+    training = _train(key_chains, key_run, rbm, dataset, n_updates, recipe)
     if training.status != Status.SUCCESS:
         raise ValueError("training diverged (the weights are no longer finite): try a smaller --learning-rate")
     theories = _integrate_theories(rbm, dataset, statistics, growth, training.ts, recipe)
@@ -117,6 +105,18 @@ def train_and_integrate(dataset: Dataset, recipe: ComparisonRecipe) -> SideBySid
         name: compare_trajectories(training, theory, n_modes=recipe.n_modes) for name, theory in theories.items()
     }
     return SideBySide(dataset, growth, training, theories, comparisons)
+
+
+def _train(key_chains, key_run, rbm: RBM, dataset: Dataset, n_updates: int, recipe: ComparisonRecipe) -> Trajectory:
+    """A training by PCD, with the gap of free energies between chains and data."""
+    trainer = Trainer.euler(PCD(n_sweeps=recipe.n_sweeps, metric=recipe.metric), recipe.learning_rate)
+    state = trainer.init(key_chains, rbm, n_chains=recipe.n_chains)
+    batches = Batches(dataset.samples, dataset.batch_size(recipe.batch_size))
+    saves = np.unique(np.linspace(0, n_updates, N_SAVES + 1).astype(int))
+    observed = jnp.asarray(dataset.samples[:N_OBSERVED])
+    with progress_bar(n_updates, "PCD") as progress:
+        options = {"observe": lambda state: _free_energy_gap(observed, state), "progress": progress}
+        return fit(key_run, trainer, state, batches, n_updates=n_updates, save_at=saves, **options)[1]
 
 
 def _default_updates(rbm: RBM, growth: GrowthModes, learning_rate: float) -> int:
@@ -143,26 +143,26 @@ def _bound(rbm: RBM) -> float:
 
 def _free_energy_gap(data, state: TrainState):
     """⟨F⟩ of the chains minus ⟨F⟩ of the data: positive where the data are likelier than the chains' states."""
-    return visible_free_energy(state.rbm, state.chains).mean() - visible_free_energy(state.rbm, data).mean()
+    return visible_free_energy(state.rbm, state.carry).mean() - visible_free_energy(state.rbm, data).mean()
 
 
 def _integrate_theories(
     rbm, dataset: Dataset, statistics, growth, ts, recipe: ComparisonRecipe
 ) -> dict[str, Trajectory]:
-    samples, centered, tap = dataset.samples, recipe.centered, recipe.tap
+    samples, metric, tap = dataset.samples, recipe.metric, recipe.tap
     theories = {"linear theory": _linear_theory(rbm, growth, ts)}
     forces: dict[str, tuple[LearningForce, dict]] = {
-        "Gaussian closure": (gaussian_force(statistics, centered=centered), {})
+        "Gaussian closure": (gaussian_force(statistics, metric=metric), {})
     }
     if tap or (tap is None and len(samples) * rbm.weights.size <= MAX_TAP_SIZE):
         starts = samples[np.linspace(0, len(samples) - 1, min(N_TAP_STARTS, len(samples))).astype(int)]
-        force = mean_field_force(samples, init=starts, centered=centered, tol=1e-4, max_steps=200)
+        force = mean_field_force(samples, init=starts, metric=metric, tol=1e-4, max_steps=200)
         step = TAP_STEP / float(growth.rates[0]) if growth.rates[0] > 0 else 1.0
         forces["TAP closure"] = (force, {"step": step, "max_steps": math.ceil(float(ts[-1]) / step) + 1})
     elif tap is None:
         typer.echo("note: the TAP closure is left out for data of this size (--tap to integrate it)", err=True)
     if min(rbm.weights.shape) <= ENUMERABLE:
-        forces["exact equations"] = (exact_force(samples, centered=centered), {})
+        forces["exact equations"] = (exact_force(samples, metric=metric), {})
     for name, (force, options) in forces.items():
         with progress_bar(100, f"integrating the {name}", unit="%") as progress:
             trajectory = integrate(_Watched(force, _report_time(float(ts[-1]), progress)), rbm, ts, **options)

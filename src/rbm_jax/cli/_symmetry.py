@@ -1,7 +1,6 @@
 """What it is worth to tie the weights of an RBM whose data have a symmetry."""
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -13,15 +12,22 @@ import typer
 from rbm_jax.cli._datasets import Dataset
 from rbm_jax.data import ising_chain
 from rbm_jax.likelihood import ais_log_z
-from rbm_jax.model.energies import visible_free_energy
-from rbm_jax.model.exact import enumerate_states, exact_log_z
-from rbm_jax.model.rbm import RBM, init_rbm
+from rbm_jax.model import RBM, Centered, enumerate_states, exact_log_z, init_rbm, visible_free_energy
 from rbm_jax.plotting import figure_style, new_figure, plot_growth_rates, plot_learning_curves
 from rbm_jax.progress import progress_bar
 from rbm_jax.symmetry import TiedRBM, Translations, expand, fourier_growth_rates, fourier_singular_values, init_tied_rbm
-from rbm_jax.training.estimators import exact, pcd
-from rbm_jax.training.loop import TrainState, fit, init_train_state, log_spaced_updates
-from rbm_jax.training.tied import fourier_pcd, tied_estimator
+from rbm_jax.training import (
+    PCD,
+    Batches,
+    Exact,
+    FourierPCD,
+    Optimizer,
+    Tied,
+    Trainer,
+    TrainState,
+    fit,
+    log_spaced_updates,
+)
 from rbm_jax.units import Spin
 
 __all__ = ["SymmetryRecipe", "symmetry_figure"]
@@ -114,22 +120,12 @@ def _fourier_growth(key, torus: _Torus, batch_size: int | None, n_updates: int):
     tied = init_tied_rbm(
         key, Translations(torus.shape), N_CHANNELS, scale=1e-4, visible_mean=images.mean(0), **torus.units
     )
-    optimizer = optax.sgd(learning_rate)
-    state = init_train_state(jax.random.fold_in(key, 1), tied, optimizer, n_chains=500)
+    trainer = Trainer.euler(FourierPCD(metric=Centered()), learning_rate)
+    state = trainer.init(jax.random.fold_in(key, 1), tied, n_chains=500)
+    saves = np.linspace(0, n_updates, min(50, n_updates) + 1).astype(int)
     with progress_bar(n_updates, "early tied PCD") as progress:
-        _, path = fit(
-            jax.random.fold_in(key, 2),
-            state,
-            images,
-            estimator=functools.partial(fourier_pcd, centered=True),
-            optimizer=optimizer,
-            n_updates=n_updates,
-            batch_size=batch_size,
-            save_at=np.linspace(0, n_updates, min(50, n_updates) + 1).astype(int),
-            observe=_fourier_modes,
-            time_step=learning_rate,
-            progress=progress,
-        )
+        options = {"n_updates": n_updates, "save_at": saves, "observe": _fourier_modes, "progress": progress}
+        _, path = fit(jax.random.fold_in(key, 2), trainer, state, Batches(images, batch_size), **options)
     modes = np.asarray(path.observations).reshape(len(path.ts), -1)
     linear = modes.max(1) < 0.2
     slopes = np.polyfit(np.asarray(path.ts)[linear], np.log(modes[linear]), 1)[0]
@@ -146,21 +142,25 @@ def _ring_divergence(key, recipe: SymmetryRecipe):
     log_law = jax.nn.log_softmax(COUPLING * jnp.asarray((states * np.roll(states, 1, axis=1)).sum(1)))
     tied = init_tied_rbm(key, Translations((N_SPINS,)), 1, scale=0.1, visible_units=Spin(), hidden_units=Spin())
     untied = init_rbm(key, N_SPINS, N_SPINS, scale=0.1, visible_units=Spin(), hidden_units=Spin())
-    optimizer, n_updates = optax.adam(0.01), recipe.ring_updates
-    saves = log_spaced_updates(n_updates, 60)
+    options = {"n_updates": recipe.ring_updates, "save_at": log_spaced_updates(recipe.ring_updates, 60)}
 
     def divergence(state: TrainState):
         rbm = expand(state.rbm) if isinstance(state.rbm, TiedRBM) else state.rbm
         log_model = -visible_free_energy(rbm, states) - exact_log_z(rbm)
         return (jnp.exp(log_law) * (log_law - log_model)).sum()
 
-    def least(start, estimator, data, weights):
-        state = init_train_state(key, start, optimizer, n_chains=1)
-        options = {"estimator": estimator, "optimizer": optimizer, "n_updates": n_updates, "save_at": saves}
-        return fit(key, state, data, sample_weights=weights, observe=divergence, **options)[1].observations.min()
+    def least(start, estimator):
+        trainer = Trainer(estimator, Optimizer(optax.adam, 0.01))
+        state = trainer.init(key, start)
 
-    contenders = {TIED: (tied, tied_estimator(exact)), UNTIED: (untied, exact)}
-    runs = {name: jax.jit(jax.vmap(functools.partial(least, *each), (0, None))) for name, each in contenders.items()}
+        def run(data, weights):
+            batches = Batches(data, sample_weights=weights)
+            return fit(key, trainer, state, batches, observe=divergence, **options)[1].observations.min()
+
+        return jax.jit(jax.vmap(run, (0, None)))
+
+    contenders = {TIED: (tied, Tied(Exact())), UNTIED: (untied, Exact())}
+    runs = {name: least(*each) for name, each in contenders.items()}
     found = {name: [] for name in contenders}
     most = max(recipe.ring_sizes)  # samples of weight 0 fill up, so that one program does for all sizes
     for size in recipe.ring_sizes:
@@ -181,27 +181,18 @@ def _torus_likelihood(key, torus: _Torus, sizes: list[int], recipe: SymmetryReci
     key, key_chains, key_run = jax.random.split(key, 3)
     tied = init_tied_rbm(key, Translations(torus.shape), N_CHANNELS, **options)
     contenders = {
-        TIED: (tied, functools.partial(fourier_pcd, n_sweeps=5, centered=True)),
-        UNTIED: (
-            init_rbm(key, images.shape[1], N_UNTIED, **options),
-            functools.partial(pcd, n_sweeps=5, centered=True),
-        ),
+        TIED: (tied, FourierPCD(n_sweeps=5, metric=Centered())),
+        UNTIED: (init_rbm(key, images.shape[1], N_UNTIED, **options), PCD(n_sweeps=5, metric=Centered())),
     }
-    optimizer, n_updates = optax.sgd(0.05), recipe.torus_updates
+    n_updates = recipe.torus_updates
+    saves = np.unique(np.linspace(0, n_updates, 7).astype(int)[1:])
     test, found = images[: recipe.n_test], {name: [] for name in contenders}
     for size in sizes:
+        batches = Batches(images[recipe.n_test : recipe.n_test + size], min(100, size))
         for name, (start, estimator) in contenders.items():
-            state = init_train_state(key_chains, start, optimizer, n_chains=200)
-            _, path = fit(
-                key_run,
-                state,
-                images[recipe.n_test : recipe.n_test + size],
-                estimator=estimator,
-                optimizer=optimizer,
-                n_updates=n_updates,
-                batch_size=min(100, size),
-                save_at=np.unique(np.linspace(0, n_updates, 7).astype(int)[1:]),
-            )
+            trainer = Trainer.euler(estimator, 0.05)
+            state = trainer.init(key_chains, start, n_chains=200)
+            _, path = fit(key_run, trainer, state, batches, n_updates=n_updates, save_at=saves)
             found[name].append(float(_likelihoods(path.rbms, test).max()))
     return found, {name: _n_parameters(start) for name, (start, _) in contenders.items()}
 

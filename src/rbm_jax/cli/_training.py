@@ -1,17 +1,16 @@
 """A training that goes into a folder as it goes on, and goes on from there whatever ended it."""
 
 import dataclasses
-import functools
 import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import typer
 from jax.sharding import Mesh
 
@@ -32,16 +31,24 @@ from rbm_jax.cli._likelihood import some_rows
 from rbm_jax.dynamics import mode_motion
 from rbm_jax.io import load_checkpoint, load_config, save_checkpoint, save_rbm, saved_updates, software_versions
 from rbm_jax.likelihood.health import ladder_health
-from rbm_jax.model.rbm import RBM, init_rbm
-from rbm_jax.model.trajectory import Status, finite_status
+from rbm_jax.model import RBM, Status, init_rbm
+from rbm_jax.model.trajectory import finite_status
 from rbm_jax.progress import progress_bar
-from rbm_jax.sampling import TrajectoryChains, init_chains, init_trajectory_chains, live_states
-from rbm_jax.sharding import check_even, place_state, replicate
+from rbm_jax.sampling import TrajectoryChains, live_states
+from rbm_jax.sharding import check_even, place_state
 from rbm_jax.spectral import svd_modes
-from rbm_jax.training.estimators import keeps_equilibrium
-from rbm_jax.training.fitting import times_at
-from rbm_jax.training.loop import TrainState, fit, init_train_state, log_spaced_updates
-from rbm_jax.training.penalties import penalize_weights
+from rbm_jax.training import (
+    AbstractEstimator,
+    Batches,
+    KeepsEquilibrium,
+    Optimizer,
+    Trainer,
+    TrainState,
+    fit,
+    log_spaced_updates,
+    penalized_sgd,
+)
+from rbm_jax.training.loop import times_at
 
 __all__ = ["NAMED_EPOCHS", "Recipe", "train_run"]
 
@@ -52,6 +59,8 @@ SECONDS_OF_A_CHUNK = 3.0
 """Between looks at the weights, and at the keyboard."""
 SECONDS_AT_RISK = 60.0
 """Of training that is in no file yet."""
+N_OBSERVED = 2000
+"""Samples for observations at a save: their noise is small beside that of a minibatch, and so is their cost."""
 LARGEST_WEIGHT = 1e3
 """In units of k_BT: beyond, a training has run away, though all is finite still."""
 MAY_CHANGE = ("n_updates", "devices", "data")
@@ -68,7 +77,7 @@ class Recipe:
     n_updates: int = 5000
     learning_rate: float = 0.05
     n_chains: int = 500
-    n_steps: int = 5
+    n_sweeps: int = 5
     batch_size: int = 500
     seed: int = 0
     scale: float = 0.01
@@ -77,12 +86,37 @@ class Recipe:
     n_rungs: int = 10
 
 
-class _Loop(NamedTuple):
-    """How a training goes on: by so many updates, and into a file."""
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A training in its folder.
+
+    Attributes:
+        folder: the run's.
+        key: of the run.
+        trainer: how to train.
+        batches: the data.
+        observed: samples on which the estimator's step is observed at each save.
+        settings: what the run remembers of itself.
+    """
 
     folder: Path
-    advance: Callable
-    save: Callable
+    key: Array
+    trainer: Trainer
+    batches: Batches
+    observed: Array
+    settings: dict[str, Any]
+
+    def advance(self, state: TrainState, n_updates: int) -> TrainState:
+        """The state after so many updates more."""
+        return fit(self.key, self.trainer, state, self.batches, n_updates=n_updates, save_at=(n_updates,))[0]
+
+    def save(self, state: TrainState, *, keep: bool = True) -> Path:
+        """Write a checkpoint, with the epochs done and what the estimator's next step would do to the modes."""
+        epochs = int(state.step) * self.batches.n_rows / len(self.batches.data)
+        observations = {"epochs": epochs, **_observe_step(self.trainer.estimator, self.observed, state)}
+        now = times_at(self.trainer.time_step, state.step, np.zeros(1, int), state.rbm.dtype)[0]
+        options = {"time": now, "observations": observations, "config": self.settings, "keep": keep}
+        return save_checkpoint(self.folder / UPDATES, state, key=self.key, **options)
 
 
 def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = None) -> TrainState:
@@ -106,8 +140,8 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
     settings |= {"alphabet": dataset.alphabet, "samples": _digest(dataset.samples)}
     settings |= {"devices": 1 if mesh is None else mesh.size}
     latest, stored = _open_run(folder, settings)
-    optimizer = optax.chain(penalize_weights(l1=recipe.l1, l2=recipe.l2), optax.sgd(recipe.learning_rate))
-    key, state = _start(dataset, recipe, optimizer, stored["devices"])
+    trainer = _make_trainer(recipe, is_lossy=dataset.is_lossy)
+    key, state = _start(dataset, recipe, trainer, stored["devices"])
     if latest is not None:
         checkpoint = load_checkpoint(latest, state)
         state, key, versions = checkpoint.state, checkpoint.key, checkpoint.versions
@@ -115,14 +149,17 @@ def train_run(folder: Path, source: Source, recipe: Recipe, mesh: Mesh | None = 
         _say_how_it_goes_on(folder, int(state.step), recipe.n_updates, versions | was, software_versions() | now)
     if mesh is not None:
         state = place_state(state, mesh)
-    loop = _make_loop(folder, key, dataset, recipe, optimizer, settings, mesh)
+    batches = _make_batches(dataset, recipe, mesh)
+    run = _Run(folder, key, trainer, batches, jnp.asarray(some_rows(dataset.samples, N_OBSERVED)), settings)
     if latest is None or stored != settings:
-        loop.save(state, keep=latest is None or latest in saved_updates(folder / UPDATES).values())
+        run.save(state, keep=latest is None or latest in saved_updates(folder / UPDATES).values())
     with progress_bar(recipe.n_updates, recipe.method.value.upper()) as progress:
         progress(int(state.step))
-        state = _train(loop, state, _save_points(recipe, len(dataset.samples)), progress)
+        state = _train(run, state, _save_points(recipe, batches), progress)
+    if state.n_rejected:
+        typer.echo(f"{int(state.n_rejected)} of {int(state.step)} updates were rejected: the chains could not follow")
     key_health = jax.random.split(jax.random.key(recipe.seed), 3)[1]
-    save_rbm(folder / MODEL, state.rbm, chains=_check_chains(key_health, state.chains))
+    save_rbm(folder / MODEL, state.rbm, chains=_check_chains(key_health, state.carry))
     return state
 
 
@@ -141,39 +178,6 @@ def _open_run(folder: Path, settings: dict[str, Any]) -> tuple[Path | None, dict
     for path in [*updates.glob(".*.h5"), *folder.glob(f".{Path(MODEL).stem}-*.h5")]:
         path.unlink(missing_ok=True)  # of writes that were cut short
     return latest, stored
-
-
-def _make_loop(
-    folder: Path, key: Array, dataset: Dataset, recipe: Recipe, optimizer, settings: dict[str, Any], mesh: Mesh | None
-) -> _Loop:
-    samples: Any = jnp.asarray(dataset.samples)
-    samples = samples if mesh is None else replicate(samples, mesh)
-    batch_size = min(recipe.batch_size, len(samples))
-    estimator = make_estimator(recipe.method, recipe.n_steps, recipe.order, is_lossy=dataset.is_lossy)
-    observe = jax.jit(functools.partial(_observe_step, estimator, jnp.asarray(some_rows(dataset.samples, 2000))))
-
-    def advance(state: TrainState, n_updates: int) -> TrainState:
-        return fit(
-            key,
-            state,
-            samples,
-            estimator=estimator,
-            accept=keeps_equilibrium if recipe.method == Method.PTT else None,
-            optimizer=optimizer,
-            n_updates=n_updates,
-            batch_size=batch_size,
-            sample_weights=dataset.weights,
-            allow_missing=dataset.is_lossy,
-            save_at=(n_updates,),
-        )[0]
-
-    def save(state: TrainState, *, keep: bool = True) -> Path:
-        now = times_at(recipe.learning_rate, state.step, np.zeros(1, int), state.rbm.dtype)[0]
-        observations = {"epochs": int(state.step) * batch_size / len(samples), **observe(state)}
-        options = {"time": now, "observations": observations, "config": settings, "keep": keep}
-        return save_checkpoint(folder / UPDATES, state, key=key, **options)
-
-    return _Loop(folder, advance, save)
 
 
 def _digest(samples: np.ndarray) -> str:
@@ -213,46 +217,54 @@ def _say_how_it_goes_on(folder: Path, done: int, n_updates: int, was: dict[str, 
         echo_warnings([f"the run was with {', '.join(changed)}: it may go on with other rounding errors"])
 
 
-def _start(dataset: Dataset, recipe: Recipe, optimizer, n_devices: int) -> tuple[Array, TrainState]:
+def _make_trainer(recipe: Recipe, *, is_lossy: bool) -> Trainer:
+    """Plain SGD, whose clock is that of dynamics."""
+    estimator = make_estimator(recipe.method, recipe.n_sweeps, recipe.order, n_rungs=recipe.n_rungs, is_lossy=is_lossy)
+    optimizer = Optimizer(penalized_sgd, recipe.learning_rate, l1=recipe.l1, l2=recipe.l2)
+    review = KeepsEquilibrium() if recipe.method == Method.PTT else None
+    return Trainer(estimator, optimizer, review=review, time_step=recipe.learning_rate)
+
+
+def _make_batches(dataset: Dataset, recipe: Recipe, mesh: Mesh | None) -> Batches:
+    batch_size = min(recipe.batch_size, len(dataset.samples))
+    options = {"allow_missing": dataset.is_lossy, "mesh": mesh}
+    return Batches(dataset.samples, batch_size, dataset.weights, **options)
+
+
+def _start(dataset: Dataset, recipe: Recipe, trainer: Trainer, n_devices: int) -> tuple[Array, TrainState]:
     """The key of a run, and its state before the first update."""
     key_rbm, key_chains, key_run = jax.random.split(jax.random.key(recipe.seed), 3)
     units = {"visible_units": dataset.units, "hidden_units": dataset.hidden_units}
     n_visible = dataset.samples.shape[1]
     rbm = init_rbm(key_rbm, n_visible, recipe.n_hidden, scale=recipe.scale, visible_mean=dataset.mean, **units)
-    chains = _start_chains(key_chains, rbm, recipe, n_devices)
-    return key_run, init_train_state(key_chains, rbm, optimizer, chains=chains)
+    n_chains = recipe.n_chains
+    if recipe.method == Method.PTT:  # which takes their number on each rung
+        n_chains = -(-n_chains // (recipe.n_rungs * n_devices)) * n_devices
+    return key_run, trainer.init(key_chains, rbm, n_chains)
 
 
-def _start_chains(key, rbm: RBM, recipe: Recipe, n_devices: int) -> Array | TrajectoryChains:
-    """What the estimator carries along: chains, for `ptt` shared out among the rungs of a ladder."""
-    if recipe.method != Method.PTT:
-        return init_chains(key, rbm, recipe.n_chains)
-    per_device = -(-recipe.n_chains // (recipe.n_rungs * n_devices))
-    return init_trajectory_chains(key, rbm, per_device * n_devices, n_rungs=recipe.n_rungs)
-
-
-def _save_points(recipe: Recipe, n_samples: int) -> list[int]:
+def _save_points(recipe: Recipe, batches: Batches) -> list[int]:
     """Updates after which the RBM is kept."""
-    batch_size = min(recipe.batch_size, n_samples)
-    epochs = [round(epoch * n_samples / batch_size) for epoch in NAMED_EPOCHS]
+    epochs = [round(epoch * len(batches.data) / batches.n_rows) for epoch in NAMED_EPOCHS]
     spaced = log_spaced_updates(recipe.n_updates, N_SAVES)
     return sorted({*spaced.tolist(), *(update for update in epochs if update <= recipe.n_updates)})
 
 
-def _train(loop: _Loop, state: TrainState, save_points: list[int], progress: Callable) -> TrainState:
+def _train(run: _Run, state: TrainState, save_points: list[int], progress: Callable) -> TrainState:
     """Train from save point to save point, with looks at the weights in between.
 
     Raises:
         ValueError: the training diverged; the last state before is in a file.
     """
-    step, n_chunk, at_last_save, moved = int(state.step), 1, state.rbm.weights, True
+    step, n_chunk, n_rejected, is_stuck = int(state.step), 1, int(state.n_rejected), False
     saved_at, saved_when = step, time.monotonic()
     for stop in [point for point in save_points if point > step]:
+        n_to_do = stop - step
         while step < stop:
             n_updates, began = min(n_chunk, stop - step), time.monotonic()
-            advanced = loop.advance(state, n_updates)
+            advanced = run.advance(state, n_updates)
             if not _is_bounded(advanced.rbm):
-                path = loop.folder / UPDATES if saved_at == step else loop.save(state, keep=False)
+                path = run.folder / UPDATES if saved_at == step else run.save(state, keep=False)
                 raise ValueError(
                     f"training diverged between the updates {step} and {step + n_updates} (not finite, or weights "
                     f"beyond {LARGEST_WEIGHT:g}); the last good state is in {path}; try a smaller --learning-rate and "
@@ -263,12 +275,12 @@ def _train(loop: _Loop, state: TrainState, save_points: list[int], progress: Cal
             now = time.monotonic()
             n_chunk = max(1, min(2 * n_chunk, int(SECONDS_OF_A_CHUNK * n_updates / (now - began))))
             if step < stop and now - saved_when > SECONDS_AT_RISK:
-                loop.save(state, keep=False)
+                run.save(state, keep=False)
                 saved_at, saved_when = step, now
-        loop.save(state)
+        run.save(state)
         saved_at, saved_when = step, time.monotonic()
-        moved, at_last_save = bool((state.rbm.weights != at_last_save).any()), state.rbm.weights
-    if not moved:
+        is_stuck, n_rejected = int(state.n_rejected) - n_rejected == n_to_do, int(state.n_rejected)
+    if is_stuck:
         echo_warnings(["no update was made at the end, for the chains could not follow: try a smaller --learning-rate"])
     return state
 
@@ -279,8 +291,8 @@ def _is_bounded(rbm: RBM) -> Bool[Array, ""]:
     return (finite_status(rbm) == Status.SUCCESS) & (jnp.abs(rbm.weights) < LARGEST_WEIGHT).all()
 
 
-def _check_chains(key, chains) -> Array:
-    """States of the trained RBM; those of a ladder after a look at its health."""
+def _check_chains(key, chains: Array | TrajectoryChains | None) -> Array | None:
+    """States of the trained RBM, if the estimator carries some; those of a ladder after a look at its health."""
     if not isinstance(chains, TrajectoryChains):
         return chains
     with collect_warnings() as messages:
@@ -289,7 +301,8 @@ def _check_chains(key, chains) -> Array:
     return live_states(chains)
 
 
-def _observe_step(estimator, data, state: TrainState) -> dict[str, jax.Array]:
+@eqx.filter_jit
+def _observe_step(estimator: AbstractEstimator, data: Array, state: TrainState) -> dict[str, Array]:
     """What the estimator's next step would do to the modes."""
-    gradient, _ = estimator(jax.random.fold_in(jax.random.key(0), state.step), state.rbm, data, state.chains)
+    gradient, _ = estimator(jax.random.fold_in(jax.random.key(0), state.step), state.rbm, data, state.carry)
     return vars(mode_motion(svd_modes(state.rbm.weights), -gradient.weights))
