@@ -123,7 +123,7 @@ def _fit_stacked(keys, trainer: Trainer, states: TrainState, batches: AbstractBa
     ends, (rbms, observations) = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *groups)
     steps = np.asarray(step) if callable(trainer.time_step) else np.full(n_rbms, step)
     ts = jnp.broadcast_to(times_at(trainer.time_step, steps, saves, rbms.dtype), (n_rbms, len(saves)))
-    return ends, jax.vmap(Trajectory)(ts, rbms, _statuses(rbms), observations)
+    return ends, Trajectory(ts, rbms, _statuses(rbms), observations)
 
 
 class _Group(eqx.Module):
