@@ -7,10 +7,23 @@ import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from rbm_jax import RBM, Bernoulli, Gaussian, Spin, Status, Trajectory, fit, init_rbm, svd_modes
+from rbm_jax import (
+    PCD,
+    RBM,
+    Batches,
+    Bernoulli,
+    Centered,
+    Gaussian,
+    Spin,
+    Status,
+    Trainer,
+    Trajectory,
+    fit,
+    init_rbm,
+    svd_modes,
+)
 from rbm_jax.data import binarize, load_digits
 from rbm_jax.dynamics import (
     DataStatistics,
@@ -35,8 +48,8 @@ from rbm_jax.dynamics import (
     linear_window,
     mode_velocity,
 )
+from rbm_jax.model import Plain
 from rbm_jax.model.trajectory import finite_status
-from rbm_jax.training import init_train_state, pcd
 from tests.helpers import tolerance
 
 VARIANCES = {"visible_variance": 0.8, "hidden_variance": 1.5}
@@ -205,21 +218,14 @@ def test_linear_weights_are_the_matrix_exponential(x64):
     np.testing.assert_allclose(linear_weights(jnp.array([0.0, 3.0]), weights, growth)[1], expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(("centered", "bound"), [(True, 0.01), pytest.param(False, 0.02, marks=pytest.mark.slow)])
-def test_pcd_on_digits_grows_at_the_rates_of_the_linear_theory(centered, bound):
-    data, optimizer = digits(), optax.sgd(0.05)
+@pytest.mark.parametrize(
+    ("metric", "bound"), [(Centered(), 0.01), pytest.param(Plain(), 0.02, marks=pytest.mark.slow)], ids=str
+)
+def test_pcd_on_digits_grows_at_the_rates_of_the_linear_theory(metric, bound):
+    data, trainer = digits(), Trainer.euler(PCD(metric=metric), 0.05)
     rbm = init_rbm(jax.random.key(0), 64, 64, scale=1e-3, visible_mean=data.mean(0))
-    state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=4000)
-    _, path = fit(
-        jax.random.key(2),
-        state,
-        data,
-        estimator=functools.partial(pcd, centered=centered),
-        optimizer=optimizer,
-        n_updates=300,
-        save_at=range(0, 301, 10),
-        time_step=0.05,
-    )
+    state = trainer.init(jax.random.key(1), rbm, n_chains=4000)
+    _, path = fit(jax.random.key(2), trainer, state, Batches(data), n_updates=300, save_at=range(0, 301, 10))
     growth = growth_modes(data, visible_units=Bernoulli(), hidden_units=Bernoulli())
     measured = growth_rates_along(path, growth, linear_window(path, growth))
     np.testing.assert_allclose(measured[:5], growth.rates[:5], rtol=bound)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rbm_jax import Modes, init_chains, init_rbm, svd_modes
+from rbm_jax import PCD, Modes, init_chains, init_rbm, svd_modes
 from rbm_jax.data import bars_and_stripes
 from rbm_jax.dynamics import (
     exact_force,
@@ -17,7 +17,6 @@ from rbm_jax.dynamics import (
     rebuild_velocity,
     split_degenerate,
 )
-from rbm_jax.training import pcd
 from tests.helpers import reference_rbm, tolerance
 
 SHAPES = [(7, 5), (5, 7), (6, 6), (1, 4), (4, 1)]
@@ -102,7 +101,7 @@ def test_motion_of_a_step_of_training_is_that_of_the_modes_of_the_weights(x64):
     data = bars_and_stripes(3)
     rbm = init_rbm(jax.random.key(0), 9, 4, scale=0.5)
     chains = init_chains(jax.random.key(1), rbm, 50)
-    gradient, _ = pcd(jax.random.key(2), rbm, data, chains)
+    gradient, _ = PCD()(jax.random.key(2), rbm, data, chains)
     motion = mode_motion(svd_modes(rbm.weights), -gradient.weights)
     step = 1e-6
     before, after = (svd_modes(rbm.weights - sign * step * gradient.weights) for sign in (-1, 1))

@@ -1,7 +1,6 @@
 """Checkpoints: nothing is lost or altered in a file, and what is not whole is not read."""
 
 import dataclasses
-import functools
 import json
 import resource
 
@@ -12,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from rbm_jax import Bernoulli, Gaussian, Spin, fit, init_rbm, stack_rbms
+from rbm_jax import PCD, PTT, Batches, Bernoulli, Gaussian, Spin, Trainer, fit, init_rbm, stack_rbms
 from rbm_jax.io import (
     latest_checkpoint,
     load_checkpoint,
@@ -24,22 +23,21 @@ from rbm_jax.io import (
     software_versions,
 )
 from rbm_jax.io.files import is_key
-from rbm_jax.sampling import init_trajectory_chains, live_states
-from rbm_jax.training import init_train_state, pcd, ptt
+from rbm_jax.sampling import live_states
 from tests.helpers import assert_same
 
 UNITS = Bernoulli()
 DATA = np.random.default_rng(0).integers(0, 2, (12, 5)).astype(np.uint8)
+ESTIMATORS = {"array": (PCD(), 4), "ladder": (PTT(n_rungs=3), 2)}
+"""By what they carry, with a number of chains."""
 KEY = jax.random.key(3)
 
 
 def some_state(optimizer, chains="array", n_hidden=3, units=UNITS, hidden_units=None):
     hidden_units = units if hidden_units is None else hidden_units
     rbm = init_rbm(jax.random.key(0), 5, n_hidden, scale=0.3, visible_units=units, hidden_units=hidden_units)
-    if chains == "array":
-        return init_train_state(jax.random.key(1), rbm, optimizer, n_chains=4)
-    chains = init_trajectory_chains(jax.random.key(1), rbm, 2, n_rungs=3)
-    return init_train_state(jax.random.key(1), rbm, optimizer, chains=chains)
+    estimator, n_chains = ESTIMATORS[chains]
+    return Trainer(estimator, optimizer).init(jax.random.key(1), rbm, n_chains=n_chains)
 
 
 def save(folder, state, **options):
@@ -61,9 +59,13 @@ def noisy_adam():
 @pytest.mark.parametrize(("chains", "dtype"), [("array", "float32"), ("array", "float64"), ("ladder", "float32")])
 def test_training_from_a_file_has_the_bits_of_training_in_one_go(tmp_path, chains, dtype):
     jax.config.update("jax_enable_x64", dtype == "float64")
-    estimator, optimizer = (pcd, noisy_adam()) if chains == "array" else (ptt, optax.sgd(0.1, momentum=0.9))
-    state = some_state(optimizer, chains)
-    train = functools.partial(fit, KEY, data=DATA, estimator=estimator, optimizer=optimizer, batch_size=5)
+    optimizer = noisy_adam() if chains == "array" else optax.sgd(0.1, momentum=0.9)
+    state, batches = some_state(optimizer, chains), Batches(DATA, batch_size=5)
+    trainer = Trainer(ESTIMATORS[chains][0], optimizer)
+
+    def train(state, n_updates):
+        return fit(KEY, trainer, state, batches, n_updates=n_updates)
+
     whole, _ = train(state, n_updates=6)
     half, _ = train(state, n_updates=3)
     path = save(tmp_path, half, config={"name": "a run"})
@@ -118,7 +120,7 @@ def test_states_that_do_not_fit_are_refused_by_name(tmp_path):
     others = {
         "opt_state/0/mu/weights": some_state(optax.adam(0.1)),
         r"rbm/weights of shape \(5, 3\)": some_state(optax.sgd(0.1, momentum=0.9), n_hidden=2),
-        "chains/ladder/weights": some_state(optax.sgd(0.1, momentum=0.9), "ladder"),
+        "carry/ladder/weights": some_state(optax.sgd(0.1, momentum=0.9), "ladder"),
         "visible_units": some_state(optax.sgd(0.1, momentum=0.9), units=Spin()),
         "bfloat16": jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), state),
     }
@@ -135,7 +137,7 @@ def test_states_that_do_not_fit_are_refused_by_name(tmp_path):
 def test_trained_states_of_the_rbm_are_read_from_its_checkpoint(tmp_path):
     for chains in ("array", "ladder"):
         state = some_state(optax.sgd(0.1), chains)
-        expected = state.chains if chains == "array" else live_states(state.chains)
+        expected = state.carry if chains == "array" else live_states(state.carry)
         assert_same(load_rbm(save(tmp_path, state)), (state.rbm, expected))
 
 

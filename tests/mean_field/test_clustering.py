@@ -6,15 +6,26 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from scipy.linalg import hadamard
 
-from rbm_jax import RBM, Gaussian, Spin, exact_log_z, find_fixed_points, fit, init_rbm, solve_mean_field
+from rbm_jax import (
+    PCD,
+    RBM,
+    Batches,
+    Centered,
+    Gaussian,
+    Spin,
+    Trainer,
+    exact_log_z,
+    find_fixed_points,
+    fit,
+    init_rbm,
+    solve_mean_field,
+)
 from rbm_jax.data import binarize, load_digits
 from rbm_jax.likelihood import mean_field_log_z
 from rbm_jax.mean_field import fixed_point_tree, log_state_weights
-from rbm_jax.training import init_train_state, pcd
 from tests.helpers import PAIRS, reference_rbm
 
 
@@ -44,11 +55,10 @@ def digits():
 def along_training(digits):
     """RBMs along a training on digits."""
     rbm = init_rbm(jax.random.key(0), 64, 48, visible_mean=digits.mean(0))
-    optimizer = optax.sgd(0.1)
-    state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=300)
-    estimator = functools.partial(pcd, n_sweeps=3, centered=True)
-    options = {"estimator": estimator, "optimizer": optimizer, "n_updates": 2000, "batch_size": 300}
-    _, path = fit(jax.random.key(2), state, digits, save_at=(0, 200, 1000, 2000), **options)
+    trainer = Trainer.euler(PCD(n_sweeps=3, metric=Centered()), 0.1)
+    state = trainer.init(jax.random.key(1), rbm, n_chains=300)
+    batches, saves = Batches(digits, batch_size=300), (0, 200, 1000, 2000)
+    _, path = fit(jax.random.key(2), trainer, state, batches, n_updates=2000, save_at=saves)
     return [jax.tree.map(lambda leaf, time=time: leaf[time], path.rbms) for time in range(4)]
 
 

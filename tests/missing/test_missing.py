@@ -1,38 +1,68 @@
 """Missing entries: against enumeration over them, closed forms, and the invariants of the likelihood."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from rbm_jax import Bernoulli, Gaussian, Spin, exact_log_z, fit, init_rbm, visible_free_energy
+from rbm_jax import (
+    CD,
+    EMF,
+    PCD,
+    Batches,
+    Bernoulli,
+    Centered,
+    Exact,
+    Gaussian,
+    Spin,
+    Trainer,
+    exact_log_z,
+    fit,
+    init_rbm,
+    visible_free_energy,
+)
 from rbm_jax.data import bars_and_stripes, ising_chain
 from rbm_jax.dynamics import gaussian_force, growth_modes, missing_gaussian_force
-from rbm_jax.missing.data_terms import (
-    clamped_enumeration,
-    clamped_gibbs,
-    clamped_mean_field,
+from rbm_jax.missing import (
+    ClampedEnumeration,
+    ClampedGibbs,
+    ClampedMeanField,
+    append_labels,
+    class_probabilities,
     complete_samples,
+    impute,
     observed_free_energy,
 )
-from rbm_jax.missing.imputation import append_labels, class_probabilities, impute
-from rbm_jax.model import clamp, conditional_moments, enumerate_states, exact_moments, exact_visible_probabilities
+from rbm_jax.model import (
+    Plain,
+    clamp,
+    conditional_moments,
+    enumerate_states,
+    exact_moments,
+    exact_visible_probabilities,
+)
 from rbm_jax.symmetry import Translations, expand, init_tied_rbm
-from rbm_jax.training import cd, emf, init_train_state, pcd
-from rbm_jax.training.estimators import exact
-from rbm_jax.training.tied import tied_estimator
+from rbm_jax.training import Tied
 from tests.helpers import PAIRS, PRECISE_PAIRS, reference_rbm, tolerance
 
 KEY = jax.random.key(0)
 DATA_TERMS = {
-    "gibbs": clamped_gibbs,
-    "mean field": clamped_mean_field,
-    "enumeration": clamped_enumeration,
+    "gibbs": ClampedGibbs(),
+    "mean field": ClampedMeanField(),
+    "enumeration": ClampedEnumeration(),
 }
+
+
+@jax.jit
+def observed_log_likelihood(rbm, v):
+    return -observed_free_energy(rbm, v).mean() - exact_log_z(rbm)
+
+
+@jax.jit
+def exact_gradient_of(rbm, v):
+    return Exact(data_term=ClampedEnumeration())(None, rbm, v)
 
 
 def published(units):
@@ -53,7 +83,8 @@ def assert_close(actual, expected, **options):
 
 
 def largest_difference(actual, expected):
-    return max(float(jnp.abs(a - b).max()) for a, b in zip(actual, expected, strict=True))
+    pairs = zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)
+    return max(float(abs(a - b).max()) for a, b in pairs)
 
 
 @pytest.mark.parametrize(
@@ -66,46 +97,54 @@ def largest_difference(actual, expected):
 )
 def test_published_values(units, log_p, dw, da, tap, x64):
     rbm, v = published(units)
-    np.testing.assert_allclose(-observed_free_energy(rbm, v)[0] - exact_log_z(rbm), log_p, atol=1e-9)
-    gradient, _ = exact(None, rbm, v, None, data_term=clamped_enumeration)
+    np.testing.assert_allclose(observed_log_likelihood(rbm, v), log_p, atol=1e-9)
+    gradient, _ = exact_gradient_of(rbm, v)
     np.testing.assert_allclose([-gradient.weights[2, 1], -gradient.visible_bias[4]], [dw, da], atol=1e-8)
-    np.testing.assert_allclose(-observed_free_energy(rbm, v, order=2)[0], tap, atol=1e-8)
+    free_energy = jax.jit(lambda rbm: observed_free_energy(rbm, v, order=2))(rbm)
+    np.testing.assert_allclose(-free_energy[0], tap, atol=1e-8)
 
 
 @pytest.mark.parametrize(("dtype", "visible", "hidden"), PRECISE_PAIRS, ids=str, indirect=["dtype"])
 def test_enumeration_sums_over_what_is_missing(dtype, visible, hidden):
     rbm = reference_rbm(4, 3, 0.3, visible, hidden)
     v = np.array([[1.0, np.nan, 1.0, np.nan], [np.nan] * 4, [1.0, 1.0, 1.0, 1.0]])
+    found = jax.jit(lambda rbm: ClampedEnumeration()(None, rbm, v))(rbm)
     if visible.states is None:  # then the likelihood is differentiated instead
-        slope = jax.grad(lambda rbm: -observed_free_energy(rbm, v).mean())(rbm)
-        moments = clamped_enumeration(None, rbm, v)
-        assert_close(tuple(moments), (slope.visible_bias, slope.hidden_bias, slope.weights), atol=20 * tolerance(dtype))
+        slope = jax.jit(jax.grad(lambda rbm: -observed_free_energy(rbm, v).mean()))(rbm)
+        expected = slope.visible_bias, slope.hidden_bias, slope.weights
+        assert_close((found.visible, found.hidden, found.product), expected, atol=20 * tolerance(dtype))
         return
     filled = [all_completions(row, visible) for row in v]
-    weights = [jax.nn.softmax(-visible_free_energy(rbm, rows)) for rows in filled]
-    expected = [conditional_moments(rbm, rows, share) for rows, share in zip(filled, weights, strict=True)]
-    mean = jax.tree.map(lambda *leaves: sum(leaves) / 3, *expected)
-    assert_close(clamped_enumeration(None, rbm, v), mean, rtol=tolerance(dtype), atol=tolerance(dtype))
+
+    @jax.jit
+    def sums_over_completions(rbm):
+        log_weights = [-visible_free_energy(rbm, rows) for rows in filled]
+        moments = [
+            conditional_moments(rbm, rows, jax.nn.softmax(each)) for rows, each in zip(filled, log_weights, strict=True)
+        ]
+        return [jax.nn.logsumexp(each) for each in log_weights], jax.tree.map(lambda *leaves: sum(leaves) / 3, *moments)
+
+    log_sums, mean = sums_over_completions(rbm)
+    assert_close(found, mean, rtol=tolerance(dtype), atol=tolerance(dtype))
     repeated = [len(rows) // len(np.unique(rows, axis=0)) for rows in filled]
-    sums = [-jax.nn.logsumexp(-visible_free_energy(rbm, rows)) for rows in filled] + np.log(repeated)
-    np.testing.assert_allclose(observed_free_energy(rbm, v), sums, rtol=tolerance(dtype))
+    free_energies = jax.jit(observed_free_energy)(rbm, v)
+    np.testing.assert_allclose(free_energies, np.log(repeated) - np.array(log_sums), rtol=tolerance(dtype))
 
 
 @pytest.mark.parametrize("term", DATA_TERMS)
-@pytest.mark.parametrize("weights", [None, np.array([1.0, 3.0])], ids=["equal", "weighted"])
-def test_nothing_missing_is_the_standard_gradient_bit_for_bit(term, weights):
+@pytest.mark.parametrize("sample_weights", [None, np.array([1.0, 3.0])], ids=["equal", "weighted"])
+def test_nothing_missing_is_the_standard_gradient_bit_for_bit(term, sample_weights):
     rbm, v, chains = reference_rbm(6, 5, 0.4), np.eye(6)[:2], np.eye(6)[2:]
-    for estimator in (pcd, functools.partial(emf, n_sweeps=2)):
-        standard, _ = estimator(KEY, rbm, v, chains, weights=weights)
-        with_term, _ = estimator(KEY, rbm, v, chains, weights=weights, data_term=DATA_TERMS[term])
+    for estimator, options in ((PCD, {}), (EMF, {"n_sweeps": 2})):
+        standard, _ = estimator(**options)(KEY, rbm, v, chains, sample_weights)
+        with_term, _ = estimator(**options, data_term=DATA_TERMS[term])(KEY, rbm, v, chains, sample_weights)
         assert_close(with_term, standard, rtol=0, atol=0)
 
 
 def test_everything_missing_is_no_gradient(x64):
     for pair in PAIRS:
-        rbm = reference_rbm(4, 3, 0.3, *pair)
-        gradient, _ = exact(None, rbm, np.full((2, 4), np.nan), None, data_term=clamped_enumeration)
-        assert_close(gradient, jax.tree.map(jnp.zeros_like, gradient), atol=1e-12)
+        gradient, _ = exact_gradient_of(reference_rbm(4, 3, 0.3, *pair), np.full((2, 4), np.nan))
+        assert_close(gradient, jax.tree.map(np.zeros_like, gradient), atol=1e-12)
 
 
 def test_the_model_is_stationary_on_its_own_data(x64):
@@ -114,18 +153,19 @@ def test_the_model_is_stationary_on_its_own_data(x64):
     states = enumerate_states(Bernoulli(), 5)
     masks = np.array([[1, 1, 0, 0, 1], [0, 1, 1, 0, 1], [0, 0, 0, 1, 0]], bool)
     v = np.concatenate([np.where(mask, states, np.nan) for mask in masks])
-    weights = np.tile(exact_visible_probabilities(rbm), len(masks))
-    assert_close(clamped_enumeration(None, rbm, v, weights), exact_moments(rbm), atol=1e-12)
+    probabilities = np.tile(exact_visible_probabilities(rbm), len(masks))
+    assert_close(ClampedEnumeration()(None, rbm, v, probabilities), exact_moments(rbm), atol=1e-12)
 
 
 def test_gibbs_and_mean_field_agree_with_enumeration(x64):
     rbm = reference_rbm(6, 5, 0.1)
     _, v = published(Bernoulli())
-    expected = clamped_enumeration(None, rbm, v)
-    errors = [largest_difference(clamped_mean_field(None, rbm, v, order=n, n_sweeps=50), expected) for n in (1, 2, 3)]
+    expected = ClampedEnumeration()(None, rbm, v)
+    solved = jax.jit(lambda rbm: [ClampedMeanField(order, 50)(None, rbm, v) for order in (1, 2, 3)])(rbm)
+    errors = [largest_difference(each, expected) for each in solved]
     assert errors[0] > 20 * errors[1] > 20 * errors[2]
     n_chains = 20000
-    sampled = clamped_gibbs(KEY, rbm, np.tile(v, (n_chains, 1)), n_sweeps=20)
+    sampled = ClampedGibbs(n_sweeps=20)(KEY, rbm, np.tile(v, (n_chains, 1)))
     assert_close(sampled, expected, atol=5 * 0.5 / n_chains**0.5)
 
 
@@ -200,21 +240,21 @@ def test_linear_theory_of_missing_entries(x64):
     rbm = reference_rbm(5, 3, 0.25, Gaussian(0.81), Gaussian(1.44))
     rbm = dataclasses.replace(rbm, visible_bias=jnp.zeros(5), hidden_bias=jnp.zeros(3))
     v = np.array([[0.5, -1, np.nan, 2, np.nan]])
-    np.testing.assert_allclose(-observed_free_energy(rbm, v)[0] - exact_log_z(rbm), -5.6054073595, atol=1e-9)
-    gradient, _ = exact(None, rbm, v, None, data_term=clamped_enumeration)
+    np.testing.assert_allclose(observed_log_likelihood(rbm, v), -5.6054073595, atol=1e-9)
+    gradient, _ = exact_gradient_of(rbm, v)
     np.testing.assert_allclose(-gradient.weights[2, 1], -0.017688756, atol=1e-9)
     shown = np.concatenate([v, np.array([[np.nan, np.nan, 0.3, np.nan, -0.7]])])
     force = missing_gaussian_force(shown)(0.0, rbm)
-    slope = jax.grad(lambda rbm: -observed_free_energy(rbm, shown).mean() - exact_log_z(rbm))(rbm)
+    slope = jax.jit(jax.grad(observed_log_likelihood))(rbm, shown)
     assert_close(force, slope, atol=1e-10)
 
 
 def test_linear_theory_with_nothing_missing_is_the_gaussian_force(x64):
     data = bars_and_stripes(3)
     rbm = init_rbm(KEY, 9, 4, scale=0.1, visible_mean=data.mean(0))
-    for centered in (False, True):
-        expected = gaussian_force(data, centered=centered)(0.0, rbm)
-        assert_close(missing_gaussian_force(data, centered=centered)(0.0, rbm), expected, atol=1e-12)
+    for metric in (Plain(), Centered()):
+        expected = gaussian_force(data, metric=metric)(0.0, rbm)
+        assert_close(missing_gaussian_force(data, metric=metric)(0.0, rbm), expected, atol=1e-12)
     with pytest.raises(ValueError, match="has none of unit 2"):
         missing_gaussian_force(np.array([[1.0, 1.0, np.nan]]))
 
@@ -244,46 +284,38 @@ def lossy_stripes(fraction=0.4):
     return np.where(rng.random(data.shape) < fraction, np.nan, data).astype(np.float32)
 
 
-@pytest.mark.parametrize("estimator", [pcd, cd, functools.partial(emf, persistent=False)], ids=["pcd", "cd", "emf"])
-def test_training_on_incomplete_data_gains_likelihood(estimator):
-    data, optimizer = lossy_stripes(), optax.sgd(0.5)
+@pytest.mark.parametrize(("estimator", "options"), [(PCD, {}), (CD, {}), (EMF, {"persistent": False})])
+def test_training_on_incomplete_data_gains_likelihood(estimator, options):
+    data = lossy_stripes()
+    trainer = Trainer.euler(estimator(metric=Centered(), data_term=ClampedGibbs(n_sweeps=5), **options), 0.5)
     rbm = init_rbm(KEY, 9, 4, scale=0.1, visible_mean=np.nanmean(data, axis=0))
-    state = init_train_state(KEY, rbm, optimizer, n_chains=100)
-    estimator = functools.partial(estimator, centered=True, data_term=functools.partial(clamped_gibbs, n_sweeps=5))
-    options = {"estimator": estimator, "optimizer": optimizer, "n_updates": 300, "batch_size": 50}
-    state, _ = fit(KEY, state, data, allow_missing=True, **options)
-
-    def likelihood(rbm):
-        return -observed_free_energy(rbm, data).mean() - exact_log_z(rbm)
-
-    assert likelihood(state.rbm) > likelihood(rbm) + 0.3
+    state = trainer.init(KEY, rbm, n_chains=100)
+    state, _ = fit(KEY, trainer, state, Batches(data, batch_size=50, allow_missing=True), n_updates=300)
+    assert observed_log_likelihood(state.rbm, data) > observed_log_likelihood(rbm, data) + 0.3
 
 
 def test_symmetric_rbms_learn_from_incomplete_data(unchecked):
     tied = init_tied_rbm(KEY, Translations((3, 3)), 1, scale=0.3)
     data = lossy_stripes()[:8]
-    gradient, _ = tied_estimator(exact, centered=True)(None, tied, np.nan_to_num(data), None)
-    estimator = functools.partial(exact, data_term=clamped_enumeration)
-    gradient, _ = tied_estimator(estimator)(None, tied, data, None)
+    trainer = Trainer.euler(Tied(Exact(data_term=ClampedEnumeration())), 0.1)
+    gradient, _ = jax.jit(lambda tied: trainer.estimator(None, tied, data, None))(tied)
 
     def likelihood(tied):
-        return -observed_free_energy(expand(tied), data).mean() - exact_log_z(expand(tied))
+        return observed_log_likelihood(expand(tied), data)
 
-    slope = jax.grad(likelihood)(tied)
+    slope = jax.jit(jax.grad(likelihood))(tied)
     np.testing.assert_allclose(gradient.filters, -slope.filters / 9, atol=1e-5)
-    optimizer = optax.sgd(0.1)
-    state = init_train_state(KEY, tied, optimizer, n_chains=1)
-    state, _ = fit(
-        KEY, state, data, estimator=tied_estimator(estimator), optimizer=optimizer, n_updates=5, allow_missing=True
-    )
+    state, _ = fit(KEY, trainer, trainer.init(KEY, tied), Batches(data, allow_missing=True), n_updates=5)
     assert likelihood(state.rbm) > likelihood(tied)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda rbm: clamped_gibbs(KEY, rbm, np.full((2, 5), np.nan)), "v must have 6 units"),
-        (lambda rbm: clamped_gibbs(KEY, rbm, np.zeros((2, 6)), n_sweeps=0), "n_sweeps must be at least 1"),
+        (lambda rbm: ClampedGibbs()(KEY, rbm, np.full((2, 5), np.nan)), "v must have 6 units"),
+        (lambda rbm: ClampedGibbs(n_sweeps=0), "n_sweeps must be at least 1"),
+        (lambda rbm: ClampedMeanField(order=4), "order must be"),
+        (lambda rbm: complete_samples(KEY, rbm, np.zeros((2, 6)), n_sweeps=0), "n_sweeps must be at least 1"),
         (lambda rbm: observed_free_energy(rbm, np.zeros(6)), "v must hold samples in rows"),
         (lambda rbm: observed_free_energy(rbm, np.zeros((1, 6)), order=4), "order must be"),
         (lambda rbm: impute(KEY, rbm, np.zeros((2, 6)), n_chains=1), "n_chains must be at least 2"),
@@ -302,7 +334,5 @@ def test_errors_say_what_is_wrong(make, message, unchecked):
 
 
 def fit_with(rbm, data, allow_missing):
-    optimizer = optax.sgd(0.1)
-    state = init_train_state(KEY, rbm, optimizer, n_chains=2)
-    estimator = functools.partial(pcd, data_term=clamped_gibbs)
-    fit(KEY, state, data, estimator=estimator, optimizer=optimizer, n_updates=1, allow_missing=allow_missing)
+    trainer = Trainer.euler(PCD(data_term=ClampedGibbs()), 0.1)
+    fit(KEY, trainer, trainer.init(KEY, rbm, n_chains=2), Batches(data, allow_missing=allow_missing), n_updates=1)

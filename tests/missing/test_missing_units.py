@@ -1,25 +1,21 @@
 """Missing entries of Potts and ReLU units, against sums and integrals over them."""
 
-import functools
-
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from rbm_jax import Bernoulli, Potts, ReLU, fit, visible_free_energy
-from rbm_jax.missing.data_terms import (
-    clamped_enumeration,
-    clamped_gibbs,
-    clamped_mean_field,
+from rbm_jax import EMF, PCD, Batches, Bernoulli, Potts, ReLU, Trainer, fit, fit_many, visible_free_energy
+from rbm_jax.missing import (
+    ClampedEnumeration,
+    ClampedGibbs,
+    ClampedMeanField,
     complete_samples,
+    impute,
     observed_free_energy,
 )
-from rbm_jax.missing.imputation import impute
 from rbm_jax.model import conditional_moments, enumerate_states
-from rbm_jax.training import emf, fit_ensemble, fit_streamed, init_train_state, pcd
-from rbm_jax.training.tied import tied_estimator
+from rbm_jax.symmetry import Translations, init_tied_rbm
+from rbm_jax.training import Tied
 from tests.helpers import reference_rbm
 
 KEY = jax.random.key(0)
@@ -34,7 +30,11 @@ def assert_close(actual, expected, **options):
 def of_completions(rbm, row):
     """Free energy of what was observed, and averages over all ways to fill in the rest."""
     states = enumerate_states(rbm.visible_units, rbm.n_visible)
-    states = states[((states == row) | np.isnan(row)).all(1)]
+    return averages(rbm, states[((states == row) | np.isnan(row)).all(1)])
+
+
+@jax.jit
+def averages(rbm, states):
     log_weights = -visible_free_energy(rbm, states)
     return -jax.nn.logsumexp(log_weights), conditional_moments(rbm, states, jax.nn.softmax(log_weights))
 
@@ -43,10 +43,17 @@ def test_sites_of_potts_units_are_summed_over(x64):
     rbm = reference_rbm(6, 4, 0.3, Potts(3), Potts(2))
     free_energies, moments = zip(*(of_completions(rbm, row) for row in SEQUENCES), strict=True)
     mean = jax.tree.map(lambda *leaves: sum(leaves) / 3, *moments)
-    np.testing.assert_allclose(observed_free_energy(rbm, SEQUENCES), free_energies, atol=1e-12)
-    assert_close(clamped_enumeration(None, rbm, SEQUENCES), mean, atol=1e-12)
-    naive, tap = (clamped_mean_field(None, rbm, SEQUENCES, order=n, n_sweeps=50) for n in (1, 2))
-    errors = [max(float(jnp.abs(a - b).max()) for a, b in zip(each, mean, strict=True)) for each in (naive, tap)]
+    terms = ClampedEnumeration(), ClampedMeanField(order=1, n_sweeps=50), ClampedMeanField(order=2, n_sweeps=50)
+
+    @jax.jit
+    def found(rbm):
+        return observed_free_energy(rbm, SEQUENCES), [term(None, rbm, SEQUENCES) for term in terms]
+
+    found_free_energies, (exact, naive, tap) = found(rbm)
+    np.testing.assert_allclose(found_free_energies, free_energies, atol=1e-12)
+    assert_close(exact, mean, atol=1e-12)
+    differences = [jax.tree.map(lambda a, b: float(abs(a - b).max()), each, mean) for each in (naive, tap)]
+    errors = [max(jax.tree.leaves(each)) for each in differences]
     assert errors[1] < min(0.01, errors[0] / 3)
 
 
@@ -68,26 +75,28 @@ def test_relu_units_are_integrated_over(x64):
     np.testing.assert_allclose(observed_free_energy(rbm, rows), -np.log(sums), atol=1e-7)
     mean = np.trapezoid(density * grid, grid) / sums
     variance = np.trapezoid(density * grid**2, grid) / sums - mean**2
-    np.testing.assert_allclose(clamped_enumeration(None, rbm, rows).visible[1], mean.mean(), atol=1e-6)
+    np.testing.assert_allclose(ClampedEnumeration()(None, rbm, rows).visible[1], mean.mean(), atol=1e-6)
     found = impute(KEY, rbm, np.tile(rows, (100, 1)), n_sweeps=200)
     for row in range(2):
         np.testing.assert_allclose(found.mean[row::2, 1].mean(), mean[row], atol=0.01)
         np.testing.assert_allclose(found.std[row::2, 1].mean(), variance[row] ** 0.5, atol=0.01)
 
 
-def start(rbm):
-    return init_train_state(KEY, rbm, optax.sgd(0.1), n_chains=2)
+def update(rbm, batches, estimator=None):
+    """One update on incomplete data."""
+    trainer = Trainer.euler(PCD(data_term=ClampedGibbs()) if estimator is None else estimator, 0.1)
+    fit(KEY, trainer, trainer.init(KEY, rbm, n_chains=2), batches, n_updates=1)
 
 
 @pytest.mark.parametrize(
     "use",
     [
-        lambda rbm, v: clamped_enumeration(None, rbm, v),
-        lambda rbm, v: clamped_mean_field(None, rbm, v),
+        lambda rbm, v: ClampedEnumeration()(None, rbm, v),
+        lambda rbm, v: ClampedMeanField()(None, rbm, v),
         lambda rbm, v: complete_samples(KEY, rbm, v),
         lambda rbm, v: observed_free_energy(rbm, v),
-        lambda rbm, v: train(fit, KEY, start(rbm), v),
-        lambda rbm, v: train(fit_streamed, KEY, start(rbm), v.astype(np.float32), batch_size=2),
+        lambda rbm, v: update(rbm, Batches(v, allow_missing=True)),
+        lambda rbm, v: update(rbm, Batches.stream(v.astype(np.float32), batch_size=2, allow_missing=True)),
     ],
 )
 def test_half_a_site_cannot_be_missing(use, unchecked):
@@ -97,22 +106,24 @@ def test_half_a_site_cannot_be_missing(use, unchecked):
             use(rbm, np.array([SEQUENCES[0], row]))
 
 
-LOSSY_PCD = functools.partial(pcd, data_term=clamped_gibbs)
-
-
-def train(function, key, state, data, estimator=LOSSY_PCD, **options):
-    options |= {"optimizer": optax.sgd(0.1), "n_updates": 1, "allow_missing": True}
-    return function(key, state, data, estimator=estimator, **options)
-
-
-@pytest.mark.parametrize("estimator", [pcd, functools.partial(emf, n_sweeps=2), tied_estimator(pcd)])
-def test_estimators_for_complete_data_are_refused(estimator, unchecked):
-    rbm = reference_rbm(6, 4, 0.3)
-    states = jax.vmap(lambda key: start(rbm))(jax.random.split(KEY))
-    for function, key, state, options in (
-        (fit, KEY, start(rbm), {}),
-        (fit_streamed, KEY, start(rbm), {"batch_size": 1}),
-        (fit_ensemble, jax.random.split(KEY), states, {}),
+@pytest.mark.parametrize(
+    ("estimator", "rbm"),
+    [
+        (PCD(), reference_rbm(6, 4, 0.3)),
+        (EMF(n_sweeps=2), reference_rbm(6, 4, 0.3)),
+        (Tied(PCD()), init_tied_rbm(KEY, Translations((6,)), 1)),
+        (lambda key, rbm, batch, carry: PCD()(key, rbm, batch, carry), reference_rbm(6, 4, 0.3)),
+    ],
+    ids=["PCD", "EMF", "Tied", "function"],
+)
+def test_estimators_for_complete_data_are_refused(estimator, rbm, unchecked):
+    trainer, data = Trainer.euler(estimator, 0.1), np.full((2, 6), NAN, np.float32)
+    keys, in_memory = jax.random.split(KEY), Batches(data, allow_missing=True)
+    states = [trainer.init(key, rbm, n_chains=2) for key in keys]
+    for train in (
+        lambda: fit(KEY, trainer, states[0], in_memory, n_updates=1),
+        lambda: fit(KEY, trainer, states[0], Batches.stream(data, batch_size=1, allow_missing=True), n_updates=1),
+        lambda: fit_many(keys, trainer, states, in_memory, n_updates=1),
     ):
-        with pytest.raises(ValueError, match="estimator must have a data_term"):
-            train(function, key, state, np.full((2, 6), NAN, np.float32), estimator, **options)
+        with pytest.raises(ValueError, match=r"PCD\(data_term=ClampedGibbs\(\)\)"):
+            train()

@@ -3,13 +3,30 @@
 import dataclasses
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from rbm_jax import RBM, Spin, exact_log_likelihood, fit, init_rbm, stack_rbms, temper, train_step
+from rbm_jax import (
+    PCD,
+    PTT,
+    RBM,
+    Batches,
+    Centered,
+    Exact,
+    Spin,
+    Trainer,
+    TrainState,
+    exact_log_likelihood,
+    fit,
+    init_rbm,
+    stack_rbms,
+    temper,
+    train_step,
+)
 from rbm_jax.likelihood import ladder_health
 from rbm_jax.model import (
     Centered,
@@ -28,7 +45,7 @@ from rbm_jax.sampling import (
     temper_ladder,
     trajectory_step,
 )
-from rbm_jax.training import estimators, init_train_state, keeps_equilibrium, pcd, ptt
+from rbm_jax.training import KeepsEquilibrium, Optimizer
 from tests.helpers import reference_rbm
 
 
@@ -114,19 +131,18 @@ def two_clusters(share=0.75):
 def test_training_learns_the_share_of_clusters_that_chains_do_not_move_between():
     data, pattern = two_clusters()
     rbm = init_rbm(jax.random.key(0), 10, 4, visible_units=Spin(), hidden_units=Spin(), visible_mean=data.mean(0))
-    optimizer = optax.sgd(optax.linear_schedule(0.1, 0.0, 2000))
-    in_cluster = enumerate_states(Spin(), 10) @ pattern > 0
+    rate, batches = optax.linear_schedule(0.1, 0.0, 2000), Batches(data)
+    in_cluster = np.asarray(enumerate_states(Spin(), 10)) @ pattern > 0
 
-    def train(estimator, chains, accept=None):
-        state = init_train_state(jax.random.key(1), rbm, optimizer, chains=chains)
-        options = {"optimizer": optimizer, "n_updates": 2000, "accept": accept}
-        state, _ = fit(jax.random.key(2), state, data, estimator=estimator, **options)
-        return state, exact_visible_probabilities(state.rbm)[in_cluster].sum()
+    def train(estimator, review=None):
+        trainer = Trainer.euler(estimator, rate, review=review)
+        state = trainer.init(jax.random.key(1), rbm, n_chains=1000)
+        state, _ = fit(jax.random.key(2), trainer, state, batches, n_updates=2000)
+        return state, np.asarray(exact_visible_probabilities(state.rbm))[in_cluster].sum()
 
-    chains = init_trajectory_chains(jax.random.key(1), rbm, 1000, n_rungs=4)
-    state, found = train(functools.partial(ptt, centered=True), chains, keeps_equilibrium)
-    exact_state, expected = train(functools.partial(estimators.exact, centered=True), data[:1])
-    assert state.chains.n_frozen > 1
+    state, found = train(PTT(metric=Centered(), n_rungs=4), KeepsEquilibrium())
+    exact_state, expected = train(Exact(Centered()))
+    assert state.carry.n_frozen > 1
     # 1000 chains leave a spread of 0.006 between seeds.
     assert abs(found - expected) < 0.03
     assert exact_log_likelihood(state.rbm, data) > exact_log_likelihood(exact_state.rbm, data) - 0.02
@@ -135,7 +151,7 @@ def test_training_learns_the_share_of_clusters_that_chains_do_not_move_between()
 def test_gradient_is_that_of_the_live_chains():
     chains = warmed_up(floor=0.85, n_rungs=8)
     batch = np.asarray(enumerate_states(Spin(), 8))[::9]
-    gradient, advanced = ptt(jax.random.key(5), RBM_END, batch, chains, floor=0.0, centered=True)
+    gradient, advanced = PTT(metric=Centered(), floor=0.0)(jax.random.key(5), RBM_END, batch, chains)
     model = conditional_moments(RBM_END, live_states(advanced))
     expected = Centered()(RBM_END, conditional_moments(RBM_END, batch), model)
     for found, leaf in zip(jax.tree.leaves(gradient), jax.tree.leaves(expected), strict=True):
@@ -144,45 +160,48 @@ def test_gradient_is_that_of_the_live_chains():
 
 def test_updates_that_outrun_the_chains_are_rejected():
     data, _ = two_clusters()
-    rbm, optimizer = reference_rbm(10, 4, 0.3, Spin()), optax.adam(1.0)
-    state = init_train_state(jax.random.key(0), rbm, optimizer, n_chains=200)
-    options = {"estimator": pcd, "optimizer": optimizer}
-    after, info = train_step(jax.random.key(1), state, data, accept=keeps_equilibrium, **options)
-    assert not info.accepted
-    assert after.step == 1
-    assert (after.chains != state.chains).any()
+    rbm, estimator, optimizer = reference_rbm(10, 4, 0.3, Spin()), PCD(), Optimizer(optax.adam, 1.0)
+    state = Trainer(estimator, optimizer).init(jax.random.key(0), rbm, n_chains=200)
+    update = eqx.filter_jit(train_step)
+    after, info = update(jax.random.key(1), Trainer(estimator, optimizer, review=KeepsEquilibrium()), state, data)
+    assert (after.step, after.n_rejected) == (1, 1)
+    assert jnp.abs(info.gradient.weights).max() > 0
+    assert (after.carry != state.carry).any()
     for kept, before in zip(
         jax.tree.leaves((after.rbm, after.opt_state)), jax.tree.leaves((rbm, state.opt_state)), strict=True
     ):
         np.testing.assert_array_equal(kept, before)
-    after, info = train_step(jax.random.key(1), state, data, **options)
-    assert info.accepted
+    after, _ = update(jax.random.key(1), Trainer(estimator, optimizer), state, data)
+    assert after.n_rejected == 0
     assert (after.rbm.weights != rbm.weights).all()
 
 
-def test_share_of_reweighted_states_is_that_of_the_weights():
-    states = np.asarray(enumerate_states(Spin(), 8))
+def test_fraction_of_reweighted_states_is_that_of_the_weights():
+    states = jnp.asarray(enumerate_states(Spin(), 8))
     before, after = temper(RBM_END, 0.3), temper(RBM_END, 0.5)
     ratio = np.asarray(exact_visible_probabilities(after) / exact_visible_probabilities(before), float)
-    share = ratio.sum() ** 2 / (ratio**2).sum() / len(states)
-    assert keeps_equilibrium(before, after, states, min_share=share - 0.01)
-    assert not keeps_equilibrium(before, after, states, min_share=share + 0.01)
+    fraction = ratio.sum() ** 2 / (ratio**2).sum() / len(states)
+
+    def reviewed(new, min_fraction):
+        before_update, after_update = (TrainState(rbm, states, (), jnp.int32(0), jnp.int32(0)) for rbm in (before, new))
+        return KeepsEquilibrium(min_fraction)(before_update, after_update)
+
+    kept, rejected = reviewed(after, fraction - 0.01), reviewed(after, fraction + 0.01)
+    assert (kept.n_rejected, rejected.n_rejected) == (0, 1)
+    np.testing.assert_array_equal(kept.rbm.weights, after.weights)
+    np.testing.assert_array_equal(rejected.rbm.weights, before.weights)
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, after)
-    assert not keeps_equilibrium(before, broken, states, min_share=0.01)
+    assert reviewed(broken, 0.01).n_rejected == 1
 
 
 def test_many_trainings_at_once(x64):
-    data, _ = two_clusters()
-    optimizer = optax.sgd(0.05)
+    batches, trainer = Batches(two_clusters()[0]), Trainer.euler(PTT(n_rungs=4), 0.05, review=KeepsEquilibrium())
 
     def train(key):
         key_rbm, key_chains, key_run = jax.random.split(key, 3)
         rbm = init_rbm(key_rbm, 10, 3, visible_units=Spin(), hidden_units=Spin())
-        state = init_train_state(
-            key_chains, rbm, optimizer, chains=init_trajectory_chains(key_chains, rbm, 20, n_rungs=4)
-        )
-        options = {"estimator": ptt, "optimizer": optimizer, "n_updates": 30, "accept": keeps_equilibrium}
-        return fit(key_run, state, data, **options)[0].rbm.weights
+        state = trainer.init(key_chains, rbm, n_chains=20)
+        return fit(key_run, trainer, state, batches, n_updates=30)[0].rbm.weights
 
     keys = jax.random.split(jax.random.key(0), 2)
     together = jax.jit(jax.vmap(train))(keys)
@@ -191,18 +210,18 @@ def test_many_trainings_at_once(x64):
 
 
 def test_mistakes_are_named(unchecked):
-    rbm, optimizer = reference_rbm(10, 4, 0.3, Spin()), optax.sgd(0.1)
+    rbm, trainer = reference_rbm(10, 4, 0.3, Spin()), Trainer.euler(PTT(), 0.1)
     with pytest.raises(ValueError, match="n_rungs must be at least 3"):
         init_trajectory_chains(jax.random.key(0), rbm, 10, n_rungs=2)
     with pytest.raises(ValueError, match="reservoir must have 10 units"):
         init_trajectory_chains(jax.random.key(0), rbm, 10, reservoir=jnp.ones((4, 3)))
     chains = init_trajectory_chains(jax.random.key(0), rbm, 10)
-    with pytest.raises(ValueError, match="either n_chains or chains, got both"):
-        init_train_state(jax.random.key(0), rbm, optimizer, n_chains=10, chains=chains)
-    with pytest.raises(ValueError, match="either n_chains or chains, got neither"):
-        init_train_state(jax.random.key(0), rbm, optimizer)
-    with pytest.raises(TypeError, match="chains must be from init_trajectory_chains"):
-        ptt(jax.random.key(0), rbm, jnp.ones((4, 10)), jnp.ones((4, 10)))
+    with pytest.raises(ValueError, match="either n_chains or carry, got both"):
+        trainer.init(jax.random.key(0), rbm, n_chains=10, carry=chains)
+    with pytest.raises(ValueError, match="n_chains must be given"):
+        trainer.init(jax.random.key(0), rbm)
+    with pytest.raises(TypeError, match=r"carry must be TrajectoryChains, got .*; give init_trajectory_chains"):
+        PTT()(jax.random.key(0), rbm, jnp.ones((4, 10)), jnp.ones((4, 10)))
     with pytest.raises(TypeError, match="outside jit and vmap"):
         jax.jit(live_states)(chains)
 

@@ -6,13 +6,27 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from rbm_jax import RBM, Bernoulli, Gaussian, Spin, exact_log_likelihood, fit, hidden_field, visible_free_energy
+from rbm_jax import (
+    PCD,
+    RBM,
+    Batches,
+    Bernoulli,
+    Centered,
+    Exact,
+    Gaussian,
+    Spin,
+    Standardized,
+    Trainer,
+    exact_log_likelihood,
+    fit,
+    hidden_field,
+    visible_free_energy,
+)
 from rbm_jax.data import ising_chain
 from rbm_jax.dynamics import gaussian_force, growth_modes, integrate, linear_solution
-from rbm_jax.model import exact_gradient
+from rbm_jax.model import Plain, exact_gradient
 from rbm_jax.symmetry import (
     PermutationGroup,
     TiedRBM,
@@ -28,10 +42,9 @@ from rbm_jax.symmetry import (
     tie,
     translation,
 )
-from rbm_jax.training import init_train_state, pcd
-from rbm_jax.training.estimators import exact
-from rbm_jax.training.loop import advance_on_data
-from rbm_jax.training.tied import _visible_offset, fourier_pcd, tied_estimator
+from rbm_jax.training import FourierPCD, Tied
+from rbm_jax.training.loop import advance
+from rbm_jax.training.tied import _visible_offset
 from tests.helpers import tolerance
 
 BINARY = (Bernoulli(), Bernoulli())
@@ -139,11 +152,17 @@ def test_gradients_are_those_of_augmented_data(name, x64):
     tying, elements = GROUPS[name]
     tied = random_tied(tying, n_channels=1)
     data = binary(1, 4, tying.n_visible)
-    gradient = exact_gradient(expand(tied), augmented(data, elements))
-    assert_close(expand(tie(gradient, tying)), gradient, 1e-12)
-    mean = tie(exact_gradient(expand(tied), data), tying)
-    assert_close(mean, tie(gradient, tying), 1e-12)
-    through = jax.grad(lambda tied: -exact_log_likelihood(expand(tied), data))(tied)
+
+    @jax.jit
+    def gradients(tied):
+        gradient = exact_gradient(expand(tied), augmented(data, elements))
+        mean = tie(exact_gradient(expand(tied), data), tying)
+        through = jax.grad(lambda tied: -exact_log_likelihood(expand(tied), data))(tied)
+        return gradient, tie(gradient, tying), expand(tie(gradient, tying)), mean, through
+
+    gradient, tied_gradient, again, mean, through = jax.device_get(gradients(tied))
+    assert_close(again, gradient, 1e-12)
+    assert_close(mean, tied_gradient, 1e-12)
     np.testing.assert_allclose(through.filters, tying.n_placements * mean.filters, atol=1e-12)
     np.testing.assert_allclose(through.hidden_bias, tying.n_placements * mean.hidden_bias, atol=1e-12)
     copies = np.bincount(tying.orbits)
@@ -155,19 +174,26 @@ def test_gradients_are_those_of_augmented_data(name, x64):
 def test_fourier_pcd_is_pcd(tying, units, x64):
     tied = random_tied(tying, units=units)
     states = binary(2, 7, tying.n_visible) * 2.0 - (units[0] == Spin())
-    key, pcd_3, weights = jax.random.key(4), functools.partial(pcd, n_sweeps=3), np.arange(1.0, 8)
-    for options in ({"weights": weights}, {"weights": None, "centered": True}):
-        centered = options.pop("centered", False)
-        dense = tied_estimator(pcd_3, centered=centered)(key, tied, states, states, **options)
-        fourier = fourier_pcd(key, tied, states, states, n_sweeps=3, centered=centered, **options)
-        assert_close(fourier, dense, 1e-11)
+    key = jax.random.key(4)
+    cases = ((Plain(), np.arange(1.0, 8)), (Centered(), None))
+
+    @jax.jit
+    def gradients(tied):
+        dense, fourier = (
+            [estimator(metric)(key, tied, states, states, sample_weights) for metric, sample_weights in cases]
+            for estimator in (lambda metric: Tied(PCD(n_sweeps=3), metric), lambda metric: FourierPCD(3, metric))
+        )
+        return dense, fourier
+
+    dense, fourier = gradients(tied)
+    assert_close(fourier, dense, 1e-11)
 
 
 @pytest.mark.parametrize("name", TYINGS)
 def test_the_centered_gradient_is_a_positive_matrix_times_the_gradient(name, x64):
     tied = random_tied(TYINGS[name], n_channels=1)
     data = binary(5, 6, tied.n_visible)
-    estimators = tied_estimator(exact), tied_estimator(exact, centered=True)
+    estimators = Tied(Exact()), Tied(Exact(), metric=Centered())
     plain, centered = jax.jit(lambda tied: [estimate(None, tied, data, None)[0] for estimate in estimators])(tied)
     copies = tied.tying.n_placements, np.bincount(tied.tying.orbits), tied.tying.n_placements
     pairs = zip(jax.tree.leaves(plain), jax.tree.leaves(centered), copies, strict=True)
@@ -190,8 +216,11 @@ def test_the_centered_gradient_is_a_positive_matrix_times_the_gradient(name, x64
 
 
 def test_centering_is_done_for_free_weights_only():
-    with pytest.raises(ValueError, match="pass centered=True to tied_estimator"):
-        tied_estimator(functools.partial(pcd, centered=True))
+    with pytest.raises(ValueError, match="give the metric to Tied"):
+        Tied(PCD(metric=Centered()))
+    for estimator in (Tied, FourierPCD):
+        with pytest.raises(ValueError, match=r"metric must be Plain\(\) or Centered\(\) for tied weights"):
+            estimator(PCD() if estimator is Tied else 1, metric=Standardized())
 
 
 def test_linear_theory_is_that_of_augmented_data(x64):
@@ -212,7 +241,7 @@ def test_fourier_modes_grow_at_their_rates(x64):
     )
     tied = eqx.tree_at(lambda tied: tied.visible_bias, tied, jnp.arctanh(data.mean())[None])
     batch = augmented(data, generate_group(translation((8,))).elements)
-    gradient, _ = exact(None, expand(tied), batch, None, centered=True)
+    gradient, _ = Exact(Centered())(None, expand(tied), batch)
     growth = -jnp.fft.fft(tie(gradient, tied.tying).filters[0]) / jnp.fft.fft(tied.filters[0])
     rates = fourier_growth_rates(data, (8,), visible_units=Spin(), hidden_units=Spin())
     np.testing.assert_allclose(growth, rates, atol=1e-6)
@@ -239,21 +268,21 @@ def test_linear_dynamics_are_driven_by_the_power_spectrum(x64):
 
 def test_training_a_tied_rbm(unchecked):
     data = binary(3, 40, 6)
-    tied, optimizer = random_tied(TYINGS["ring"]), optax.sgd(0.05)
-    options = {"optimizer": optimizer, "n_updates": 5, "batch_size": 8, "save_at": (0, 2, 5)}
-    state = init_train_state(jax.random.key(0), tied, optimizer, n_chains=10)
+    batches, tied = Batches(data, batch_size=8), random_tied(TYINGS["ring"])
+    state = Trainer.euler(Tied(PCD()), 0.05).init(jax.random.key(0), tied, n_chains=10)
 
     def train(estimator):
-        return fit(jax.random.key(1), state, data, estimator=estimator, **options)
+        trainer = Trainer.euler(estimator, 0.05)
+        return fit(jax.random.key(1), trainer, state, batches, n_updates=5, save_at=(0, 2, 5))
 
-    end, trajectory = train(tied_estimator(functools.partial(pcd, n_sweeps=2)))
+    end, trajectory = train(Tied(PCD(n_sweeps=2)))
     assert_close(jax.tree.map(lambda leaf: leaf[-1], trajectory.rbms), expand(end.rbm), 1e-6)
-    n_compiled = advance_on_data._cache_size()
-    train(tied_estimator(functools.partial(pcd, n_sweeps=2)))
-    assert advance_on_data._cache_size() == n_compiled
-    assert_close(train(functools.partial(fourier_pcd, n_sweeps=2))[0].rbm, end.rbm, 1e-5)
-    with pytest.raises(TypeError, match="tied_estimator"):
-        train(pcd)
+    n_compiled = advance._cached._cache_size()
+    train(Tied(PCD(n_sweeps=2)))
+    assert advance._cached._cache_size() == n_compiled
+    assert_close(train(FourierPCD(n_sweeps=2))[0].rbm, end.rbm, 1e-5)
+    with pytest.raises(TypeError, match="Tied"):
+        train(PCD())
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,13 @@
 """Penalties against autodiff, and what they do to a training."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from rbm_jax import Spin, fit, init_rbm
+from rbm_jax import Batches, Centered, Spin, Trainer, fit, init_rbm
 from rbm_jax.data import bars_and_stripes
-from rbm_jax.training import init_train_state, penalize_weights, weight_penalty
-from rbm_jax.training.estimators import exact
+from rbm_jax.training import Exact, Optimizer, penalize_weights, penalized_sgd, weight_penalty
 from tests.helpers import reference_rbm, tolerance
 
 STRENGTHS = {"l1": 0.3, "l2": 0.2, "group": 0.5}
@@ -45,11 +41,10 @@ def test_without_weights_derivatives_are_zero_and_finite():
 
 
 def trained(**strengths):
-    optimizer = optax.chain(penalize_weights(**strengths), optax.sgd(0.2))
-    state = init_train_state(jax.random.key(1), init_rbm(jax.random.key(0), 9, 6, scale=0.1), optimizer, n_chains=1)
-    estimator = functools.partial(exact, centered=True)
-    options = {"estimator": estimator, "optimizer": optimizer, "n_updates": 1500}
-    return np.asarray(fit(jax.random.key(2), state, bars_and_stripes(3), **options)[0].rbm.weights)
+    trainer = Trainer(Exact(Centered()), Optimizer(penalized_sgd, 0.2, **strengths))
+    state = trainer.init(jax.random.key(1), init_rbm(jax.random.key(0), 9, 6, scale=0.1))
+    state, _ = fit(jax.random.key(2), trainer, state, Batches(bars_and_stripes(3)), n_updates=1500)
+    return np.asarray(state.rbm.weights)
 
 
 def test_each_penalty_shrinks_what_it_is_for():

@@ -6,12 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from rbm_jax import Bernoulli, Potts, fit
+from rbm_jax import PCD, Batches, Bernoulli, Potts, Trainer, fit, fit_many
 from rbm_jax.io import load_checkpoint, load_rbm, load_trajectory, save_checkpoint, save_rbm
-from rbm_jax.sampling import init_trajectory_chains
 from rbm_jax.symmetry import (
     TiedRBM,
     Translations,
@@ -23,36 +21,35 @@ from rbm_jax.symmetry import (
     tie,
     translation,
 )
-from rbm_jax.training import fit_ensemble, init_train_state, keeps_equilibrium, pcd, ptt
-from rbm_jax.training.tied import fourier_pcd, tied_estimator
+from rbm_jax.training import PTT, FourierPCD, KeepsEquilibrium, Tied
 from tests.helpers import assert_same
 
 RING, REVERSAL = Translations((4,)), generate_group(np.arange(4)[::-1])
-OPTIMIZER = optax.sgd(0.1)
 DATA = np.random.default_rng(0).integers(0, 2, (8, 4)).astype(np.uint8)
-PCD = tied_estimator(pcd)
+TRAINER = Trainer.euler(Tied(PCD()), 0.1)
 
 
 def start(key, tying=RING):
-    return init_train_state(key, init_tied_rbm(key, tying, 2, scale=0.3), OPTIMIZER, n_chains=3)
+    return TRAINER.init(key, init_tied_rbm(key, tying, 2, scale=0.3), n_chains=3)
 
 
-def test_an_ensemble_of_tied_rbms():
+def test_many_tied_rbms_are_trained_as_each_alone():
     keys = jax.random.split(jax.random.key(0), 2)
-    options = {"estimator": PCD, "optimizer": OPTIMIZER, "n_updates": 2, "save_at": (0, 2)}
-    end, together = fit_ensemble(keys, jax.vmap(start)(keys), DATA, n_at_once=2, **options)
+    batches, options = Batches(DATA), {"n_updates": 2, "save_at": (0, 2)}
+    end, together = fit_many(keys, TRAINER, jax.vmap(start)(keys), batches, n_at_once=2, **options)
     assert together.rbms.weights.shape == (2, 2, 4, 8)
-    alone, trajectory = fit(keys[1], start(keys[1]), DATA, **options)
-    np.testing.assert_allclose(end.rbm.filters[1], alone.rbm.filters, atol=1e-6)
-    np.testing.assert_allclose(together.rbms.weights[1], trajectory.rbms.weights, atol=1e-6)
+    alone, trajectory = fit(keys[1], TRAINER, start(keys[1]), batches, **options)
+    # the same draws; averages of numbers of order one are summed in another order
+    np.testing.assert_allclose(end.rbm.filters[1], alone.rbm.filters, atol=1e-5)
+    np.testing.assert_allclose(together.rbms.weights[1], trajectory.rbms.weights, atol=1e-5)
 
 
 def test_trajectory_tempering_of_a_tied_rbm():
     tied = init_tied_rbm(jax.random.key(0), RING, 1)
-    chains = init_trajectory_chains(jax.random.key(1), expand(tied), 2, n_rungs=3)
-    state = init_train_state(jax.random.key(1), tied, OPTIMIZER, chains=chains)
-    options = {"estimator": tied_estimator(ptt), "optimizer": OPTIMIZER, "accept": keeps_equilibrium, "n_updates": 1}
-    state, _ = fit(jax.random.key(2), state, DATA, **options)
+    trainer = Trainer.euler(Tied(PTT(n_rungs=3)), 0.1, review=KeepsEquilibrium())
+    state = trainer.init(jax.random.key(1), tied, n_chains=2)
+    assert state.carry.ladder.weights.shape == (3, 4, 4)
+    state, _ = fit(jax.random.key(2), trainer, state, DATA, n_updates=1)
     assert (state.rbm.visible_bias != tied.visible_bias).all()
 
 
@@ -111,7 +108,7 @@ def leaves_of(tied, **changes):
         (lambda tied: leaves_of(tied, hidden_units="spin"), "hidden_units must be a unit type"),
         (lambda tied: leaves_of(tied, visible_units=Potts(2)), "units of one component"),
         (lambda tied: Translations(HALF), "shape must be a Python integer"),
-        (lambda tied: fourier_pcd(jax.random.key(0), untied(tied), DATA, DATA), "tying must be Translations"),
+        (lambda tied: FourierPCD()(jax.random.key(0), untied(tied), DATA, DATA), "tying must be Translations"),
         (lambda tied: power_spectrum(np.full((2, 4), np.nan), (4,)), "data holds 8 values that are NaN"),
         (
             lambda tied: fourier_growth_rates(DATA, (4,), visible_units=Potts(2), hidden_units=Bernoulli()),

@@ -1,18 +1,18 @@
 """Training, files and theories with Potts and ReLU units."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import rbm_jax
-from rbm_jax import Bernoulli, Gaussian, Potts, ReLU, Spin
+from rbm_jax import PCD, Batches, Bernoulli, Centered, Gaussian, Potts, ReLU, Spin, Standardized, Trainer
 from rbm_jax.io import load_rbm, save_rbm
+from rbm_jax.model import Plain
 from rbm_jax.replica import Control, replica_free_energy, solve_saddle
+from rbm_jax.training import EMF
 from tests.helpers import reference_rbm
 
 PAIR = (Potts(3), ReLU(0.8))
@@ -25,13 +25,12 @@ def test_training_by_pcd_raises_the_likelihood_of_one_hot_data():
     rbm = rbm_jax.init_rbm(
         jax.random.key(0), 9, 6, visible_units=PAIR[0], hidden_units=PAIR[1], scale=0.1, visible_mean=DATA.mean(0)
     )
-    optimizer = optax.sgd(0.05)
-    state = rbm_jax.training.init_train_state(jax.random.key(1), rbm, optimizer, n_chains=100)
-    estimator = functools.partial(rbm_jax.training.pcd, centered=True)
-    state, _ = rbm_jax.fit(jax.random.key(2), state, DATA, estimator=estimator, optimizer=optimizer, n_updates=300)
+    trainer = Trainer.euler(PCD(metric=Centered()), 0.05)
+    state = trainer.init(jax.random.key(1), rbm, n_chains=100)
+    state, _ = rbm_jax.fit(jax.random.key(2), trainer, state, Batches(DATA), n_updates=300)
     before, after = (rbm_jax.exact_log_likelihood(model, DATA) for model in (rbm, state.rbm))
     assert after > before + 0.5
-    assert PAIR[0].contains(state.chains).all()
+    assert PAIR[0].contains(state.carry).all()
 
 
 @pytest.mark.parametrize(("column", "value"), [(4, 1), (4, 2)])
@@ -39,21 +38,19 @@ def test_data_that_are_not_one_hot_are_refused(column, value):
     bad = DATA.copy()
     bad[5, 3:6] = 0, 0, 1
     bad[5, column] = value
-    rbm = reference_rbm(9, 2, 0.1, *PAIR)
-    state = rbm_jax.training.init_train_state(jax.random.key(1), rbm, optax.sgd(0.1), n_chains=4)
+    trainer = Trainer.euler(PCD(), 0.1)
+    state = trainer.init(jax.random.key(1), reference_rbm(9, 2, 0.1, *PAIR), n_chains=4)
     with pytest.raises(
         ValueError, match=r"one-hot in each group of 3 columns .* at row 5, column 3; see rbm_jax.data.one_hot"
     ):
-        rbm_jax.fit(
-            jax.random.key(2), state, bad, estimator=rbm_jax.training.pcd, optimizer=optax.sgd(0.1), n_updates=1
-        )
+        rbm_jax.fit(jax.random.key(2), trainer, state, Batches(bad), n_updates=1)
 
 
-def test_standardized_gradient_ascends():
+def test_standardized_and_plain_gradient_descend_together():
     rbm = reference_rbm(9, 4, 0.3, *PAIR)
     data = rbm_jax.model.conditional_moments(rbm, DATA)
     model = rbm_jax.model.conditional_moments(rbm, np.roll(DATA, 1, axis=1))
-    plain, scaled = (metric(rbm, data, model) for metric in (rbm_jax.model.Plain(), rbm_jax.model.Standardized()))
+    plain, scaled = Plain()(rbm, data, model), Standardized()(rbm, data, model)
     pairs = zip(jax.tree.leaves(plain), jax.tree.leaves(scaled), strict=True)
     assert sum((first * second).sum() for first, second in pairs) > 0
 
@@ -89,11 +86,11 @@ def test_files_keep_the_units_and_their_arguments(tmp_path):
 
 def test_mean_field_training_and_its_orders():
     rbm = reference_rbm(9, 3, 0.1, PAIR[0], Spin())  # the error is of the order of the cube of the couplings
-    gradient, _ = rbm_jax.training.emf(None, rbm, DATA, DATA.astype(np.float32), n_sweeps=20)
+    gradient, _ = EMF(n_sweeps=20)(None, rbm, DATA, DATA.astype(np.float32))
     expected = rbm_jax.model.exact_gradient(rbm, DATA)
     np.testing.assert_allclose(gradient.weights, expected.weights, atol=1e-3)
     for function in (
-        lambda: rbm_jax.training.emf(None, rbm, DATA, DATA, order=3),
+        lambda: EMF(order=3)(None, rbm, DATA, DATA),
         lambda: rbm_jax.solve_mean_field(rbm, order=3),
         lambda: rbm_jax.mean_field.mean_field_hessian(rbm, np.ones(9) / 3, np.zeros(3), order=3),
     ):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rbm_jax import (
+    PCD,
     Bernoulli,
     Gaussian,
     Potts,
@@ -26,7 +27,6 @@ from rbm_jax.dynamics import gaussian_force, growth_modes
 from rbm_jax.mean_field import mean_field_free_energy
 from rbm_jax.model import conditional_moments, enumerate_states, exact_moments, exact_visible_probabilities
 from rbm_jax.replica import Control, solve_saddle
-from rbm_jax.training import pcd
 from tests.brute_force import joint_table, log_sum_exp, moments
 from tests.helpers import reference_rbm
 
@@ -131,7 +131,7 @@ def check_sampling(pair, rbm):
     n_chains = 3000
     chains = init_chains(jax.random.key(1), rbm, n_chains)
     batch = chains[:8]
-    gradient, chains = pcd(jax.random.key(2), rbm, batch, chains, n_sweeps=12)
+    gradient, chains = PCD(n_sweeps=12)(jax.random.key(2), rbm, batch, chains)
     joint, data = joint_of(pair), conditional_moments(rbm, batch)
     visible, hidden, product = moments(joint)
     p = joint.probabilities
@@ -197,7 +197,7 @@ SUPPORT = {
     "exact_log_z, exact_moments": (is_enumerable, check_enumeration, True),
     "exact_visible_probabilities, enumerate_states": (has_discrete_visible, check_visible_probabilities, False),
     "pseudo_log_likelihood": (has_discrete_visible, check_pseudo_likelihood, False),
-    "init_chains, sample_gibbs, pcd": (is_any, check_sampling, True),
+    "init_chains, sample_gibbs, PCD": (is_any, check_sampling, True),
     "ais_log_z": (is_any, check_annealing, True),
     "solve_mean_field": (is_any, check_mean_field, True),
     "mean_field_free_energy of order 3": (is_scalar, check_third_order, True),

@@ -121,7 +121,8 @@ def _fit_stacked(keys, trainer: Trainer, states: TrainState, batches: AbstractBa
         schedule = Schedule(saves, n_updates, options["observe"], _summed(options["progress"], len(chosen)))
         groups.append(_fit_group(keys, trainer, axes, states, batches, schedule, chosen, step))
     ends, (rbms, observations) = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *groups)
-    ts = times_at(trainer.time_step, np.full(n_rbms, step), saves, rbms.dtype)
+    steps = np.asarray(step) if callable(trainer.time_step) else np.full(n_rbms, step)
+    ts = jnp.broadcast_to(times_at(trainer.time_step, steps, saves, rbms.dtype), (n_rbms, len(saves)))
     return ends, Trajectory(ts, rbms, _statuses(rbms), observations)
 
 

@@ -105,7 +105,7 @@ class StreamedBatches(AbstractBatches):
         50
     """
 
-    source: Any = eqx.field(static=True)
+    source: Any
     batch_size: int = eqx.field(static=True)
     allow_missing: bool = eqx.field(static=True)
     chunk_updates: int = eqx.field(static=True)

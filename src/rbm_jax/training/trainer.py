@@ -21,7 +21,7 @@ from rbm_jax.sampling import init_chains
 from rbm_jax.symmetry import TiedRBM, expand
 from rbm_jax.training.estimators import AbstractEstimator
 
-__all__ = ["FunctionEstimator", "Optimizer", "TrainInfo", "TrainState", "Trainer", "expanded", "train_step"]
+__all__ = ["FunctionEstimator", "Optimizer", "TrainInfo", "TrainState", "Trainer", "as_rate", "expanded", "train_step"]
 
 
 class TrainState(eqx.Module):
