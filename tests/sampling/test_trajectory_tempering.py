@@ -29,7 +29,6 @@ from rbm_jax import (
 )
 from rbm_jax.likelihood import ladder_health
 from rbm_jax.model import (
-    Centered,
     conditional_moments,
     enumerate_states,
     exact_moments,
