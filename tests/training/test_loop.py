@@ -375,6 +375,8 @@ def test_a_function_of_the_signature_is_an_estimator():
     same_bits(found, run(state, 3, EXACT)[0])
     with pytest.raises(ValueError, match="must take sample_weights"):
         run(state, 3, Trainer.euler(plain, 0.1), sample_weights=np.ones(len(DATA)))
+    plain.init = lambda key, rbm, n_chains: jnp.full((n_chains, rbm.n_visible), 0.25)
+    assert (Trainer.euler(plain, 0.1).init(jax.random.key(0), state.rbm, 3).carry == 0.25).all()
     lossy = Batches(np.where(DATA == 1, np.nan, DATA), allow_missing=True)
     with pytest.raises(ValueError, match=r"takes_missing = True"):
         fit(jax.random.key(0), Trainer.euler(plain, 0.1), state, lossy, n_updates=1)

@@ -105,7 +105,8 @@ class Optimizer(eqx.Module):
 class FunctionEstimator(AbstractEstimator):
     """A function `(key, rbm, batch, carry, sample_weights=None) -> (gradient, carry)` as an estimator.
 
-    It compares by the function's own equality. Chains are those of `init_chains`.
+    It compares by the function's own equality. What it carries at first comes from its attribute `init`, called like
+    `AbstractEstimator.init`; without one it is given chains of `init_chains`.
 
     Attributes:
         function: the function. It takes missing entries if it has an attribute `takes_missing` that is True.
@@ -130,7 +131,9 @@ class FunctionEstimator(AbstractEstimator):
         return self.function(key, rbm, batch, carry)
 
     def init(self, key: PRNGKey, rbm: Any, n_chains: int | None) -> Any:
-        """Chains of `init_chains`, or nothing without a number of them."""
+        """What the function's `init` gives; chains of `init_chains`, or nothing without a number of them."""
+        if hasattr(self.function, "init"):
+            return self.function.init(key, rbm, n_chains)
         return None if n_chains is None else init_chains(key, expanded(rbm), n_chains)
 
 
