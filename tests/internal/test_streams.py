@@ -23,7 +23,7 @@ from rbm_jax import (
 from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax.data import binarize, gaussian_data, ising_chain, planted_clusters
 from rbm_jax.missing import complete_samples, impute
-from rbm_jax.replica import sample_ensemble
+from rbm_jax.replica import SpikedEnsemble
 from rbm_jax.sampling import (
     init_tempering,
     init_trajectory_chains,
@@ -65,7 +65,7 @@ def draws_of(key):
         "ising_chain": ising_chain(key, N, SIZE, coupling=0.0),
         "planted_clusters": planted_clusters(key, N, SIZE, strength=1e-3)[0],
         "binarize": 2.0 * binarize(np.full((N, SIZE), 0.5), key=key) - 1,
-        "sample_ensemble": sample_ensemble(key, N, SIZE, jnp.zeros(1), 1.0)[0].weights,
+        "spiked_ensemble": SpikedEnsemble(jnp.zeros(1), noise=1.0).sample(key, N, SIZE)[0].weights,
         "data term": Spin().sample(stream_key(key, Stream.DATA_TERM), jnp.zeros((N, SIZE))),
     }
 

@@ -229,8 +229,8 @@ def thermodynamic_force(
     n_visible = check_count("n_visible", n_visible)
     if float(noise) != 0:
         raise ValueError("noise must be 0 for layers of finite size; leave n_visible out for infinite ones")
-    states = _visible_states(component_distribution, n_visible, n_modes, data.dtype)
-    return FiniteLayersForce(data, clusters.weights, *states, n_visible * ratio, ratio, hidden)
+    states, log_density = _visible_states(component_distribution, n_visible, n_modes, data.dtype)
+    return FiniteLayersForce(data, clusters.weights, states, log_density, n_visible * ratio, ratio, hidden)
 
 
 def integrate_thermodynamic(
