@@ -93,12 +93,13 @@ SMOOTH = {
     "mean_field_covariance": lambda rbm: rbm_jax.mean_field.mean_field_covariance(rbm, V / 2, H / 2),
     "mean_field_stability": lambda rbm: rbm_jax.mean_field.mean_field_stability(rbm, V / 2, H / 2),
     "solve_mean_field": lambda rbm: rbm_jax.solve_mean_field(rbm, damping=np.float64(0.2)).visible,
-    "log_z_mean_field": lambda rbm: rbm_jax.mean_field.log_z_mean_field(rbm, init=V),
+    "mean_field_log_z": lambda rbm: rbm_jax.likelihood.mean_field_log_z(rbm, init=V).value,
     "emf": lambda rbm: rbm_jax.training.emf(None, rbm, V, V / 2)[0],
     "independent_rbm": lambda rbm: rbm_jax.model.independent_rbm(rbm, jnp.tanh(rbm.visible_bias)),
     "temper_ladder": lambda rbm: rbm_jax.sampling.temper_ladder(rbm_jax.temper(rbm, 0.5), rbm, np.linspace(0, 1, 3)),
     "log_likelihood": lambda rbm: rbm_jax.log_likelihood(rbm, V).value,
-    "tap_log_z": lambda rbm: rbm_jax.likelihood.tap_log_z(rbm).value,
+    "mean_field_log_z from modes": lambda rbm: rbm_jax.likelihood.mean_field_log_z(rbm).value,
+    "enumeration_log_z": lambda rbm: rbm_jax.likelihood.enumeration_log_z(rbm).value,
     "weight_penalty": lambda rbm: rbm_jax.training.weight_penalty(rbm.weights, l1=0.1, l2=0.2, group=0.3),
 }
 DISCRETE = {
