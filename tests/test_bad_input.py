@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.sparse
 
 import rbm_jax
 from rbm_jax import RBM, Bernoulli, Gaussian, Spin, Trajectory, data, dynamics, init_rbm, plotting, replica, stack_rbms
@@ -264,35 +265,72 @@ def all_cases():
     )
     yield from table(
         functools.partial(rbm_jax.sample_gibbs, KEY),
-        narrow=({"rbm": BINARY, "v": V[:, :3], "n_steps": 1}, "v must have 4 units"),
-        negative=({"rbm": BINARY, "v": V, "n_steps": -1}, "n_steps must be at least 0"),
-        fraction=({"rbm": BINARY, "v": V, "n_steps": 1.0}, "n_steps must be a Python integer"),
-        numbers_for_mask=({"rbm": BINARY, "v": V, "n_steps": 1, "clamp_mask": H}, "clamp_mask must be boolean"),
-        short_mask=({"rbm": BINARY, "v": V, "n_steps": 1, "clamp_mask": H > 0}, "clamp_mask must broadcast"),
-        stack=({"rbm": LADDER, "v": V, "n_steps": 1}, "rbm must be one RBM, got a stack"),
-        text=({"rbm": BINARY, "v": "abc", "n_steps": 1}, "v must be an array"),
-        rounded=({"rbm": GAUSS, "v": V, "n_steps": 1, "compute_dtype": jnp.bfloat16}, "compute_dtype bfloat16"),
+        narrow=({"rbm": BINARY, "v": V[:, :3], "n_sweeps": 1}, "v must have 4 units"),
+        negative=({"rbm": BINARY, "v": V, "n_sweeps": -1}, "n_sweeps must be at least 0"),
+        fraction=({"rbm": BINARY, "v": V, "n_sweeps": 1.0}, "n_sweeps must be a Python integer"),
+        numbers_for_mask=({"rbm": BINARY, "v": V, "n_sweeps": 1, "clamp_mask": H}, "clamp_mask must be boolean"),
+        short_mask=({"rbm": BINARY, "v": V, "n_sweeps": 1, "clamp_mask": H > 0}, "clamp_mask must broadcast"),
+        stack=({"rbm": LADDER, "v": V, "n_sweeps": 1}, "rbm must be one RBM, got a stack"),
+        text=({"rbm": BINARY, "v": "abc", "n_sweeps": 1}, "v must be an array"),
+        spins=({"rbm": BINARY, "v": 2.0 * V - 1, "n_sweeps": 1}, "v must be 0 or 1 .* got -1.0 at row 0, column 0"),
+        nan=({"rbm": BINARY, "v": WITH_NAN, "n_sweeps": 1}, "v holds 1 values"),
+        nan_rbm=({"rbm": NAN_RBM, "v": V, "n_sweeps": 1}, r"rbm\.weights holds 12 values that are NaN"),
+        masked=({"rbm": BINARY, "v": np.ma.masked_equal(V, 0), "n_sweeps": 1}, "v must have no masked entries"),
+        sparse=({"rbm": BINARY, "v": scipy.sparse.csr_matrix(V), "n_sweeps": 1}, "v must be a dense array"),
+        rounded=({"rbm": GAUSS, "v": V, "n_sweeps": 1, "compute_dtype": jnp.bfloat16}, "compute_dtype bfloat16"),
     )
-    yield from table(rbm_jax.gibbs_step, stack=((KEY, LADDER, V), "rbm must be one RBM"))
-    yield from table(rbm_jax.sample_visible, visible=((KEY, BINARY, V), "h must have 3 units"))
+    yield from table(
+        rbm_jax.gibbs_step,
+        stack=((KEY, LADDER, V), "rbm must be one RBM"),
+        spins=((KEY, BINARY, 2.0 * V - 1), "v must be 0 or 1"),
+        nan_rbm=((KEY, NAN_RBM, V), "rbm.weights holds 12"),
+    )
+    yield from table(
+        rbm_jax.sample_visible,
+        visible=((KEY, BINARY, V), "h must have 3 units"),
+        means=((KEY, BINARY, H), "h must be 0 or 1"),
+    )
+    yield from table(rbm_jax.sample_hidden, bits=((KEY, SPIN, V), r"v must be -1 or \+1"))
+    yield from table(
+        functools.partial(rbm_jax.sampling.trace_gibbs, KEY, BINARY),
+        spins=({"v": 2.0 * V - 1, "n_sweeps": 1, "observe": jnp.sum}, "v must be 0 or 1"),
+        observer=({"v": V, "n_sweeps": 1, "observe": 1}, "observe must be a function"),
+    )
     yield from table(
         rbm_jax.init_chains,
         none=((KEY, BINARY, 0), "n_chains must be at least 1"),
         stack=((KEY, LADDER, 5), "rbm must be one RBM"),
+        nan_rbm=((KEY, NAN_RBM, 5), "rbm.weights holds 12"),
     )
     yield from table(
         rbm_jax.visible_free_energy,
         stack=((LADDER, V), "rbm must be one RBM"),
         text=((BINARY, TEXT), "v must be an array"),
+        spins=((BINARY, 2.0 * V - 1), "v must be 0 or 1"),
+        means=((BINARY, np.full(4, 0.5)), "v must be 0 or 1"),
+        nan=((BINARY, WITH_NAN), "v holds 1 values"),
+        nan_rbm=((NAN_RBM, V), "rbm.weights holds 12"),
         narrow=((BINARY, V[:, :3]), "v must have 4 units"),
     )
-    yield from table(rbm_jax.joint_energy, batches=((BINARY, V, np.ones((2, 3))), "axes of v and h must broadcast"))
-    yield from table(rbm_jax.exact_log_z, large=((LARGE,), "too many"), stack=((LADDER,), "rbm must be one RBM"))
+    yield from table(
+        rbm_jax.joint_energy,
+        batches=((BINARY, V, np.ones((2, 3))), "axes of v and h must broadcast"),
+        spins=((BINARY, V, -np.ones(3)), r"h must be in \[0, 1\]"),
+    )
+    yield from table(rbm_jax.hidden_field, spins=((BINARY, 2.0 * V - 1), r"v must be in \[0, 1\]"))
+    yield from table(rbm_jax.visible_field, nan=((BINARY, NAN * H), "h holds 3 values"))
+    yield from table(
+        rbm_jax.exact_log_z,
+        large=((LARGE,), "too many"),
+        stack=((LADDER,), "rbm must be one RBM"),
+        nan_rbm=((NAN_RBM,), "rbm.weights holds 12"),
+    )
     yield from table(rbm_jax.model.exact_moments, large=((LARGE,), "too many to enumerate; use a smaller RBM"))
     yield from table(
         rbm_jax.exact_log_likelihood,
         empty=((BINARY, V[:0]), "data must hold at least one sample"),
         nan=((BINARY, WITH_NAN), "data holds 1 values"),
+        spins=((BINARY, 2.0 * V - 1), "data must be 0 or 1"),
         weights=((BINARY, V, np.zeros(3)), "weights must be"),
     )
     yield from table(
@@ -310,6 +348,7 @@ def all_cases():
         rbm_jax.model.conditional_moments,
         empty=((BINARY, V[:0]), "v must hold"),
         vector=((BINARY, V[0]), "v must have 2 axes"),
+        two=((BINARY, WITH_TWO), "v must be 0 or 1 .* row 1, column 2"),
     )
     yield from table(
         ais,
@@ -321,12 +360,15 @@ def all_cases():
         empty=({"data": V[:0]}, "data must hold"),
         dtype=({"compute_dtype": int}, "compute_dtype must be"),
         stack=({"rbm": LADDER}, "rbm must be one RBM"),
+        spins=({"data": 2.0 * V - 1}, r"data must be in \[0, 1\]"),
+        nan_rbm=({"rbm": NAN_RBM}, "rbm.weights holds 12"),
     )
     yield from table(
         functools.partial(rbm_jax.likelihood.reverse_ais_log_z, KEY, BINARY),
         narrow=({"samples": V[:, :2]}, "samples must have 4 units"),
         one=({"samples": V[:1]}, "n_chains must be at least 2"),
         nan=({"samples": WITH_NAN}, "samples holds 1 values"),
+        spins=({"samples": 2.0 * V - 1}, "samples must be 0 or 1"),
     )
     yield from table(
         functools.partial(rbm_jax.likelihood.tempering_log_z, KEY, BINARY),
@@ -349,7 +391,10 @@ def all_cases():
         nan=((BINARY, WITH_NAN), "data holds 1 values"),
     )
     yield from table(
-        functools.partial(rbm_jax.likelihood.tap_log_z, BINARY),
+        functools.partial(rbm_jax.likelihood.mean_field_log_z, BINARY),
+        both=({"data": V, "init": V}, "data and init must not both be given"),
+        init=({"init": 2.0 * V}, r"init must be in \[0, 1\]"),
+        merge=({"merge_distance": 0.0}, "merge_distance must be positive"),
         starts=({"data": V, "n_starts": 0}, "n_starts must be at least 1"),
         empty=({"data": V[:0]}, "data must hold"),
         nan=({"data": WITH_NAN}, "data holds 1 values"),
@@ -362,6 +407,7 @@ def all_cases():
         sweeps=({"n_sweeps": 0}, "n_sweeps must be at least 1"),
         narrow=({"reservoir": V[:, :2]}, "reservoir must have 4 units"),
         empty=({"reservoir": V[:0]}, "reservoir must hold"),
+        spins=({"reservoir": 2.0 * V - 1}, "reservoir must be 0 or 1"),
         other=({"ladder": stack_rbms([BINARY] * 3)}, "state must have chains of 4 units on 3 rungs"),
     )
     yield from table(
@@ -387,6 +433,8 @@ def all_cases():
         tol=({"tol": 0.0}, "tol must be positive"),
         steps=({"max_steps": 0}, "max_steps must be at least 1"),
         init=({"init": np.ones(3)}, "init must have 4 units"),
+        spins=({"init": 2.0 * V - 1}, r"init must be in \[0, 1\]"),
+        nan_rbm=({"rbm": NAN_RBM}, "rbm.weights holds 12"),
         no_init=({"init": V[:0]}, "init must hold at least one start"),
         mask_alone=({"clamp_mask": np.ones(4, bool)}, "init must be given with clamp_mask"),
         stack=({"rbm": LADDER}, "rbm must be one RBM"),
@@ -399,7 +447,7 @@ def all_cases():
         find_fixed_points,
         empty=({"samples": V[:0]}, "data must hold"),
         nan=({"samples": WITH_NAN}, "data holds 1 values"),
-        merge=({"samples": V, "merge_tol": 0.0}, "merge_tol must be positive"),
+        merge=({"samples": V, "merge_distance": 0.0}, "merge_distance must be positive"),
     )
     yield from table(
         rbm_jax.mean_field.fixed_point_tree,

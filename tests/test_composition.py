@@ -121,6 +121,7 @@ SMOOTH = {
     "log_likelihood": lambda rbm: rbm_jax.log_likelihood(rbm, states(rbm)).value,
     "enumeration_log_z": lambda rbm: rbm_jax.likelihood.enumeration_log_z(rbm).value,
     "mean_field_log_z": lambda rbm: rbm_jax.likelihood.mean_field_log_z(rbm, init=states(rbm)).value,
+    "mean_field_log_z from modes": lambda rbm: rbm_jax.likelihood.mean_field_log_z(rbm).value,
     "weight_penalty": lambda rbm: rbm_jax.training.weight_penalty(rbm.weights, l1=0.1, l2=0.2, group=0.3),
 }
 DISCRETE = {

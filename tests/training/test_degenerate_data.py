@@ -120,7 +120,7 @@ def test_rbm_without_weights_has_its_closed_forms():
     solution = rbm_jax.solve_mean_field(rbm)
     assert solution.converged
     np.testing.assert_allclose(-solution.free_energy, log_z, rtol=1e-5)
-    np.testing.assert_allclose(rbm_jax.likelihood.tap_log_z(rbm).value, log_z, rtol=1e-5)
+    np.testing.assert_allclose(rbm_jax.likelihood.mean_field_log_z(rbm).value, log_z, rtol=1e-5)
     estimate = rbm_jax.ais_log_z(KEY, rbm, data=samples, n_chains=10, n_temperatures=20)
     assert is_finite(estimate)
     np.testing.assert_allclose(estimate.value, log_z, atol=5 * float(estimate.std_error) + 1e-4)

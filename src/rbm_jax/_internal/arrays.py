@@ -61,7 +61,7 @@ def _unmasked(name: str, values: np.ma.MaskedArray, allow_missing: bool) -> np.n
         raise ValueError(
             f"{name} must have no masked entries here, got {n_masked}; impute them first, or take only complete rows"
         )
-    return values.astype(np.result_type(values.dtype, np.float16)).filled(np.nan)
+    return np.ma.filled(values.astype(np.result_type(values.dtype, np.float16)), np.nan)
 
 
 def is_known(array: Any, check: Hashable) -> bool:

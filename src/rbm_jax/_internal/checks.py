@@ -126,7 +126,7 @@ def as_configurations(name: str, states: Any, size: int, dtype: Any, *, ndim: in
             "flatten images to one row each, and check that data and RBM belong together"
         )
     if not is_concrete(array):
-        return array.astype(dtype)
+        return jnp.asarray(array).astype(dtype)
     with jax.ensure_compile_time_eval():  # known values stay known where others are traced
         return jnp.asarray(array).astype(dtype)
 
