@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.worker:
         _serve(options.worker, options)
         return
+    if not (options.path / "rbm_jax" / "__init__.py").is_file():
+        raise SystemExit(f"PATH must be the folder that holds the package rbm_jax, such as src, got {options.path}")
     sources = {"this": _ROOT / "src", "other": options.path.resolve()}
     names = [name for name in _cases(options.tiny) if options.only is None or name.split(",")[0] in options.only]
     results = []
@@ -126,7 +128,7 @@ def _serve(name: str, options: argparse.Namespace) -> None:
     import rbm_jax
 
     if not pathlib.Path(rbm_jax.__file__).is_relative_to(options.path):
-        raise SystemExit(f"PATH must be the folder that holds the package rbm_jax, such as src, got {options.path}")
+        raise SystemExit(f"{options.path} must come first where Python looks for rbm_jax, which is {rbm_jax.__file__}")
     build, sizes = _cases(options.tiny)[name]
     workload = build(**sizes)
     seconds = 0.0 if options.tiny else options.seconds

@@ -137,10 +137,9 @@ def test_versions_alternate_and_each_ratio_is_of_one_round(tmp_path, capsys):
     assert "gibbs, 16x8, 10 chains" in capsys.readouterr().out
 
 
-def test_a_path_without_the_package_is_refused(tmp_path, capfd):
-    with pytest.raises(SystemExit, match="ended early"):
-        against.main([str(tmp_path), "--tiny", "--only", "gibbs"])
-    assert "PATH must be the folder that holds the package rbm_jax" in capfd.readouterr().err
+def test_a_path_without_the_package_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match="PATH must be the folder that holds the package rbm_jax"):
+        against.main([str(tmp_path), "--tiny"])
 
 
 def test_spread_is_median_and_range():

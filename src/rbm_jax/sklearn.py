@@ -322,7 +322,7 @@ def _start_at_mean(
     sizes: tuple[int, int],
 ) -> TrainState:
     n_hidden, n_chains = sizes
-    layers = {"visible_units": units[0], "hidden_units": units[1]}
+    layers: dict[str, Any] = {"visible_units": units[0], "hidden_units": units[1]}
     rbm = init_rbm(key, len(mean), n_hidden, visible_mean=mean, dtype=mean.dtype, **layers)
     return trainer.init(key, rbm, n_chains)
 

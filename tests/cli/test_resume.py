@@ -218,7 +218,7 @@ def test_options_that_would_make_another_run_are_refused_by_name(data, finished,
     before = {path: path.read_bytes() for path in finished.rglob("*.h5")}
     options = {
         "n-hidden": "4", "n-chains": "7", "method": "cd", "units": "spin", "seed": "1", "learning-rate": "0.1",
-        "n-steps": "2", "batch-size": "10", "threshold": "0.4", "l1": "0.1", "l2": "0.1", "order": "1", "n-rungs": "4",
+        "n-sweeps": "2", "batch-size": "10", "threshold": "0.4", "l1": "0.1", "l2": "0.1", "order": "1", "n-rungs": "4",
         "data": str(tmp_path / "other.npy"), "n-updates": "59",
     }  # fmt: skip
     for name, value in options.items():
