@@ -52,6 +52,6 @@ def test_training_without_weights_finds_the_variances_of_the_data(x64):
     rbm = init_rbm(jax.random.key(0), 3, 2, scale=0.0, visible_mean=data.mean(0), **units)
     trainer = Trainer(Exact(), Optimizer(optax.sgd, learning_rate=0.2))
     state = trainer.init(jax.random.key(1), rbm, n_chains=1)
-    state, trajectory = fit(jax.random.key(2), trainer, state, Batches(data), n_updates=200, save_at=[0, 200])
+    state, trajectory = fit(jax.random.key(2), trainer, state, Batches(data), n_updates=600, save_at=[0, 600])
     np.testing.assert_allclose(state.rbm.visible_units.base_variance, data.var(0), rtol=1e-5)
     assert trajectory.rbms.visible_units.log_variance.shape == (2, 3)
