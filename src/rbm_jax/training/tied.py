@@ -213,6 +213,7 @@ class _FourierLayers:
     ) -> TiedRBM:
         """Averages of v - visible, h - hidden and their product, in the places of the parameters they belong to."""
         h = self.rbm.hidden_units.mean(self.hidden_field(v)) - hidden
+        units = self.rbm.visible_units.base_measure_derivative(v)  # one value for the one orbit
         v = v - visible
         on_lattice = (share[:, None] * h).reshape(len(h), -1, *self.shape)
         product = self.back((self.on_lattice(v) * self.transform(on_lattice).conj()).sum(0)) / self.rbm.n_visible
@@ -221,4 +222,5 @@ class _FourierLayers:
             filters=product[(slice(None), *self.window)].reshape(self.rbm.n_channels, -1),
             visible_bias=(share @ v).mean()[None],
             hidden_bias=(share @ h).reshape(self.rbm.n_channels, -1).mean(1),
+            visible_units=jax.tree.map(lambda leaf: (share @ leaf).mean()[None], units),
         )
