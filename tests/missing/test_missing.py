@@ -20,7 +20,14 @@ from rbm_jax.missing.data_terms import (
     observed_free_energy,
 )
 from rbm_jax.missing.imputation import append_labels, class_probabilities, impute
-from rbm_jax.model import clamp, conditional_moments, enumerate_states, exact_moments, exact_visible_probabilities
+from rbm_jax.model import (
+    Centered,
+    clamp,
+    conditional_moments,
+    enumerate_states,
+    exact_moments,
+    exact_visible_probabilities,
+)
 from rbm_jax.symmetry import Translations, expand, init_tied_rbm
 from rbm_jax.training import cd, emf, init_train_state, pcd
 from rbm_jax.training.estimators import exact
