@@ -35,8 +35,9 @@ from rbm_jax.missing import (
     impute,
     observed_free_energy,
 )
+from rbm_jax.missing.imputation import append_labels, class_probabilities, impute
 from rbm_jax.model import (
-    Plain,
+    Centered,
     clamp,
     conditional_moments,
     enumerate_states,
