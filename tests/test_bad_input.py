@@ -537,7 +537,9 @@ def all_cases():
             empty=((V[:0],), "data must have shape"),
             vector=((V[0],), "data must have shape"),
         )
-    yield from table(functools.partial(dynamics.exact_force, V), weights=({"weights": np.zeros(3)}, "weights must be"))
+    yield from table(
+        functools.partial(dynamics.exact_force, V), weights=({"sample_weights": np.zeros(3)}, "sample_weights must be")
+    )
     yield from table(
         functools.partial(dynamics.mean_field_force, V),
         order=({"order": 4}, "order must be"),
