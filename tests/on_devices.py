@@ -14,17 +14,17 @@ import numpy as np
 import optax
 from jax.random import key, split
 
-from rbm_jax import ais_log_z, fit, init_chains, init_rbm, sample_gibbs
+from rbm_jax import PCD, Batches, Centered, Trainer, ais_log_z, fit, init_chains, init_rbm, sample_gibbs
 from rbm_jax._internal.placement import row_sharding
 from rbm_jax.likelihood.annealing import _anneal
 from rbm_jax.model import independent_rbm
 from rbm_jax.sampling import init_tempering, sample_tempering, temper_ladder
 from rbm_jax.sharding import device_mesh, divide, place_state, replicate, start_processes, to_host, virtual_devices
-from rbm_jax.training import init_train_state, pcd
-from rbm_jax.training.loop import advance_on_data
+from rbm_jax.training import Optimizer
+from rbm_jax.training.loop import advance
 
 N_VISIBLE, N_HIDDEN, N_CHAINS, N_SAMPLES, BATCH_SIZE = 24, 10, 48, 70, 32
-OPTIMIZER = optax.adam(0.02)
+TRAINER = Trainer(PCD(), Optimizer(optax.adam, 0.02))
 COLLECTIVE = re.compile(r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(?:-start)?\(")
 
 
@@ -42,13 +42,13 @@ def small_data():
     return (rng.random((N_SAMPLES, N_VISIBLE)) < rng.random(N_VISIBLE)).astype(np.uint8)
 
 
-def train(mesh=None, *, place_data=replicate, n_updates=20, **options):
+def train(mesh=None, *, place_data=replicate, n_updates=20, batch_size=BATCH_SIZE, sample_weights=None):
     """A state after some updates, on the mesh if there is one."""
-    state, data = init_train_state(key(1), small_rbm(), OPTIMIZER, n_chains=N_CHAINS), small_data()
+    state, data = TRAINER.init(key(1), small_rbm(), n_chains=N_CHAINS), small_data()
     if mesh is not None:
         state, data = place_state(state, mesh), place_data(data, mesh)
-    options = {"batch_size": BATCH_SIZE} | options
-    return fit(key(2), state, data, estimator=pcd, optimizer=OPTIMIZER, n_updates=n_updates, **options)[0]
+    batches = Batches(data, batch_size=batch_size, sample_weights=sample_weights)
+    return fit(key(2), TRAINER, state, batches, n_updates=n_updates)[0]
 
 
 def shares(array, axis=0):
@@ -58,9 +58,9 @@ def shares(array, axis=0):
 
 def leaves_of(state, name):
     """A state's leaves under their names; of chains (or runs) also how many each local device holds."""
-    rbm, chains = to_host((state.rbm, state.chains))
+    rbm, chains = to_host((state.rbm, state.carry))
     named = {f"{name}/{leaf}": getattr(rbm, leaf) for leaf in ("weights", "visible_bias", "hidden_bias")}
-    return named | {f"{name}/chains": chains, f"{name}/shards": shares(state.chains)}
+    return named | {f"{name}/chains": chains, f"{name}/shards": shares(state.carry)}
 
 
 def sampling_results():
@@ -86,13 +86,13 @@ def ensemble(place):
     """Sixteen RBMs trained at once by vmap."""
     mesh = device_mesh()
     keys, rbms = place((split(key(7), 16), stack(16)), mesh)
-    data = replicate(small_data(), mesh) if place is divide else small_data()
+    batches = Batches(small_data(), mesh=mesh if place is divide else None)
 
     @jax.jit
     @jax.vmap
     def run(run_key, rbm):
-        state = init_train_state(run_key, rbm, OPTIMIZER, n_chains=10)
-        return fit(run_key, state, data, estimator=pcd, optimizer=OPTIMIZER, n_updates=10)[0]
+        state = TRAINER.init(run_key, rbm, n_chains=10)
+        return fit(run_key, TRAINER, state, batches, n_updates=10)[0]
 
     return run, keys, rbms
 
@@ -105,25 +105,26 @@ def compiled_texts():
     """The partitioned programs of sampling, of a loop of updates and of an ensemble's training."""
     mesh = device_mesh()
     rbm = replicate(small_rbm(), mesh)
-    state = place_state(init_train_state(key(1), rbm, OPTIMIZER, n_chains=N_CHAINS), mesh)
+    trainer = Trainer(PCD(metric=Centered()), TRAINER.optimizer)
+    state = place_state(trainer.init(key(1), rbm, n_chains=N_CHAINS), mesh)
     sample = jax.jit(functools.partial(sample_gibbs, n_sweeps=5))
-    texts = {"sampling": sample.lower(key(0), rbm, state.chains)}
-    texts["annealing"] = _anneal.lower(key(0), rbm, rbm, state.chains, jnp.linspace(0, 1, 9), rbm.dtype)
-    options = {"weights": None, "optimizer": OPTIMIZER, "layout": row_sharding(rbm.weights)}
-    for name, data, batch_size in (
-        ("update", replicate(small_data(), mesh), BATCH_SIZE),
-        ("full update", divide(small_data()[:64], mesh), None),
+    texts = {"sampling": sample.lower(key(0), rbm, state.carry)}
+    texts["annealing"] = _anneal.lower(key(0), rbm, rbm, state.carry, jnp.linspace(0, 1, 9), rbm.dtype)
+    for name, batches in (
+        ("update", Batches(small_data(), BATCH_SIZE, mesh=mesh)),
+        ("full update", Batches(divide(small_data()[:64], mesh))),
     ):
-        options |= {"data": data, "estimator": functools.partial(pcd, centered=True), "batch_size": batch_size}
-        texts[name] = advance_on_data.lower(key(2), state, 3, batch_key=key(2), **options)
+        texts[name] = advance.lower(key(2), trainer, state, np.int32(3), key(2), batches, row_sharding(rbm.weights))
     run, keys, rbms = ensemble(divide)
     texts["ensemble"] = run.lower(keys, rbms)
-    return {name: lowered.compile().as_text() for name, lowered in texts.items()}
+    compiled = {name: lowered.compile() for name, lowered in texts.items()}
+    # equinox wraps those of its own jit
+    return {name: getattr(program, "compiled", program).as_text() for name, program in compiled.items()}
 
 
 def errors(mesh):
     """What is said about placements that cannot be."""
-    state = init_train_state(key(1), small_rbm(), OPTIMIZER, n_chains=50)
+    state = TRAINER.init(key(1), small_rbm(), n_chains=50)
     attempts = {
         "device_mesh": lambda: device_mesh(9),
         "divide": lambda: divide({"chains": np.zeros((50, 3))}, mesh),
@@ -145,7 +146,7 @@ def one_process(path):
     jax.config.update("jax_enable_x64", True)
     mesh = device_mesh()
     results = sampling_results() | errors(mesh)
-    weighted = {"weights": np.linspace(0, 1, N_SAMPLES), "batch_size": None}
+    weighted = {"sample_weights": np.linspace(0, 1, N_SAMPLES), "batch_size": None}
     # 30 rows are not a multiple of 8
     for name, options in (("", {}), ("-uneven", {"batch_size": 30}), ("-weighted", weighted)):
         results |= leaves_of(train(**options), f"train{name}/1") | leaves_of(train(mesh, **options), f"train{name}/8")

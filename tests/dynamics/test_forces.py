@@ -6,15 +6,17 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from rbm_jax import (
     RBM,
+    Batches,
     Bernoulli,
+    Exact,
     Gaussian,
     Spin,
     Status,
+    Trainer,
     exact_log_likelihood,
     fit,
     init_rbm,
@@ -33,8 +35,6 @@ from rbm_jax.dynamics import (
 )
 from rbm_jax.likelihood import mean_field_log_z
 from rbm_jax.model import Centered, Plain, Standardized, exact_gradient, gaussian_moments
-from rbm_jax.training import init_train_state
-from rbm_jax.training.estimators import exact
 from tests.helpers import PRECISE_PAIRS, UNITS, reference_rbm, slow_but, tolerance
 
 BARS = bars_and_stripes(3)
@@ -192,12 +192,11 @@ def test_sgd_with_the_exact_gradient_tends_to_the_ode_linearly_in_the_learning_r
     time = 4.0
     reference = integrate(exact_force(BARS), rbm, [0.0, time], rtol=1e-10)
     assert reference.status == Status.SUCCESS
-    errors, rates = [], [0.2, 0.1, 0.05]
+    batches, errors, rates = Batches(BARS), [], [0.2, 0.1, 0.05]
     for rate in rates:
-        optimizer = optax.sgd(rate)
-        state = init_train_state(jax.random.key(1), rbm, optimizer, n_chains=1)
-        options = {"estimator": exact, "optimizer": optimizer, "n_updates": round(time / rate)}
-        final, _ = fit(jax.random.key(2), state, BARS, **options)
+        trainer = Trainer.euler(Exact(), rate)
+        state = trainer.init(jax.random.key(1), rbm)
+        final, _ = fit(jax.random.key(2), trainer, state, batches, n_updates=round(time / rate))
         errors.append(float(jnp.abs(final.rbm.weights - reference.rbms.weights[-1]).max()))
     slope = np.polyfit(np.log(rates), np.log(errors), 1)[0]
     assert abs(slope - 1) < 0.05

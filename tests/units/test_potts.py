@@ -7,7 +7,7 @@ import pytest
 
 import rbm_jax
 from rbm_jax import RBM, Bernoulli, Gaussian, Potts, ReLU, Spin
-from rbm_jax.training.fitting import check_support
+from rbm_jax._internal.checks import check_support
 from tests.brute_force import joint_table, moments
 from tests.helpers import reference_rbm, tolerance
 
