@@ -18,11 +18,8 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(rbm_jax.__path__, "rbm_jax.")
     if not module.name.endswith("__main__")
 )
-PACKAGES = (
-    "checkpoint data dynamics estimators interop mean_field missing partition plotting replica sampling sharding"
-    " sklearn spectral symmetry"
-)
-PUBLIC_MODULES = ["rbm_jax", *(f"rbm_jax.{package}" for package in PACKAGES.split())]
+PUBLIC_MODULES = ["rbm_jax", *(f"rbm_jax.{name}" for name in dir(rbm_jax) if inspect.ismodule(getattr(rbm_jax, name)))]
+PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md")), *sorted((DOCS.parent / "notebooks").glob("*.ipynb"))]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -40,6 +37,35 @@ def test_python_on_the_pages_runs(name):
     for block in blocks:
         shorter = re.sub(r"\b100([01])\b", r"10\1", block)  # a tenth of the updates and of the chains
         exec(compile(shorter, name, "exec"), {})
+
+
+def test_no_page_and_no_example_freezes_options_with_partial():
+    assert len(PAGES) > 9
+    for page in PAGES:
+        assert not re.search(r"\bpartial\(|functools", page.read_text()), page
+    for name in MODULES:
+        source = Path(importlib.import_module(name).__file__).read_text()
+        examples = re.findall(r"^ *(?:>>>|\.\.\.) .*$", source, flags=re.MULTILINE)
+        assert not re.search(r"\bpartial\(|functools", "\n".join(examples)), name
+
+
+def test_new_names_in_the_changelog_exist_and_old_ones_do_not():
+    changes = (DOCS.parent / "CHANGELOG.md").read_text()
+    rows = re.findall(r"^\| `(rbm_jax[\w.]+)` \| `(rbm_jax[\w.]+)` \|$", changes, flags=re.MULTILINE)
+    assert len(rows) >= 50
+    for old, new in rows:
+        pkgutil.resolve_name(new)
+        with pytest.raises((AttributeError, ImportError)):
+            pkgutil.resolve_name(old)
+
+
+def test_version_is_that_of_the_project_file_and_of_the_latest_changes():
+    project = (DOCS.parent / "pyproject.toml").read_text()
+    assert re.search(r'^version = "(.*)"$', project, flags=re.MULTILINE)[1] == rbm_jax.__version__
+    assert (
+        re.search(r"^## (.*)$", (DOCS.parent / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1]
+        == rbm_jax.__version__
+    )
 
 
 def test_commands_in_the_readme_are_those_of_continuous_integration():

@@ -35,9 +35,8 @@ from rbm_jax.missing import (
     impute,
     observed_free_energy,
 )
-from rbm_jax.missing.imputation import append_labels, class_probabilities, impute
 from rbm_jax.model import (
-    Centered,
+    Plain,
     clamp,
     conditional_moments,
     enumerate_states,

@@ -115,7 +115,7 @@ def load_array(
 
 
 def open_array(path: str | os.PathLike, *, name: str | None = None) -> Any:
-    """Open a data set in a .npy or HDF5 file without reading it, for `rbm_jax.training.fit_streamed`.
+    """Open a data set in a .npy or HDF5 file without reading it, for `Batches.stream`.
 
     Args:
         path: the file; its suffix says what it is.

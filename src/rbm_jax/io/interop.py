@@ -186,7 +186,7 @@ def to_bernoulli_rbm(rbm: RBM, **params: Any) -> Any:
 def trajectory_table(trajectory: Trajectory, *, n_modes: int | None = None) -> Table:
     """A trajectory as columns of equal length, one row per saved time: `pandas.DataFrame(trajectory_table(...))`.
 
-    Columns are "run" (its number, if there is a leading axis of runs, as from `fit_ensemble`), "t", "sigma_1",
+    Columns are "run" (its number, if there is a leading axis of runs, as from `fit_many`), "t", "sigma_1",
     "sigma_2", ... (singular values of W, decreasing), "status" (the name of the run's `Status`), and the observations:
     a number at each time under its name ("observation" if it has none), a vector as "name_1", "name_2", ...; arrays
     with more axes have no place in a table and are left out.

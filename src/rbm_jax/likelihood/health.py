@@ -74,7 +74,7 @@ def ladder_health(
 ) -> tuple[TemperingState, LadderHealth]:
     """Continue replica exchange, and look for what should not happen in equilibrium.
 
-    For the chains of `ptt` pass `chains.ladder` and `chains.tempering`.
+    For the chains of `PTT` pass `chains.ladder` and `chains.tempering`.
 
     Args:
         key: a JAX key.

@@ -152,8 +152,8 @@ def check_single(rbm: RBM) -> None:
     """Raise if this is a stack of RBMs, or something else."""
     if not isinstance(rbm, RBM):
         raise TypeError(
-            f"rbm must be an RBM, got {type(rbm).__name__}; for one with tied weights see expand and tied_estimator in "
-            "rbm_jax.symmetry"
+            f"rbm must be an RBM, got {type(rbm).__name__}; expand a TiedRBM by "
+            "rbm_jax.symmetry.expand, or train it by rbm_jax.training.Tied"
         )
     if rbm.weights.ndim != 2:
         raise ValueError(f"rbm must be one RBM, got a stack with weights of shape {rbm.weights.shape}: use jax.vmap")

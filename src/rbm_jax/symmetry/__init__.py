@@ -1,7 +1,7 @@
 """RBMs with the symmetries of their data: weights tied by translations or by any group of permutations.
 
 A `TiedRBM` holds the free parameters; `expand` makes the RBM that every other function works on, and `tie` goes back.
-To train one, give `fit` an estimator through `tied_estimator`, or `fourier_pcd`.
+To train one, give a `Trainer` the estimator `Tied(PCD())`, or `FourierPCD()`, of `rbm_jax.training`.
 """
 
 from rbm_jax.symmetry.fourier import (
