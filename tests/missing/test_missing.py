@@ -219,9 +219,9 @@ def test_linear_theory_of_missing_entries(x64):
 def test_linear_theory_with_nothing_missing_is_the_gaussian_force(x64):
     data = bars_and_stripes(3)
     rbm = init_rbm(KEY, 9, 4, scale=0.1, visible_mean=data.mean(0))
-    for centered in (False, True):
-        expected = gaussian_force(data, centered=centered)(0.0, rbm)
-        assert_close(missing_gaussian_force(data, centered=centered)(0.0, rbm), expected, atol=1e-12)
+    for metric in (Plain(), Centered()):
+        expected = gaussian_force(data, metric=metric)(0.0, rbm)
+        assert_close(missing_gaussian_force(data, metric=metric)(0.0, rbm), expected, atol=1e-12)
     with pytest.raises(ValueError, match="has none of unit 2"):
         missing_gaussian_force(np.array([[1.0, 1.0, np.nan]]))
 
