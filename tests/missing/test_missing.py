@@ -22,6 +22,7 @@ from rbm_jax.missing.data_terms import (
 from rbm_jax.missing.imputation import append_labels, class_probabilities, impute
 from rbm_jax.model import (
     Centered,
+    Plain,
     clamp,
     conditional_moments,
     enumerate_states,
