@@ -10,11 +10,12 @@ from jax import lax
 from rbm_jax._internal.checks import as_configurations, check_sample_weights
 from rbm_jax._internal.fields import count_field
 from rbm_jax._internal.math import normalized_weights
-from rbm_jax._internal.random import key_words, uniform
+from rbm_jax._internal.random import uniform
 from rbm_jax._internal.typing import Array, Chains, Float, PRNGKey, Sample, Weighting
 from rbm_jax.model.energies import hidden_field
 from rbm_jax.model.metrics import AbstractMetric, Centered, Plain
 from rbm_jax.sampling import init_chains
+from rbm_jax.sampling.gibbs import gibbs_words
 from rbm_jax.symmetry.fourier import filters_on_lattice, periodic_translations
 from rbm_jax.symmetry.tied import TiedRBM, expand, tie
 from rbm_jax.training.estimators import AbstractEstimator, required_chains
@@ -193,7 +194,7 @@ class _FourierLayers:
 
     def sweeps(self, key: PRNGKey, v: Float[Array, "n n_visible"], n_sweeps: int) -> Float[Array, "n n_visible"]:
         """Gibbs sweeps, with the random numbers of `sample_gibbs`."""
-        words = key_words(key)
+        words = gibbs_words(key)
 
         def sample(counter, units: AbstractUnits, field):
             return units.sample_from_uniform(field, uniform(words, counter, field.shape, field.dtype))
