@@ -87,6 +87,9 @@ SMOOTH = {
     "ClampedMeanField": lambda rbm: ClampedMeanField()(None, rbm, lossy(rbm)),
     "temper": lambda rbm: rbm_jax.temper(rbm, np.float64(0.5)),
     "interpolate": lambda rbm: rbm_jax.model.interpolate(rbm, rbm_jax.temper(rbm, 2.0), np.float64(0.3)),
+    "absorb_hidden_scale": lambda rbm: rbm_jax.model.absorb_hidden_scale(
+        rbm.weights, rbm.visible_bias, rbm.hidden_bias, rbm.visible_units, rbm.hidden_units
+    ),
     "transpose": rbm_jax.model.transpose,
     "svd_modes": lambda rbm: rbm_jax.svd_modes(rbm.weights),
     "align_modes": lambda rbm: rbm_jax.spectral.align_modes(rbm_jax.svd_modes(rbm.weights), REFERENCE_MODES),

@@ -192,3 +192,14 @@ def test_updates_are_rejected_and_counted_for_each_rbm_on_its_own(x64):
     assert (free.rbm.weights[-1] != together.rbm.weights[-1]).any()
     assert together.n_rejected[0] == 0
     assert together.n_rejected[-1] > 0
+
+
+def test_times_along_a_schedule_are_those_of_each_run_alone():
+    trainer = Trainer.euler(PCD(), optax.linear_schedule(0.5, 0.1, 8))
+    states, ts = many_states(trainer), []
+    for _ in range(2):
+        states, together = fit_many(KEYS, trainer, states, COMMON, n_updates=3, save_at=[1, 3])
+        ts.append(together.ts)
+    # rates 0.5, 0.45, ... of the first six updates
+    expected = np.cumsum(0.5 - 0.05 * np.arange(6))[[0, 2, 3, 5]]
+    np.testing.assert_allclose(np.concatenate(ts, axis=1), np.broadcast_to(expected, (N_RBMS, 4)), rtol=1e-6)

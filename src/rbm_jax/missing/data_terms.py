@@ -52,7 +52,7 @@ class AbstractDataTerm(eqx.Module):
         takes_missing: whether NaN in the data stands for entries that were not observed.
     """
 
-    takes_missing: eqx.AbstractClassVar[bool]
+    takes_missing: ClassVar[bool]
 
     @abc.abstractmethod
     def __call__(

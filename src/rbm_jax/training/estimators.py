@@ -6,7 +6,7 @@ conditional mean; so it does in the model term at the states of the chains.
 """
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -39,12 +39,15 @@ class AbstractEstimator(eqx.Module):
     static fields, or arrays that may differ from run to run.
 
     Attributes:
-        takes_missing: whether NaN in the data stands for entries that were not observed.
         updates_between: updates between calls of `between`; None for no such calls.
     """
 
-    takes_missing: eqx.AbstractVar[bool]
-    updates_between: eqx.AbstractClassVar[int | None]
+    updates_between: ClassVar[int | None] = None
+
+    @property
+    @abc.abstractmethod
+    def takes_missing(self) -> bool:
+        """Whether NaN in the data stands for entries that were not observed."""
 
     @abc.abstractmethod
     def __call__(
@@ -79,7 +82,6 @@ class _DataAndModel(AbstractEstimator):
 
     metric: eqx.AbstractVar[AbstractMetric]
     data_term: eqx.AbstractVar[AbstractDataTerm]
-    updates_between = None
 
     @property
     def takes_missing(self) -> bool:

@@ -54,7 +54,6 @@ class Tied(AbstractEstimator):
 
     estimator: AbstractEstimator
     metric: AbstractMetric = Plain()
-    updates_between = None
 
     def __check_init__(self):
         if not isinstance(self.estimator, AbstractEstimator):
@@ -136,7 +135,6 @@ class FourierPCD(AbstractEstimator):
     n_sweeps: int = count_field("n_sweeps", 1)
     metric: AbstractMetric = Plain()
     takes_missing = False
-    updates_between = None
 
     def __check_init__(self):
         _check_metric(self.metric)

@@ -115,7 +115,6 @@ class FunctionEstimator(AbstractEstimator):
 
     function: Callable = eqx.field(static=True)
     takes_weights: bool = eqx.field(static=True)
-    updates_between = None
 
     @property
     def takes_missing(self) -> bool:
