@@ -94,7 +94,7 @@ class ClampedGibbs(AbstractDataTerm):
 
     def __call__(self, key, rbm: RBM, v: Sample, sample_weights: Weighting = None, *, compute_dtype=None) -> Moments:
         """`Complete` of the completed samples."""
-        v = complete_samples(key, rbm, v, n_sweeps=self.n_sweeps)
+        v = complete_samples(_required(key), rbm, v, n_sweeps=self.n_sweeps)
         return conditional_moments(rbm, v, sample_weights, compute_dtype=compute_dtype)
 
 
@@ -246,3 +246,9 @@ def _exact_free_energy(rbm: RBM, v: Array, mask: Array) -> Array:
     held = units.log_base_measure(values) + (values * rbm.visible_bias).reshape(-1, size).sum(-1)
     excess = jnp.where(mask[::size], held - units.log_partition(rbm.visible_bias), 0)
     return -(exact_log_z(clamp(rbm, v, mask)) + excess.sum())
+
+
+def _required(key: PRNGKey | None) -> PRNGKey:
+    if key is None:
+        raise ValueError("key must be given: ClampedGibbs draws what is missing; ClampedMeanField and others need none")
+    return key

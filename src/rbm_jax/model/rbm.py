@@ -120,26 +120,25 @@ def init_rbm(
         (6, 4)
     """
     n_visible, n_hidden = check_count("n_visible", n_visible), check_count("n_hidden", n_hidden)
-    visible_units = Bernoulli() if visible_units is None else visible_units
-    hidden_units = Bernoulli() if hidden_units is None else hidden_units
-    _check_units("visible_units", visible_units)
-    _check_units("hidden_units", hidden_units)
-    check_layer_size("n_visible", n_visible, visible_units)
-    check_layer_size("n_hidden", n_hidden, hidden_units)
+    visible, hidden = (Bernoulli() if units is None else units for units in (visible_units, hidden_units))
+    _check_units("visible_units", visible)
+    _check_units("hidden_units", hidden)
+    check_layer_size("n_visible", n_visible, visible)
+    check_layer_size("n_hidden", n_hidden, hidden)
     dtype = jnp.zeros((), dtype).dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise TypeError(f"dtype must be a floating dtype, got {dtype}")
-    visible_units, hidden_units = jax.tree.map(lambda leaf: leaf.astype(dtype), (visible_units, hidden_units))
+    visible, hidden = jax.tree.map(lambda leaf: leaf.astype(dtype), (visible, hidden))
     visible_bias = jnp.zeros((n_visible,), dtype)
-    _check_parameters("visible_units", visible_units, visible_bias)
+    _check_parameters("visible_units", visible, visible_bias)
     if visible_mean is not None:
         check_finite("visible_mean", visible_mean)
         mean = as_configurations("visible_mean", visible_mean, n_visible, dtype, ndim=1)
-        _check_mean(visible_units, mean)
-        visible_bias = visible_units.field_at_mean(visible_units.interior_mean(mean, 1e-3))
+        _check_mean(visible, mean)
+        visible_bias = visible.field_at_mean(visible.interior_mean(mean, 1e-3))
     normal = jax.random.normal(stream_key(key, Stream.WEIGHTS), (n_visible, n_hidden), dtype)
     weights = check_positive("scale", scale, or_zero=True) * normal
-    return RBM(weights, visible_bias, jnp.zeros((n_hidden,), dtype), visible_units, hidden_units)
+    return RBM(weights, visible_bias, jnp.zeros((n_hidden,), dtype), visible, hidden)
 
 
 def _check_units(name: str, units: AbstractUnits) -> None:

@@ -91,7 +91,8 @@ def fit(
     batch_key = key if batches.key is None else batches.key
     if is_concrete(key, trainer, state, batches):
         layout = row_sharding(state.rbm.hidden_bias)
-        with contextlib.closing(batches.feeds(batch_key, state.rbm, int(state.step), n_updates)) as feeds:
+        feeds: Any = batches.feeds(batch_key, state.rbm, int(state.step), n_updates)
+        with contextlib.closing(feeds):  # a thread that reads ahead ends with the run
 
             def update(state, n_updates, feed):
                 return advance(key, trainer, state, n_updates, batch_key, feed, layout)
@@ -187,7 +188,7 @@ def run_on_host(
             if updates_between:
                 n_now = min(n_now, updates_between - step % updates_between)
             state, step, n_updates = go(state, n_now), step + n_now, n_updates - n_now
-            if updates_between and step % updates_between == 0:
+            if between is not None and updates_between and step % updates_between == 0:
                 state = between(state)
             if progress:
                 jax.block_until_ready(state)
@@ -287,7 +288,7 @@ def times_at(
     """Times of save points: time_step × updates, or the sum of a schedule over the updates since step 0."""
     if callable(time_step):
         before = _time_before(time_step, step)
-        steps = jax.vmap(time_step)(step + jnp.arange(saves[-1]))
+        steps: Any = jax.vmap(time_step)(step + jnp.arange(saves[-1]))
         return (before + jnp.concatenate([jnp.zeros(1), jnp.cumsum(steps)])[saves]).astype(dtype)
     if not is_concrete(time_step, step):
         return (jnp.asarray(time_step)[..., None] * (jnp.asarray(step)[..., None] + saves)).astype(dtype)

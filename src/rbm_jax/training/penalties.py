@@ -86,7 +86,8 @@ def penalized_sgd(
         >>> Optimizer(penalized_sgd, 0.1, l2=1e-4) == Optimizer(penalized_sgd, 0.1, l2=1e-4)
         True
     """
-    return optax.chain(penalize_weights(l1=l1, l2=l2, group=group), optax.sgd(learning_rate))
+    rate: Any = learning_rate  # optax's annotations leave NumPy's numbers out
+    return optax.chain(penalize_weights(l1=l1, l2=l2, group=group), optax.sgd(rate))
 
 
 def project_updates(n_modes: int) -> optax.GradientTransformation:

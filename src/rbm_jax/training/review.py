@@ -10,7 +10,7 @@ from jax.scipy.special import logsumexp
 from rbm_jax._internal.checks import as_configurations
 from rbm_jax._internal.fields import count_field, fraction_field
 from rbm_jax._internal.typing import Array, Bool
-from rbm_jax.model.energies import visible_free_energy
+from rbm_jax.model.energies import free_energy_of_visible
 from rbm_jax.model.rbm import RBM
 from rbm_jax.sampling import TrajectoryChains, live_rungs
 from rbm_jax.training.trainer import TrainState, expanded
@@ -39,7 +39,7 @@ class KeepsEquilibrium(eqx.Module):
             states, live = after.carry.tempering.chains, live_rungs(after.carry)[:, None]
         else:
             states, live = as_configurations("carry", after.carry, rbm.n_visible, rbm.dtype), True
-        gain = jnp.where(live, visible_free_energy(rbm, states) - visible_free_energy(new, states), -jnp.inf)
+        gain = jnp.where(live, free_energy_of_visible(rbm, states) - free_energy_of_visible(new, states), -jnp.inf)
         n_states = jnp.broadcast_to(live, gain.shape).sum()
         log_ess = 2 * logsumexp(gain) - logsumexp(2 * gain)
         return _unless(_is_finite(new) & (log_ess >= jnp.log(self.min_fraction * n_states)), before, after)

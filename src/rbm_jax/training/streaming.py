@@ -142,7 +142,9 @@ class StreamedBatches(AbstractBatches):
         if self.source.shape[1] != rbm.n_visible:
             raise ValueError(f"source must have shape (n_samples, {rbm.n_visible}), got {tuple(self.source.shape)}")
 
-    def feeds(self, key: PRNGKey, rbm: RBM | TiedRBM, step: int, n_updates: int) -> Iterator[tuple[int, AbstractFeed]]:
+    def feeds(
+        self, key: PRNGKey, rbm: RBM | TiedRBM, step: int, n_updates: int
+    ) -> Iterator[tuple[int, AbstractFeed]]:
         """Chunks of minibatches, each read in a thread while its predecessor is in use."""
         # Few shapes, and not far too many rows.
         n_batches = min(self.chunk_updates, 1 << max(0, n_updates - 1).bit_length())
@@ -167,10 +169,10 @@ class StreamedBatches(AbstractBatches):
 
     def _read(self, rows: Array, n_batches: int, n_wanted: int, units: Any) -> Array:
         """Minibatches of these rows on the device; those after n_wanted are not read."""
-        rows = np.asarray(rows)[:n_batches]
-        values = np.zeros((*rows.shape, self.source.shape[1]), np.dtype(self.source.dtype).newbyteorder("="))
-        _read_rows(self.source, rows[:n_wanted].reshape(-1), values.reshape(-1, self.source.shape[1]))
-        for batch, batch_of_rows in zip(values[:n_wanted], rows, strict=False):
+        rows_on_host = np.asarray(rows)[:n_batches]
+        values = np.zeros((*rows_on_host.shape, self.source.shape[1]), np.dtype(self.source.dtype).newbyteorder("="))
+        _read_rows(self.source, rows_on_host[:n_wanted].reshape(-1), values.reshape(-1, self.source.shape[1]))
+        for batch, batch_of_rows in zip(values[:n_wanted], rows_on_host, strict=False):
             check_support("source", batch, units, batch_of_rows, self.allow_missing)
         return jax.device_put(values)
 

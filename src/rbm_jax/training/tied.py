@@ -134,10 +134,14 @@ class FourierPCD(AbstractEstimator):
 
     n_sweeps: int = count_field("n_sweeps", 1)
     metric: AbstractMetric = Plain()
-    takes_missing = False
 
     def __check_init__(self):
         _check_metric(self.metric)
+
+    @property
+    def takes_missing(self) -> bool:
+        """False."""
+        return False
 
     def __call__(self, key, rbm: TiedRBM, batch: Sample, carry: Chains, sample_weights: Weighting = None):
         """Gradient of the free parameters, and the advanced chains."""
