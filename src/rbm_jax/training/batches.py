@@ -107,9 +107,7 @@ class Batches(AbstractBatches, AbstractFeed):
             )
         check_support("data", self.data, rbm.visible_units, allow_missing=self.allow_missing)
 
-    def feeds(
-        self, key: PRNGKey, rbm: RBM | TiedRBM, step: int, n_updates: int
-    ) -> Iterator[tuple[int, AbstractFeed]]:
+    def feeds(self, key: PRNGKey, rbm: RBM | TiedRBM, step: int, n_updates: int) -> Iterator[tuple[int, AbstractFeed]]:
         """The data themselves, for all updates."""
         yield n_updates, self
 

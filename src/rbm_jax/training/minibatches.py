@@ -67,9 +67,7 @@ class AbstractBatches(eqx.Module):
         """Raise unless the data fit the RBM's visible layer."""
 
     @abc.abstractmethod
-    def feeds(
-        self, key: PRNGKey, rbm: RBM | TiedRBM, step: int, n_updates: int
-    ) -> Iterator[tuple[int, AbstractFeed]]:
+    def feeds(self, key: PRNGKey, rbm: RBM | TiedRBM, step: int, n_updates: int) -> Iterator[tuple[int, AbstractFeed]]:
         """Feeds one after the other, each with the number of updates it is good for."""
 
     @property

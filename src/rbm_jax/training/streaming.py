@@ -142,9 +142,7 @@ class StreamedBatches(AbstractBatches):
         if self.source.shape[1] != rbm.n_visible:
             raise ValueError(f"source must have shape (n_samples, {rbm.n_visible}), got {tuple(self.source.shape)}")
 
-    def feeds(
-        self, key: PRNGKey, rbm: RBM | TiedRBM, step: int, n_updates: int
-    ) -> Iterator[tuple[int, AbstractFeed]]:
+    def feeds(self, key: PRNGKey, rbm: RBM | TiedRBM, step: int, n_updates: int) -> Iterator[tuple[int, AbstractFeed]]:
         """Chunks of minibatches, each read in a thread while its predecessor is in use."""
         # Few shapes, and not far too many rows.
         n_batches = min(self.chunk_updates, 1 << max(0, n_updates - 1).bit_length())
