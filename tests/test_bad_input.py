@@ -1,5 +1,6 @@
 """What is wrong in an argument is refused by name: never NaN or a silent wrong answer."""
 
+import dataclasses
 import functools
 
 import jax
@@ -10,9 +11,27 @@ import pytest
 import scipy.sparse
 
 import rbm_jax
-from rbm_jax import RBM, Bernoulli, Gaussian, Spin, Trajectory, data, dynamics, init_rbm, plotting, replica, stack_rbms
-from rbm_jax.training import cd, emf, pcd, ptt
-from rbm_jax.training.estimators import exact
+from rbm_jax import (
+    CD,
+    EMF,
+    PCD,
+    PTT,
+    RBM,
+    Batches,
+    Bernoulli,
+    Exact,
+    Gaussian,
+    Spin,
+    Trainer,
+    Trajectory,
+    data,
+    dynamics,
+    init_rbm,
+    plotting,
+    replica,
+    stack_rbms,
+)
+from rbm_jax.training import KeepsEquilibrium, Optimizer
 from tests.helpers import reference_rbm
 
 KEY = jax.random.key(0)
@@ -27,33 +46,33 @@ H = np.full(3, 0.5)
 WITH_NAN, WITH_INF, WITH_TWO = (np.where(np.arange(12).reshape(3, 4) == 6, bad, V) for bad in (np.nan, np.inf, 2))
 TEXT, RAGGED = np.full((3, 4), "a"), [[0, 1], [1]]
 SGD = optax.sgd(0.1)
+EULER = Trainer.euler(PCD(), 0.1)
 SERIES = np.sin(np.arange(30.0)).reshape(10, 3)
 NAN = float("nan")
 
 
-def start(rbm=BINARY, optimizer=SGD):
-    return rbm_jax.training.init_train_state(KEY, rbm, optimizer, n_chains=5)
+def start(rbm=BINARY, trainer=EULER, **options):
+    return trainer.init(KEY, rbm, **(options or {"n_chains": 5}))
 
 
-def fit(samples=V, state=None, **options):
-    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2} | options
-    return rbm_jax.fit(options.pop("key", KEY), start() if state is None else state, samples, **options)
+def fit(samples=V, state=None, trainer=EULER, key=KEY, **options):
+    names = ("batch_size", "sample_weights")
+    batches = Batches(samples, **{name: options.pop(name) for name in names if name in options})
+    return rbm_jax.fit(key, trainer, start() if state is None else state, batches, **{"n_updates": 2} | options)
 
 
 def fit_streamed(source=V, **options):
-    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2, "batch_size": 2} | options
-    return rbm_jax.training.fit_streamed(KEY, options.pop("state", None) or start(), source, **options)
+    return rbm_jax.fit(KEY, EULER, start(), Batches.stream(source, **{"batch_size": 2} | options), n_updates=2)
 
 
-def fit_ensemble(samples=V, keys=None, states=None, **options):
-    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2} | options
+def fit_many(samples=V, keys=None, states=None, trainer=EULER, **options):
     states = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), start()) if states is None else states
-    return rbm_jax.training.fit_ensemble(jax.random.split(KEY, 2) if keys is None else keys, states, samples, **options)
+    keys = jax.random.split(KEY, 2) if keys is None else keys
+    return rbm_jax.fit_many(keys, trainer, states, samples, **{"n_updates": 2} | options)
 
 
-def fit_sweep(states, keys=None, **options):
-    options = {"estimator": pcd, "optimizer": SGD, "n_updates": 2} | options
-    return rbm_jax.training.fit_sweep(jax.random.split(KEY, 2) if keys is None else keys, states, V, **options)
+def make_trainer(estimator=None, optimizer=SGD, **options):
+    return Trainer(PCD() if estimator is None else estimator, optimizer, **options)
 
 
 def make(**options):
@@ -69,8 +88,13 @@ def tempering(ladder=LADDER, n_chains=3):
     return rbm_jax.sampling.init_tempering(KEY, ladder, n_chains)
 
 
-def step_estimator(estimator, **options):
-    return estimator(KEY, BINARY, V, jnp.asarray(V, float), **options)
+def step_estimator(estimator, carry=None, sample_weights=None):
+    return estimator(KEY, BINARY, V, jnp.asarray(V, float) if carry is None else carry, sample_weights)
+
+
+def review(after_chains):
+    before = start()
+    return KeepsEquilibrium()(before, dataclasses.replace(before, carry=after_chains))
 
 
 def integrate(**options):
@@ -162,11 +186,11 @@ def all_cases():
         complex_numbers=({"samples": V * 1j}, "data must be an array of real numbers"),
         nothing=({"samples": None}, "data must be an array of real numbers"),
         ragged=({"samples": RAGGED}, "data must be an array of numbers"),
-        negative_weight=({"weights": np.array([1.0, -1, 1])}, "weights must be non-negative"),
-        zero_weights=({"weights": np.zeros(3)}, "weights must be .* positive sum"),
-        nan_weight=({"weights": np.array([1, NAN, 1])}, "weights holds 1 values"),
-        few_weights=({"weights": np.ones(2)}, r"weights must have shape \(3,\)"),
-        text_weights=({"weights": TEXT[:, 0]}, "weights must be an array"),
+        negative_weight=({"sample_weights": np.array([1.0, -1, 1])}, "sample_weights must be non-negative"),
+        zero_weights=({"sample_weights": np.zeros(3)}, "sample_weights must be .* positive sum"),
+        nan_weight=({"sample_weights": np.array([1, NAN, 1])}, "sample_weights holds 1 values"),
+        few_weights=({"sample_weights": np.ones(2)}, r"sample_weights must have shape \(3,\)"),
+        text_weights=({"sample_weights": TEXT[:, 0]}, "sample_weights must be an array"),
         empty_batch=({"batch_size": 0}, "batch_size must be at least 1"),
         large_batch=({"batch_size": 4}, "batch_size must be at most the number of samples"),
         fractional_batch=({"batch_size": 2.0}, "batch_size must be a Python integer"),
@@ -176,55 +200,67 @@ def all_cases():
         saves_beyond=({"save_at": [3]}, "save_at must increase"),
         fractional_save=({"save_at": [0.5]}, "save_at must be"),
         no_save=({"save_at": []}, "save_at must be"),
-        no_time=({"time_step": 0.0}, "time_step must be positive"),
-        nan_time=({"time_step": NAN}, "time_step must be positive"),
-        estimator_by_name=({"estimator": "pcd"}, "estimator must be a function"),
-        accept=({"accept": 1}, "accept must be a function"),
-        learning_rate_for_optimizer=({"optimizer": 0.1}, "optimizer must be of optax"),
-        another_optimizer=({"optimizer": optax.adam(0.1)}, "optimizer must be the one that the state was made with"),
+        another_optimizer=(
+            {"trainer": make_trainer(optimizer=optax.adam(0.1))},
+            "optimizer must be the one that the state was made with",
+        ),
         observe=({"observe": 3}, "observe must be a function"),
         progress=({"progress": 3}, "progress must be a function"),
+        estimator_for_trainer=({"trainer": PCD()}, "trainer must be a Trainer"),
         rbm_for_state=({"state": BINARY}, "state must be a TrainState"),
         key=({"key": 0}, "key"),
-        chains_of_pcd=({"estimator": ptt}, "chains must be from init_trajectory_chains"),
-        unknown_option=({"estimator": functools.partial(pcd, n_sweeps=2)}, "n_sweeps"),
-        too_large=({"estimator": exact, "state": start(LARGE), "samples": np.ones((3, 30))}, "too many to enumerate"),
+        chains_of_pcd=({"trainer": make_trainer(PTT())}, "carry must be TrajectoryChains"),
+        too_large=(
+            {"trainer": make_trainer(Exact()), "state": start(LARGE), "samples": np.ones((3, 30))},
+            "too many to enumerate",
+        ),
     )
     yield from table(
-        rbm_jax.training.init_train_state,
-        no_chains=((KEY, BINARY, SGD), "n_chains or chains, got neither"),
-        learning_rate=((KEY, BINARY, 0.1), "n_chains or chains"),
+        make_trainer,
+        no_time=({"time_step": 0.0}, "time_step must be positive"),
+        nan_time=({"time_step": NAN}, "time_step must be positive"),
+        negative_time=({"time_step": np.array([1.0, -1.0])}, "time_step must be positive"),
+        estimator_by_name=({"estimator": "pcd"}, "estimator must be one such as"),
+        review=({"review": 1}, "review must be a function"),
+        learning_rate_for_optimizer=({"optimizer": 0.1}, "optimizer must be an Optimizer"),
+        no_optimizer=({"optimizer": None}, "optimizer must be an Optimizer"),
     )
     yield from table(
-        functools.partial(rbm_jax.training.init_train_state, KEY, BINARY, SGD),
+        Optimizer,
+        called=((SGD, 0.1), "factory must make an optimizer"),
+        name=(("adam", 0.1), "factory must make an optimizer"),
+        nan=((optax.sgd, NAN), "learning_rate must be"),
+        negative=((optax.sgd, -1.0), "learning_rate must be"),
+        text=((optax.sgd, "a"), "learning_rate must be"),
+    )
+    yield from table(
+        start,
+        no_chains=({"n_chains": None}, "n_chains must be given"),
         zero=({"n_chains": 0}, "n_chains must be at least 1"),
-        both=({"n_chains": 1, "chains": V}, "got both"),
-        narrow=({"chains": V[:, :2]}, "chains must have 4 units"),
-        nan=({"chains": WITH_NAN}, "chains holds 1 values"),
-        empty=({"chains": V[:0]}, "chains must hold at least one state"),
+        both=({"n_chains": 1, "carry": V}, "got both"),
+        narrow=({"carry": V[:, :2]}, "carry must have 4 units"),
+        nan=({"carry": WITH_NAN}, "carry holds 1 values"),
+        empty=({"carry": V[:0]}, "carry must hold at least one state"),
+        stack=((LADDER,), "rbm must be one"),
     )
     yield from table(
-        start, optimizer=((BINARY, 0.1), "optimizer must be of optax"), stack=((LADDER,), "rbm must be one")
+        PCD,
+        sweeps=({"n_sweeps": -2}, "n_sweeps must be at least 1"),
+        unknown_option=({"n_steps": 2}, "n_steps"),
     )
+    yield from table(CD, sweeps=({"n_sweeps": 0}, "n_sweeps must be at least 1"))
+    yield from table(
+        EMF, damping=({"damping": 1.5}, "damping must be"), nan_damping=({"damping": NAN}, "damping must be")
+    )
+    yield from table(PTT, floor=({"floor": NAN}, "floor must be"))
     yield from table(
         step_estimator,
-        cd_steps=({"estimator": cd, "n_steps": 0}, "n_steps must be at least 1"),
-        pcd_steps=({"estimator": pcd, "n_steps": -2}, "n_steps must be at least 1"),
-        pcd_dtype=({"estimator": pcd, "compute_dtype": int}, "compute_dtype must be a floating dtype"),
-        pcd_weights=({"estimator": pcd, "weights": np.zeros(3)}, "weights must be"),
-        emf_order=({"estimator": emf, "order": 4}, "order must be 1"),
-        emf_damping=({"estimator": emf, "damping": 1.5}, "damping must be"),
-        emf_nan_damping=({"estimator": emf, "damping": NAN}, "damping must be"),
-        ptt_floor=({"estimator": ptt, "floor": NAN}, "floor must be"),
+        dtype=((PCD(compute_dtype=int),), "compute_dtype must be a floating dtype"),
+        weights=((PCD(), None, np.zeros(3)), "sample_weights must be"),
+        order=((EMF(order=4),), "order must be 1"),
     )
-    yield from table(
-        rbm_jax.training.keeps_equilibrium,
-        narrow=((BINARY, BINARY, V[:, :2]), "chains must have 4 units"),
-    )
-    yield from table(
-        functools.partial(rbm_jax.training.keeps_equilibrium, BINARY, BINARY, V),
-        share=({"min_share": 2}, "min_share must be"),
-    )
+    yield from table(review, narrow=((V[:, :2],), "carry must have 4 units"))
+    yield from table(KeepsEquilibrium, fraction=((2,), "min_fraction must be"))
     yield from table(
         fit_streamed,
         narrow=((V[:, :3],), r"source must have shape \(n_samples, 4\)"),
@@ -233,36 +269,27 @@ def all_cases():
         text=((TEXT,), "source must hold real numbers"),
         no_batch=({"batch_size": None}, "batch_size must be a Python integer"),
         large_batch=({"batch_size": 5}, "batch_size must be at most"),
-        weights=({"weights": np.zeros(3)}, "weights must be"),
+        weights=({"sample_weights": np.zeros(3)}, "sample_weights must be"),
         chunk=({"chunk_updates": 0}, "chunk_updates must be at least 1"),
-        optimizer=({"optimizer": None}, "optimizer must be of optax"),
     )
     yield from table(
-        fit_ensemble,
+        fit_many,
         nan=((WITH_NAN,), "data holds 1 values"),
         one_key=({"keys": KEY}, "keys must be one for each of the 2 RBMs"),
         few_keys=({"keys": jax.random.split(KEY, 1)}, "keys must be one for each of the 2 RBMs"),
         single=({"states": start()}, "states must have one leading axis"),
-        rbm=({"states": BINARY}, "state must be a TrainState"),
-        times=({"time_step": np.ones(3)}, r"time_step must be a number or have shape \(2,\)"),
-        negative_time=({"time_step": np.array([1.0, -1.0])}, "time_step must be positive"),
+        rbm=({"states": BINARY}, "states must be a TrainState with a leading axis"),
+        none=({"states": []}, "a sequence of at least one state"),
+        keys=({"states": [start(), start()], "keys": jax.random.split(KEY, 1)}, "keys must be one for each"),
+        times=({"trainer": make_trainer(time_step=np.ones(3))}, r"time_step must be .* shape \(2,\)"),
+        rates=({"trainer": Trainer.euler(PCD(), np.ones(3))}, r"learning_rate must be .* shape \(2,\)"),
         group=({"n_at_once": 0}, "n_at_once must be at least 1"),
-    )
-    yield from table(
-        fit_sweep,
-        none=(([],), "states must be a sequence"),
-        single=((start(),), "states must be a sequence"),
-        keys=(([start(), start()], jax.random.split(KEY, 1)), "keys must be one for each"),
     )
     yield from table(
         rbm_jax.training.penalize_weights, negative=({"l1": -1.0}, "l1 must"), text=({"group": "a"}, "group must")
     )
     yield from table(rbm_jax.training.log_spaced_updates, none=((0, 5), "n_updates"), one=((10, 1), "n_saves"))
     yield from table(rbm_jax.training.project_updates, none=((0,), "n_modes must be at least 1"))
-    yield from table(
-        functools.partial(rbm_jax.training.set_hyperparameters, start()),
-        unknown=({"learning_rate": 1}, "learning_rate"),
-    )
     yield from table(
         functools.partial(rbm_jax.sample_gibbs, KEY),
         narrow=({"rbm": BINARY, "v": V[:, :3], "n_sweeps": 1}, "v must have 4 units"),

@@ -271,7 +271,7 @@ def _check_states(keys, states: TrainState) -> tuple[int, int]:
 
 
 def _check_sequence(keys, states: Any) -> list[TrainState]:
-    states = list(states)
+    states = list(states) if isinstance(states, Sequence) else []
     if not states or not all(isinstance(state, TrainState) for state in states):
         raise TypeError("states must be a TrainState with a leading axis of RBMs, or a sequence of at least one state")
     _check_keys(keys, len(states))
