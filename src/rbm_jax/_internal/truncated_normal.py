@@ -1,4 +1,4 @@
-"""The law exp(-s²/2 + ts) on s ≥ 0 as a function of its field t, accurate in both tails.
+"""The distribution exp(-s²/2 + ts) on s ≥ 0 as a function of its field t, accurate in both tails.
 
 With u = -t and Mills' ratio R(u) = ∫ e^{-s²/2 - us} ds over s ≥ 0, the partition function is R and the mean is
 ⟨s⟩ = 1/R - u, which cancels for large u. The ratios ρ_n = I_n / I_{n-1} of integrals I_n = ∫ sⁿ/n! e^{-s²/2 - us} ds do
@@ -34,7 +34,7 @@ Values = Float[Array, "*batch"]
 
 _LOG_SQRT_2PI = math.log(2 * math.pi) / 2
 _TAIL_FIELD = -3.0
-"""Field below which samples are drawn by the ratios: above, quantiles of the normal law are accurate."""
+"""Field below which samples are drawn by the ratios: above, quantiles of the normal distribution are accurate."""
 
 
 def _in_single(function):
@@ -129,16 +129,16 @@ truncation_entropy.defjvps(lambda tangent, _, average: tangent * (average - fiel
 
 
 @_in_single
-def upper_quantile(field: Values, share: Values) -> Values:
-    """The s above which this share of the law lies: decreasing, so that a uniform share gives a sample.
+def upper_quantile(field: Values, fraction: Values) -> Values:
+    """The s above which this fraction of the distribution lies: decreasing, so that a uniform one gives a sample.
 
-    In the lower tail s solves s (u + s/2) + log(λ(u + s) / λ(u)) = -log share, λ(u) = 1 / R(u), by two Newton steps.
+    In the lower tail s solves s (u + s/2) + log(λ(u + s) / λ(u)) = -log fraction, λ(u) = 1 / R(u), by two Newton steps.
     """
     is_tail = field < _TAIL_FIELD
     t = jnp.where(is_tail, _TAIL_FIELD, field)
-    body = t - ndtri(share * ndtr(t))
+    body = t - ndtri(fraction * ndtr(t))
     u = jnp.where(is_tail, -field, -_TAIL_FIELD)
-    depth = -jnp.log(share)
+    depth = -jnp.log(fraction)
     start_hazard = hazard = u + _ratios(u, 4)[0]
     s = 2 * depth / (hazard + jnp.sqrt(hazard**2 + 2 * depth))
     for _ in range(2):

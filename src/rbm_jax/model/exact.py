@@ -134,8 +134,8 @@ def _moments(rbm: RBM) -> Moments:
         probabilities = jnp.exp(log_weights - chunk_log_z)
         chunk_moments = _weighted_moments(enumerated, states, probabilities)
         log_z = jnp.logaddexp(log_z, chunk_log_z)
-        share = jnp.exp(chunk_log_z - log_z)
-        moments = jax.tree.map(lambda old, new: old + share * (new - old), moments, chunk_moments)
+        fraction = jnp.exp(chunk_log_z - log_z)
+        moments = jax.tree.map(lambda old, new: old + fraction * (new - old), moments, chunk_moments)
         return (log_z, moments), None
 
     empty = jax.tree.map(jnp.zeros_like, enumerated)

@@ -126,11 +126,11 @@ class Potts(AbstractUnits):
         """Probabilities of at least margin: raised where they are below it, at the cost of those above."""
         margin = min(margin, 1 / (2 * self.n_states))
         above = jnp.maximum(self._grouped(mean) - margin, 0)
-        share = above * ((1 - self.n_states * margin) / above.sum(-1, keepdims=True))
-        return (share + margin).reshape(mean.shape)
+        scaled = above * ((1 - self.n_states * margin) / above.sum(-1, keepdims=True))
+        return (scaled + margin).reshape(mean.shape)
 
     def sample_from_uniform(self, field: Field, uniform: Field) -> Field:
-        """The state in whose share of (0, 1) the first uniform number of each unit lies; the others are not used."""
+        """The state in whose interval of (0, 1) the first uniform number of each unit lies; the others are not used."""
         groups = self._grouped(field)
         weights = jnp.exp(groups - groups.max(-1, keepdims=True))
         # Cumulative sums as a matrix product, which XLA on CPU does faster than a scan.

@@ -31,7 +31,7 @@ class ReLU(AbstractUnits):
     """Units of a truncated Gaussian: real s ≥ 0 with base measure ρ(s) = exp(-s² / 2σ²), not normalized.
 
     log_partition(x) = σ²x²/2 + log Φ(σx) + ½ log 2πσ². At large fields a unit is a Gaussian one of mean σ²x; at large
-    negative ones its law is exponential, of mean -1/x: the mean is a smooth max(0, σ²x). All functions keep their
+    negative ones it is exponential, of mean -1/x: the mean is a smooth max(0, σ²x). All functions keep their
     relative accuracy in both tails. `ReLU(variance=1.0)` takes σ² as `Gaussian` does: a number is fixed, an array of
     shape (n_units,) is learned. Source: Tubiana & Monasson, "Emergence of compositional representations in restricted
     Boltzmann machines" (2017).
@@ -85,7 +85,7 @@ class ReLU(AbstractUnits):
         return self.base_variance * truncated_normal.variance(self._scale * field)
 
     def third_cumulant(self, field: Field) -> Field:
-        """Third cumulant, between 0 and that of an exponential law, 2 |x|^{-3}."""
+        """Third cumulant, between 0 and that of an exponential distribution, 2 |x|^{-3}."""
         return self._scale**3 * truncated_normal.third_cumulant(self._scale * field)
 
     def field_at_mean(self, mean: Field) -> Field:
@@ -163,7 +163,7 @@ class ReLU(AbstractUnits):
         return jnp.maximum(mean, margin * self._scale)
 
     def sample_from_uniform(self, field: Field, uniform: Field) -> Field:
-        """The state above which a share u of the law lies."""
+        """The state above which a fraction u of the distribution lies."""
         return self._scale * truncated_normal.upper_quantile(self._scale * field, uniform)
 
     @property
