@@ -218,17 +218,30 @@ def test_linear_weights_are_the_matrix_exponential(x64):
     np.testing.assert_allclose(linear_weights(jnp.array([0.0, 3.0]), weights, growth)[1], expected, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("metric", "bound"), [(Centered(), 0.01), pytest.param(Plain(), 0.02, marks=pytest.mark.slow)], ids=str
-)
-def test_pcd_on_digits_grows_at_the_rates_of_the_linear_theory(metric, bound):
+def trained_on_digits(metric):
     data, trainer = digits(), Trainer.euler(PCD(metric=metric), 0.05)
     rbm = init_rbm(jax.random.key(0), 64, 64, scale=1e-3, visible_mean=data.mean(0))
     state = trainer.init(jax.random.key(1), rbm, n_chains=4000)
     _, path = fit(jax.random.key(2), trainer, state, Batches(data), n_updates=300, save_at=range(0, 301, 10))
-    growth = growth_modes(data, visible_units=Bernoulli(), hidden_units=Bernoulli())
+    return path, growth_modes(data, visible_units=Bernoulli(), hidden_units=Bernoulli())
+
+
+def test_pcd_on_digits_grows_at_the_rates_of_the_linear_theory():
+    path, growth = trained_on_digits(Centered())
     measured = growth_rates_along(path, growth, linear_window(path, growth))
-    np.testing.assert_allclose(measured[:5], growth.rates[:5], rtol=bound)
+    np.testing.assert_allclose(measured[:5], growth.rates[:5], rtol=0.01)
+
+
+@pytest.mark.slow
+def test_plain_pcd_grows_at_the_same_rates_but_for_weights_equal_in_all_hidden_units():
+    """These act as visible biases, since ⟨h⟩ = 1/2: they are held with the biases, and carry the noise of the chains."""
+    path, growth = trained_on_digits(Plain())
+    weights = path.rbms.weights
+    others = dataclasses.replace(path.rbms, weights=weights - weights.mean(-1, keepdims=True))
+    path = dataclasses.replace(path, rbms=others)
+    measured = growth_rates_along(path, growth, linear_window(path, growth))
+    # Euler steps alone make it less by rate · step / 2, up to 0.0046
+    np.testing.assert_allclose(measured[:5], growth.rates[:5], rtol=0.01)
 
 
 def paths(deviation):
