@@ -234,7 +234,7 @@ def test_pcd_on_digits_grows_at_the_rates_of_the_linear_theory():
 
 @pytest.mark.slow
 def test_plain_pcd_grows_at_the_same_rates_but_for_weights_equal_in_all_hidden_units():
-    """These act as visible biases, since ⟨h⟩ = 1/2: they are held with the biases, and carry the noise of the chains."""
+    """These act as visible biases, since ⟨h⟩ = 1/2, and carry the noise of the chains: they are taken out."""
     path, growth = trained_on_digits(Plain())
     weights = path.rbms.weights
     others = dataclasses.replace(path.rbms, weights=weights - weights.mean(-1, keepdims=True))
