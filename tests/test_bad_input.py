@@ -250,14 +250,16 @@ def all_cases():
     )
     yield from table(CD, sweeps=({"n_sweeps": 0}, "n_sweeps must be at least 1"))
     yield from table(
-        EMF, damping=({"damping": 1.5}, "damping must be"), nan_damping=({"damping": NAN}, "damping must be")
+        EMF,
+        order=({"order": 4}, "order must be 1"),
+        damping=({"damping": 1.5}, "damping must be"),
+        nan_damping=({"damping": NAN}, "damping must be"),
     )
     yield from table(PTT, floor=({"floor": NAN}, "floor must be"))
     yield from table(
         step_estimator,
         dtype=((PCD(compute_dtype=int),), "compute_dtype must be a floating dtype"),
         weights=((PCD(), None, np.zeros(3)), "sample_weights must be"),
-        order=((EMF(order=4),), "order must be 1"),
     )
     yield from table(review, narrow=((V[:, :2],), "carry must have 4 units"))
     yield from table(KeepsEquilibrium, fraction=((2,), "min_fraction must be"))

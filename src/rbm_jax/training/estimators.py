@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from rbm_jax._internal.checks import as_configurations
+from rbm_jax._internal.checks import as_configurations, check_order
 from rbm_jax._internal.fields import count_field, dtype_field, fraction_field
 from rbm_jax._internal.random import Stream, stream_key
 from rbm_jax._internal.typing import Array, Chains, Float, PRNGKey, Sample, Weighting
@@ -230,7 +230,7 @@ class EMF(_DataAndModel):
             asks for, instead of equally over all magnetizations.
     """
 
-    order: int = count_field("order", 2)
+    order: int = eqx.field(static=True, default=2, converter=check_order)
     n_sweeps: int = count_field("n_sweeps", 3)
     metric: AbstractMetric = Plain()
     data_term: AbstractDataTerm = Complete()
