@@ -2,24 +2,29 @@
 
 import gc
 import importlib
+import math
 import os
+import pathlib
 from importlib.metadata import version
 
 # LAPACK threads spin against each other and against the tests' processes.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "agg")
-# Most of the time goes into compiling small programs that run once.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    # The older emitters compile in two thirds of the time, programs in one piece in some per cent less; a release that
-    # lacks a flag would stop the process.
-    + (
-        " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-        if version("jaxlib").startswith("0.10.")
-        else ""
-    ),
-)
+# Most of the time goes into compiling small programs that run once. RBM_JAX_OPTIMIZED=1 compiles as users do; further
+# XLA_FLAGS, such as --xla_cpu_max_isa=SSE4_2, are kept.
+if not os.environ.get("RBM_JAX_OPTIMIZED"):
+    os.environ["XLA_FLAGS"] = (
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+        # The older emitters compile in two thirds of the time, programs in one piece in some per cent less; a release
+        # that lacks a flag would stop the process.
+        + (
+            " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+            if version("jaxlib").startswith("0.10.")
+            else ""
+        )
+        + " "
+        + os.environ.get("XLA_FLAGS", "")
+    )
 
 import jaxtyping
 
@@ -48,9 +53,16 @@ def _default_precision():
 
 @pytest.fixture(autouse=True, scope="module")
 def _compiled_programs():
-    """Drop compiled programs with their module: each holds memory maps, of which Linux grants a process 65530."""
+    """Drop compiled programs before memory maps run short: each holds some, and Linux grants a process 65530."""
     yield
-    jax.clear_caches()
+    if _n_memory_maps() > 40_000:
+        jax.clear_caches()
+
+
+def _n_memory_maps() -> float:
+    """Memory maps of this process; infinite where that is not known."""
+    maps = pathlib.Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.exists() else math.inf
 
 
 @pytest.fixture

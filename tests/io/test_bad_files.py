@@ -60,7 +60,7 @@ def command_lines(folder):
     options = {
         "--n-chains 0": "n-chains", "--batch-size 0": "batch-size", "--order 0": "order", "--method sgd": "method",
         "--learning-rate inf": "learning-rate", "--learning-rate 0": "learning-rate", "--threshold nan": "threshold",
-        "--l1 nan": "l1", "--l2 -1": "l2", "--n-steps -1": "n-steps", "--seed 99999999999": "seed",
+        "--l1 nan": "l1", "--l2 -1": "l2", "--n-sweeps -1": "n-sweeps", "--seed 99999999999": "seed",
         "--n-updates 0": "n-updates", "--frobnicate": "frobnicate", "--units": "units", "--data": "data",
         "--out /proc/nowhere": "nowhere", f"--out {folder}/words/run": "words",
     }  # fmt: skip

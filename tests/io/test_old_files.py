@@ -169,7 +169,7 @@ def test_commands_read_an_old_run_as_it_is(tmp_path, capsys):
     rbm, _ = load_rbm(RUNS[0] / "rbm.h5")
     assert found == pytest.approx(float(exact_log_likelihood(rbm, binarize(load_digits()))), rel=1e-5)
     picture = tmp_path / "samples.png"
-    assert run(["sample", str(RUNS[0]), "--n-samples", "4", "--n-steps", "2", "--out", str(picture)]) == 0
+    assert run(["sample", str(RUNS[0]), "--n-samples", "4", "--n-sweeps", "2", "--out", str(picture)]) == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 

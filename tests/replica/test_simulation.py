@@ -89,7 +89,7 @@ def test_annealing_finds_the_free_energy_of_a_small_rbm():
 def test_monte_carlo_orders_where_the_diagram_says():
     """A point in each phase, far from the lines: σ and w of paramagnet, ferromagnet and spin glass."""
     noise, strength = np.array([0.5, 0.5, 3.0]), np.array([0.5, 2.0, 0.5])
-    magnetization, overlap = measure_phases(jax.random.key(0), noise, strength, n_units=100, n_chains=8, n_steps=200)
+    magnetization, overlap = measure_phases(jax.random.key(0), noise, strength, n_units=100, n_chains=8, n_sweeps=200)
     np.testing.assert_array_equal(magnetization > 0.4, [False, True, False])
     np.testing.assert_array_equal(overlap > 0.4, [False, True, True])
 
@@ -102,7 +102,7 @@ def test_orthogonalized_components_have_the_lengths_of_the_law():
 @functools.cache
 def trainings(n_modes: int, n_visible: int, law) -> tuple[Clusters, ProjectedRuns]:
     clusters = Clusters(jnp.asarray((PAIR, FOUR)[n_modes - 1]))
-    options = {"n_visible": n_visible, "n_samples": 500, "n_chains": 100, "n_steps": 5, "duration": 10.0, "n_saves": 5}
+    options = {"n_visible": n_visible, "n_samples": 500, "n_chains": 100, "n_sweeps": 5, "duration": 10.0, "n_saves": 5}
     return clusters, projected_training(jax.random.key(n_visible), clusters, MATRICES[n_modes - 1], law, **options)
 
 

@@ -291,7 +291,9 @@ def times_at(
         steps: Any = jax.vmap(time_step)(step + jnp.arange(saves[-1]))
         return (before + jnp.concatenate([jnp.zeros(1), jnp.cumsum(steps)])[saves]).astype(dtype)
     if not is_concrete(time_step, step):
-        return (jnp.asarray(time_step)[..., None] * (jnp.asarray(step)[..., None] + saves)).astype(dtype)
+        # A copy, since JAX may keep what it made of an array when x64 was off.
+        time_step = jnp.asarray(np.array(time_step) if is_concrete(time_step) else time_step)
+        return (time_step[..., None] * (jnp.asarray(step)[..., None] + saves)).astype(dtype)
     times = np.asarray(time_step)[..., None] * (np.asarray(step)[..., None] + saves)
     return jax.device_put(times.astype(dtype))  # all of it on the host, where nothing is compiled
 
