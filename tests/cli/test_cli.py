@@ -1,5 +1,6 @@
 """The command line on real arguments: what it writes, and how it says no."""
 
+import dataclasses
 import gzip
 import json
 import os
@@ -10,16 +11,17 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import rbm_jax.__main__
 from rbm_jax import exact_log_likelihood, svd_modes
-from rbm_jax.cli import _phase_diagram, run
+from rbm_jax.cli import _compare, _phase_diagram, run
 from rbm_jax.cli._inpaint import Half, inpaint_halves
 from rbm_jax.cli._spectrum import SPECTRUM_FIGURES
 from rbm_jax.data import binarize, load_digits
-from rbm_jax.dynamics import compare_trajectories
+from rbm_jax.dynamics import Comparison, compare_trajectories
 from rbm_jax.io import latest_checkpoint, load_rbm, load_trajectories, load_trajectory, saved_updates
 from rbm_jax.replica import locate
 from tests.helpers import reference_rbm
@@ -60,6 +62,13 @@ def test_compare_writes_picture_trajectories_and_table(tmp_path, capsys, options
         table = output
     assert [line.split()[0] for line in table.splitlines() if line.strip()[:1].isdigit()] == ["1", "2", "3"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.h5", "compare.png"]
+
+
+def test_a_theory_that_ended_early_is_compared_where_it_was_last():
+    values = jnp.array([[1.0, 0.5], [2.0, 0.6], [jnp.nan, jnp.nan]])
+    path = Comparison(jnp.arange(3.0), values + 1, values, values, values, values, jnp.full(2, jnp.inf))
+    assert _compare._end(path) == 1
+    assert _compare._end(dataclasses.replace(path, continuous_values=values + jnp.nan)) == -1
 
 
 def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):

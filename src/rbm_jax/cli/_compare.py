@@ -95,9 +95,9 @@ def compare(
         "growth_rates": {"measured": measured, "theory": result.growth.rates, "until": window_end},
         "comparisons": {
             name: {
-                "time": each.ts[-1],
-                "discrete_values": each.discrete_values[-1],
-                "continuous_values": each.continuous_values[-1],
+                "time": each.ts[_end(each)],
+                "discrete_values": each.discrete_values[_end(each)],
+                "continuous_values": each.continuous_values[_end(each)],
                 "departure": each.departure,
             }
             for name, each in result.comparisons.items()
@@ -110,7 +110,8 @@ def _print_table(
     growth: GrowthModes, measured, window_end: float, comparisons: dict[str, Comparison], learning_rate: float
 ) -> None:
     name, best = list(comparisons.items())[-1]
-    end, leading = float(best.ts[-1]), float(growth.rates[0])
+    last, leading = _end(best), float(growth.rates[0])
+    end = float(best.ts[last])
     discrete = _percent(math.log1p(leading * learning_rate) / learning_rate, leading).strip()
     typer.echo(f"\nGrowth rates: slopes of log|u.W| for t <= {window_end:.3g}, and in theory")
     typer.echo("var(h) eig(C - diag var(v)). With steps of finite length the rate r becomes")
@@ -122,7 +123,7 @@ def _print_table(
     typer.echo(f"mode  measured   theory   diff.     PCD   theory   diff.  {columns}")
     for mode in range(len(best.departure)):
         rate, theory = float(measured[mode]), float(growth.rates[mode])
-        value, expected = float(best.discrete_values[-1, mode]), float(best.continuous_values[-1, mode])
+        value, expected = float(best.discrete_values[last, mode]), float(best.continuous_values[last, mode])
         times = "  ".join(f"{_time(comparison, mode):>16}" for comparison in comparisons.values())
         typer.echo(
             f"{mode + 1:4d} {rate:9.5f} {theory:8.5f} {_percent(rate, theory)} "
@@ -136,6 +137,12 @@ def _print_table(
     if "exact equations" in comparisons:
         typer.echo("The exact equations have no end: what is left are PCD's finite steps and sampling noise.")
     typer.echo("")
+
+
+def _end(comparison: Comparison) -> int:
+    """Place of the last time that the theory reached: an integration may end early, and is NaN from there on."""
+    reached = np.isfinite(np.asarray(comparison.continuous_values)).all(-1)
+    return int(np.flatnonzero(reached)[-1]) if reached.any() else -1
 
 
 def _percent(value: float, reference: float) -> str:
