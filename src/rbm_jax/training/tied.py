@@ -30,7 +30,7 @@ class Tied(AbstractEstimator):
     With `Centered()` the offsets are μ, the mean of the batch over samples and orbits, and λ = ⟨h⟩ at μ: the centered
     gradient of the free parameters, not of their copies. It carries what the inner estimator carries.
 
-    Args:
+    Attributes:
         estimator: such as `PCD(n_sweeps=10)`, with the metric `Plain()`.
         metric: geometry of the gradient of the free parameters, `Plain()` or `Centered()`.
 
