@@ -1,5 +1,6 @@
 """Every test runs with the annotated shapes and types checked at run time."""
 
+import functools
 import gc
 import importlib
 import math
@@ -37,11 +38,16 @@ import hypothesis
 import jax
 import jax.numpy as jnp
 import pytest
+from jax._src.interpreters import mlir
 
 hypothesis.settings.register_profile("fuzz", max_examples=4000)
 # Tracing makes many small objects that live on, over which a collector at its usual pace goes again and again.
 gc.freeze()
 gc.set_threshold(50_000, 10, 10)
+# JAX sets up an MLIR context for every program, a third of the time that a small one takes: here one for each module of
+# tests. It is no public part of JAX: a release without it is slower, and nothing else.
+_new_context = functools.cache(getattr(mlir, "make_ir_context", lambda: None))
+mlir.make_ir_context = _new_context
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +64,7 @@ def _compiled_programs():
     A process with 13,600 maps was seen to hold 3.8 GB.
     """
     yield
+    _new_context.cache_clear()
     if _n_memory_maps() > 15_000:
         jax.clear_caches()
 

@@ -1,5 +1,6 @@
 """Alignments from FASTA files, their one-hot vectors and their weights."""
 
+import dataclasses
 import gzip
 import re
 
@@ -146,7 +147,7 @@ def test_what_is_no_alignment_is_refused(tmp_path):
         ({"states": np.full((1, 3), 5)}, "from 0 to 4"),
     ):
         with pytest.raises(ValueError, match=message):
-            write_fasta(tmp_path / "a.fasta", good._replace(**changes))
+            write_fasta(tmp_path / "a.fasta", dataclasses.replace(good, **changes))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,9 +4,9 @@ A sequence is a row of states, the positions of its letters in the alphabet. As 
 states of a site side by side, sequences are configurations of a layer of Potts units.
 """
 
+import dataclasses
 import functools
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,8 @@ _BLOCK_ELEMENTS = 2**22
 States = Shaped[ArrayLike, "n_sequences length"]
 
 
-class Alignment(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Alignment:
     """Aligned sequences.
 
     Attributes:

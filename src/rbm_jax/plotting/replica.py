@@ -1,7 +1,7 @@
 """The phase diagram, and replica theory beside simulation."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,8 @@ _SHADES = {
 Curve = tuple[ArrayLike, ...]
 
 
-class PhaseLine(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class PhaseLine:
     """A boundary in the diagram.
 
     Attributes:
