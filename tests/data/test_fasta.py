@@ -165,7 +165,7 @@ def test_alignments_come_back_as_they_went(tmp_path_factory, rows, width, name):
     write_fasta(path, alignment, width=width)
     found = load_fasta(path, alphabet=PROTEIN)
     np.testing.assert_array_equal(found.states, alignment.states)
-    assert found[1:] == alignment[1:]
+    assert (found.names, found.alphabet) == (alignment.names, alignment.alphabet)
     assert max(map(len, path.read_bytes().split(b"\n")[1:2])) <= width
 
 

@@ -104,7 +104,7 @@ def write_fasta(path: str | os.PathLike, alignment: Alignment, *, width: int = 6
         OSError: the folder does not exist or cannot be written.
         ValueError: states that are not in the alphabet, or names that are not one line each.
     """
-    states, names, alphabet = alignment
+    states, names, alphabet = alignment.states, alignment.names, alignment.alphabet
     alphabet, width = _check_alphabet(alphabet), check_count("width", width)
     states = check_states("alignment.states", states, len(alphabet))
     if len(names) != len(states):
