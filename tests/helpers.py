@@ -1,6 +1,7 @@
 """RBMs with known parameters, and tolerances."""
 
 import contextlib
+import os
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +56,17 @@ PRECISE_PAIRS = slow_but(
 def tolerance(dtype) -> float:
     """Relative and absolute error that a well-conditioned result may have: 1e-10 in float64, 1e-5 in float32."""
     return 1e-10 if jnp.dtype(dtype) == jnp.float64 else 1e-5
+
+
+# The default of XLA is 3, whose programs are no faster here and take longer to compile.
+_OPTIMIZED = {"xla_backend_optimization_level": 1}
+if "xla_cpu_use_fusion_emitters" in os.environ["XLA_FLAGS"]:
+    _OPTIMIZED["xla_cpu_use_fusion_emitters"] = True
+
+
+def optimized(function, **options):
+    """`jax.jit` for what computes longer than it compiles: with optimizations that conftest turns off."""
+    return jax.jit(function, compiler_options=_OPTIMIZED, **options)
 
 
 def assert_same(first, second) -> None:

@@ -19,12 +19,23 @@ from rbm_jax.cli._instances import (
 from rbm_jax.cli._projected import Instance, ProjectedRuns, instance_force, projected_training
 from rbm_jax.replica import BernoulliDistribution, Clusters, Control, GaussianDistribution, solve_saddle
 from rbm_jax.replica.learning import integrate_thermodynamic, thermodynamic_force
-from tests.helpers import reference_rbm
+from tests.helpers import optimized, reference_rbm, slow_but
 
 GAUSS, SIGNS = GaussianDistribution(), BernoulliDistribution()
 SPINS, HOPFIELD, BITS = (Spin(), Spin()), (Spin(), Gaussian(1.0)), (Bernoulli(), Bernoulli())
 MATRICES = (np.array([[0.3]]), np.array([[0.3, 0.05], [-0.02, 0.3]]))
 PAIR, FOUR = np.array([[1.0], [-1.0]]), np.array([[1.2, 0], [-1.2, 0], [0, 0.9], [0, -0.9]])
+
+sample = optimized(sample_instances, static_argnums=(1, 2, 3, 4, 5), static_argnames=("law", "units"))
+solve = optimized(jax.vmap(tap_order))
+integrate = optimized(integrate_thermodynamic, static_argnames="rtol")
+
+
+@optimized
+def measure(keys, rbms, modes):
+    """Order and free energy by Monte Carlo, one instance after another."""
+    anneal = functools.partial(annealed_free_energy, n_temperatures=21, n_burn=10, n_samples=20)
+    return jax.lax.map(lambda each: (gibbs_order(*each), anneal(each[0], each[1])), (keys, rbms, modes))
 
 
 def assert_close_to_theory(found, control, law, units, n_visible, correction):
@@ -37,51 +48,48 @@ def assert_close_to_theory(found, control, law, units, n_visible, correction):
         assert abs(difference) < 3 * error + correction / n_visible, (name, n_visible, difference, error)
 
 
+TAP_CASES = [
+    (GAUSS, SPINS, 1.5, 0.8, 2.0),
+    (SIGNS, SPINS, 1.5, 0.8, 1.0),
+    (SIGNS, HOPFIELD, 1.3, 0.3, 2.0),
+    (SIGNS, BITS, 9.0, 2.5, 4.0),
+]
+
+
 @pytest.mark.parametrize(
-    ("law", "units", "strength", "noise", "correction"),
-    [
-        (GAUSS, SPINS, 1.5, 0.8, 2.0),
-        (SIGNS, SPINS, 1.5, 0.8, 1.0),
-        (SIGNS, HOPFIELD, 1.3, 0.3, 2.0),
-        (SIGNS, BITS, 9.0, 2.5, 4.0),
-    ],
-    ids=["gaussian", "bernoulli", "hopfield", "bits"],
+    ("n_visible", "n_instances", "law", "units", "strength", "noise", "correction"),
+    slow_but(
+        [(250, 128, *TAP_CASES[i]) for i in (0, 2, 3)] + [(1000, 64, *TAP_CASES[1])],
+        [(*size, *case) for size in ((250, 128), (1000, 64)) for case in TAP_CASES],
+    ),
+    ids=str,
 )
-def test_tap_of_instances_averages_to_replica_theory(law, units, strength, noise, correction):
+def test_tap_of_instances_averages_to_replica_theory(n_visible, n_instances, law, units, strength, noise, correction):
     control = Control(np.array([strength]), noise=noise, ratio=0.5)
-    for n_visible, n_instances in ((250, 128), (1000, 64)):
-        key = jax.random.key(n_visible)
-        sample = functools.partial(sample_instances, law=law, units=units)
-        rbms, modes = sample(key, n_instances, n_visible, n_visible // 2, [strength], noise)
-        order, free_energy, converged = jax.jit(jax.vmap(tap_order))(rbms, modes)
-        assert converged.all()
-        found = order._asdict() | {"free_energy": free_energy}
-        assert_close_to_theory(found, control, law, units, n_visible, correction)
+    key = jax.random.key(n_visible)
+    rbms, modes = sample(key, n_instances, n_visible, n_visible // 2, (strength,), noise, law=law, units=units)
+    order, free_energy, converged = solve(rbms, modes)
+    assert converged.all()
+    found = order._asdict() | {"free_energy": free_energy}
+    assert_close_to_theory(found, control, law, units, n_visible, correction)
 
 
-@pytest.mark.parametrize("law", [GAUSS, SIGNS], ids=["gaussian", "bernoulli"])
-def test_monte_carlo_of_instances_averages_to_replica_theory(law):
+MONTE_CARLO_CASES = [(law, n_visible) for n_visible in (200, 800) for law in (GAUSS, SIGNS)]
+
+
+@pytest.mark.parametrize(("law", "n_visible"), slow_but(MONTE_CARLO_CASES[:2], MONTE_CARLO_CASES), ids=str)
+def test_monte_carlo_of_instances_averages_to_replica_theory(law, n_visible):
     control, n_instances = Control(np.array([1.5]), noise=0.8, ratio=0.5), 16
-    for n_visible in (200, 800):
-        rbms, modes = sample_instances(
-            jax.random.key(n_visible), n_instances, n_visible, n_visible // 2, [1.5], 0.8, law=law
-        )
-        keys = jax.random.split(jax.random.key(1), n_instances)
-
-        @jax.jit
-        def measure(state):
-            anneal = functools.partial(annealed_free_energy, n_temperatures=21, n_burn=10, n_samples=20)
-            return jax.lax.map(lambda each: (gibbs_order(*each), anneal(each[0], each[1])), state)
-
-        order, free_energy = measure((keys, rbms, modes))
-        found = order._asdict() | {"free_energy": free_energy}
-        assert_close_to_theory(found, control, law, SPINS, n_visible, 2.0)
+    rbms, modes = sample(jax.random.key(n_visible), n_instances, n_visible, n_visible // 2, (1.5,), 0.8, law=law)
+    order, free_energy = measure(jax.random.split(jax.random.key(1), n_instances), rbms, modes)
+    found = order._asdict() | {"free_energy": free_energy}
+    assert_close_to_theory(found, control, law, SPINS, n_visible, 2.0)
 
 
 def test_annealing_finds_the_free_energy_of_a_small_rbm():
     rbm = reference_rbm(6, 4, 0.5, *SPINS, jnp.float32)
     expected = -float(exact_log_z(rbm)) / np.sqrt(24)
-    found = jax.jit(functools.partial(annealed_free_energy, n_chains=400, n_samples=100))(jax.random.key(0), rbm)
+    found = optimized(functools.partial(annealed_free_energy, n_chains=400, n_samples=100))(jax.random.key(0), rbm)
     # The trapezoid rule's error, and that of 40 000 samples.
     assert float(found) == pytest.approx(expected, abs=5e-3)
 
@@ -106,12 +114,14 @@ def trainings(n_modes: int, n_visible: int, law) -> tuple[Clusters, ProjectedRun
     return clusters, projected_training(jax.random.key(n_visible), clusters, MATRICES[n_modes - 1], law, **options)
 
 
-@pytest.mark.parametrize("n_visible", [100, 200])
-@pytest.mark.parametrize("law", [GAUSS, SIGNS], ids=["gaussian", "bernoulli"])
+TRAINING_CASES = [(law, n_visible) for n_visible in (100, 200) for law in (GAUSS, SIGNS)]
+
+
+@pytest.mark.parametrize(("law", "n_visible"), slow_but(TRAINING_CASES[:2], TRAINING_CASES), ids=str)
 def test_projected_pcd_follows_the_deterministic_trajectory_within_the_spread_of_seeds(law, n_visible):
     clusters, runs = trainings(1, n_visible, law)
     force = thermodynamic_force(clusters, n_visible=n_visible, component_distribution=law)
-    theory = integrate_thermodynamic(force, MATRICES[0], runs.ts).singular_values
+    theory = integrate(force, MATRICES[0], runs.ts).singular_values
     mean, spread = runs.singular_values.mean(0), runs.singular_values.std(0, ddof=1)
     assert (abs(mean - theory)[1:] < 2 * spread[1:] + 0.005).all()  # an update is a step of 0.05 in τ
     assert (spread < 0.06).all()
@@ -123,12 +133,12 @@ def test_what_separates_seeds_is_their_data_and_components():
     """For each seed, the theory for its own data and components is five times closer than that of their law."""
     clusters, runs = trainings(2, 100, GAUSS)
     force = thermodynamic_force(clusters, n_visible=100)
-    law = integrate_thermodynamic(force, MATRICES[1], runs.ts).singular_values
+    law = integrate(force, MATRICES[1], runs.ts).singular_values
     own = []
-    for seed in range(4):
+    for seed in range(2):
         instance: Instance = jax.tree.map(lambda leaf, seed=seed: leaf[seed], runs.instances)
-        own.append(integrate_thermodynamic(instance_force(instance), MATRICES[1], runs.ts, rtol=1e-3).singular_values)
-    found = runs.singular_values[:4, 1:]
+        own.append(integrate(instance_force(instance), MATRICES[1], runs.ts, rtol=1e-3).singular_values)
+    found = runs.singular_values[:2, 1:]
     distance = [float(np.sqrt(((found - each) ** 2).mean())) for each in (np.asarray(law)[1:], np.stack(own)[:, 1:])]
     assert distance[1] < distance[0] / 5
     assert distance[1] < 0.01

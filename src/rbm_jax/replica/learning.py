@@ -209,9 +209,8 @@ def thermodynamic_force(
         ValueError: infinite layers with several modes or another distribution of v̂, finite ones with noise, or too
             many points to integrate over.
     """
-    data = cluster_magnetizations(clusters, component_distribution=component_distribution)
-    noise, ratio = check_positive("noise", noise, or_zero=True), jnp.asarray(check_positive("ratio", ratio), data.dtype)
-    n_modes = data.shape[1]
+    noise, ratio = check_positive("noise", noise, or_zero=True), check_positive("ratio", ratio)
+    n_modes = clusters.fields.shape[1]
     hidden = component_distribution if hidden_component_distribution is None else hidden_component_distribution
     if n_visible is None:
         if n_modes > 1:
@@ -223,13 +222,16 @@ def thermodynamic_force(
                 "hidden_component_distribution must be that of the visible layer where layers are infinite; give "
                 "n_visible for two distributions"
             )
-        return InfiniteLayersForce(
-            data, clusters.weights, jnp.asarray(noise, data.dtype), ratio, component_distribution
-        )
+        data = cluster_magnetizations(clusters, component_distribution=component_distribution)
+        noise, ratio = jnp.asarray(noise, data.dtype), jnp.asarray(ratio, data.dtype)
+        return InfiniteLayersForce(data, clusters.weights, noise, ratio, component_distribution)
     n_visible = check_count("n_visible", n_visible)
     if float(noise) != 0:
         raise ValueError("noise must be 0 for layers of finite size; leave n_visible out for infinite ones")
-    states, log_density = _visible_states(component_distribution, n_visible, n_modes, data.dtype)
+    per_axis = _points_per_axis(n_visible, n_modes)
+    data = cluster_magnetizations(clusters, component_distribution=component_distribution)
+    ratio = jnp.asarray(ratio, data.dtype)
+    states, log_density = _visible_states(component_distribution, n_visible, n_modes, per_axis, data.dtype)
     return FiniteLayersForce(data, clusters.weights, states, log_density, n_visible * ratio, ratio, hidden)
 
 
@@ -282,14 +284,19 @@ def _data_moments(force: AbstractThermodynamicForce, answer) -> tuple[Array, Arr
     return weighted.T @ jax.vmap(answer)(force.data), weighted.T @ force.data
 
 
-def _visible_states(distribution: AbstractDistribution, n_visible: int, n_modes: int, dtype):
-    """Magnetizations m(λ) on a grid of fields λ, and the log density of visible configurations there."""
+def _points_per_axis(n_visible: int, n_modes: int) -> int:
+    """Of the grid of fields; an error before anything is computed if it were too large."""
     per_axis = 2 * math.ceil(_REACH * math.sqrt(n_visible) / _SPACING) + 1
     if per_axis**n_modes > _MAX_POINTS:
         raise ValueError(
             f"n_visible is too large for {n_modes} modes: the average would take {per_axis**n_modes:.2g} points, "
             f"at most {_MAX_POINTS:.2g} are supported"
         )
+    return per_axis
+
+
+def _visible_states(distribution: AbstractDistribution, n_visible: int, n_modes: int, per_axis: int, dtype):
+    """Magnetizations m(λ) on a grid of fields λ, and the log density of visible configurations there."""
     axis = jnp.linspace(-_REACH, _REACH, per_axis, dtype=dtype)
     fields = jnp.stack(jnp.meshgrid(*[axis] * n_modes, indexing="ij"), axis=-1).reshape(-1, n_modes)
 
