@@ -4,28 +4,38 @@ import functools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rbm_jax.cli import _gallery, _lossy, _replica, _symmetry, run
 from rbm_jax.cli._gallery import FIGURES, caption
+from rbm_jax.cli._phase_diagram import PhaseMap
+from rbm_jax.cli._spectrum import SPECTRUM_FIGURES
+from rbm_jax.plotting import PhaseLine, new_figure
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
+DRAWN_ELSEWHERE = {"linear-theory", "step-convergence", "training-methods", *SPECTRUM_FIGURES}
+"""Figures that tests of their experiments draw."""
+
+
 @pytest.fixture
 def small(monkeypatch):
-    """All experiments, which have tests of their own, made as short as possible."""
+    """Experiments as short as possible, and an empty figure in place of what other tests draw."""
 
     def shorten(module, name, **options):
         monkeypatch.setattr(module, name, functools.partial(getattr(module, name), **options))
 
-    shorten(_gallery, "emergence", n_chains=10, n_updates=45, n_runs=2)
-    rates = {"learning_rates": (0.1, 0.05), "n_chains": (5,), "duration": 0.2}
-    shorten(_gallery, "step_convergence", n_runs=2, **rates)
+    for name in DRAWN_ELSEWHERE:
+        monkeypatch.setitem(FIGURES, name, (lambda: new_figure(1, 1), ()))
     shorten(_gallery, "ComparisonRecipe", n_updates=40, n_chains=20)
-    shorten(_gallery, "MethodsRecipe", n_updates=12, n_chains=20, n_sweeps=1)
     shorten(_replica, "measure_phases", n_units=20, n_instances=2)
     shorten(_replica, "projected_training", duration=1.0)  # the theory is integrated as far as the runs go
+    line = PhaseLine(np.linspace(0.1, 1.5, 15), np.ones(15))
+    phases = PhaseMap(np.array([0.5, 1.0]), np.array([0.5, 1.5]), np.array([[1, 0], [2, 0]]), {"a line": line})
+    monkeypatch.setattr(_replica, "map_phases", lambda *_, **__: phases)
+    monkeypatch.setattr(_replica, "_LAPLACE", _replica._BERNOULLI)  # whose averages are the shortest
     monkeypatch.setattr(_gallery, "N_HIDDEN_EXACT", 4)
     monkeypatch.setattr(_gallery, "N_TIMES", 3)
     monkeypatch.setattr(_gallery, "N_STARTS", 10)
@@ -33,12 +43,11 @@ def small(monkeypatch):
     updates = {"growth_updates": 10, "ring_updates": 5, "torus_updates": 3}
     options = {
         "growth-rates": {"n_updates": 50, "n_chains": 20},
-        "phase-diagram": {"n_points": 3, "n_shades": 10},
-        "training-path": {"n_shades": 10},
+        "phase-diagram": {"n_points": 3},
         "order-parameters": {"n_instances": 2, "n_points": 2},
         "mode-competition": {"n_units": 40, "n_instances": 2, "n_points": 1},
         "deterministic-trajectory": {"n_visible": 30, "n_runs": 2},
-        "lossy-data": {"recipe": _lossy.LossyRecipe(n_updates=3, n_chains=20)},
+        "lossy-data": {"recipe": _lossy.LossyRecipe(n_hidden=4, n_updates=3, n_chains=20)},
         "symmetry": {"recipe": _symmetry.SymmetryRecipe((5, 10), torus_sizes=(20,), n_repeats=2, n_test=10, **updates)},
     }
     for name, smaller in options.items():
@@ -55,9 +64,16 @@ def test_figures_writes_the_gallery(tmp_path, capsys, small):
     assert re.findall(r'<img src="(.*?).png"', page) == list(FIGURES)
     # A figure that is made again does not train again, and leaves the others on the page.
     updates = sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "updates").iterdir())
-    assert run(["figures", "--only", "modes", "--n-updates", "12", "--out", str(tmp_path)]) == 0
+    assert run(["figures", "--only", "fixed-points", "--n-updates", "12", "--out", str(tmp_path)]) == 0
     assert updates == sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "updates").iterdir())
     assert (tmp_path / "index.html").read_text() == page
+
+
+@pytest.mark.parametrize("only", ["temperature", "training-methods"])
+def test_a_figure_can_be_made_alone(tmp_path, only, monkeypatch):
+    monkeypatch.setattr(_gallery, "MethodsRecipe", functools.partial(_gallery.MethodsRecipe, n_updates=12, n_chains=20))
+    assert run(["figures", "--only", only, "--n-updates", "12", "--out", str(tmp_path)]) == 0
+    assert [path.name for path in tmp_path.glob("*.png")] == [f"{only}.png"]
 
 
 def test_a_figure_that_is_not_there_is_named_with_those_that_are(tmp_path, capsys):

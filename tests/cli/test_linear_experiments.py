@@ -4,7 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from rbm_jax.cli._linear import emergence, likelihood_gain, step_convergence
+from rbm_jax.cli._linear import (
+    emergence,
+    likelihood_gain,
+    linear_theory_figure,
+    step_convergence,
+    step_convergence_figure,
+)
 from rbm_jax.dynamics import linear_fixed_points
 
 
@@ -40,6 +46,13 @@ def test_likelihood_climbs_a_step_with_each_mode(trained):
     assert abs(trained.gains[:, -1].mean() - sum(steps)) < 0.03
 
 
+def test_figure_shows_modes_and_the_gain_of_likelihood(trained, capsys):
+    modes, gain = linear_theory_figure(trained).axes
+    assert len(modes.get_lines()) >= 2 * len(trained.variances)
+    assert gain.get_ylabel() == "gain of log-likelihood (nats)"
+    assert "the mean of 16 trainings by PCD is within" in capsys.readouterr().out
+
+
 def test_training_tends_to_the_equation_as_steps_become_short():
     found = step_convergence(
         jax.random.key(0), learning_rates=(0.04, 0.02, 0.01), n_chains=(30, 3000), duration=1.0, n_runs=16
@@ -50,3 +63,5 @@ def test_training_tends_to_the_equation_as_steps_become_short():
     few, many = found.errors["PCD, 30 chains"], found.errors["PCD, 3000 chains"]
     assert (few > 3 * many).all()
     assert (many > found.errors["exact gradient"]).all()
+    labels = [text.get_text() for text in step_convergence_figure(found).axes[0].get_legend().get_texts()]
+    assert len(labels) >= len(found.errors)

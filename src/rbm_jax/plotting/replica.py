@@ -133,8 +133,8 @@ def _uncovered(temperature, bias, measured) -> np.ndarray:
 
 
 def _name_phase(ax: Axes, phase: Phase, temperature, bias, inside, free) -> None:
-    """The name where the region has most room, if it is large enough."""
-    if inside.mean() < 0.03:
+    """The name where the region has most room, if it is large enough and not covered by points."""
+    if inside.mean() < 0.03 or not (inside & free).any():
         return
     room = require("scipy.ndimage").distance_transform_edt(np.pad(inside & free, 1))[1:-1, 1:-1]
     roomy = np.argwhere(room > 0.95 * room.max())
