@@ -1,7 +1,5 @@
 """Diagnostics against processes and distributions whose answers are known."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -94,15 +92,9 @@ def exact_samples(rbm, n_samples=4000):
     return np.asarray(enumerate_states(Spin(), 8))[RNG.choice(256, n_samples, p=probabilities / probabilities.sum())]
 
 
-# many chains take several times as long at the level 0 at which tests are compiled
-@functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
-def relax(rbm, data):
-    return relaxation(jax.random.key(0), rbm, data, n_times=8, n_chains=4000)
-
-
 def test_relaxation_of_an_rbm_to_its_own_samples():
     rbm = reference_rbm(8, 6, 0.7, Spin())
-    found = relax(rbm, exact_samples(rbm))
+    found = relaxation(jax.random.key(0), rbm, exact_samples(rbm), n_times=8, n_chains=4000)
     np.testing.assert_array_equal(found.n_sweeps, [1, 2, 4, 8, 16, 32, 64, 128])
     # from data, chains stay; fresh ones come
     for name in ("fresh", "data"):
@@ -114,7 +106,7 @@ def test_relaxation_of_an_rbm_to_its_own_samples():
 
 def test_relaxation_sees_a_wrong_rbm():
     rbm = reference_rbm(8, 6, 0.7, Spin())
-    found = relax(rbm, exact_samples(temper(rbm, 0.3)))
+    found = relaxation(jax.random.key(0), rbm, exact_samples(temper(rbm, 0.3)), n_times=8, n_chains=4000)
     assert found.data_covariance[-1] > 5 * found.noise_covariance
     assert found.fresh_covariance[-1] > 5 * found.noise_covariance
 
