@@ -17,7 +17,7 @@ from rbm_jax.mean_field import (
     quadratic_free_energy,
 )
 from rbm_jax.model import bernoulli_to_spin, exact_moments
-from tests.helpers import DISCRETE_PAIRS, PAIRS, reference_rbm
+from tests.helpers import COVERING_PAIRS, DISCRETE_PAIRS, PAIRS, reference_rbm, slow_but
 
 ORDERS = (1, 2, 3)
 solve = jax.jit(solve_mean_field, static_argnames=("order", "max_steps"))
@@ -31,10 +31,13 @@ quadratic_of = jax.jit(quadratic_free_energy)
 slopes_of = jax.jit(jax.grad(mean_field_free_energy, argnums=(1, 2)), static_argnames="order")
 per_pair = pytest.mark.parametrize("pair", PAIRS, ids=str)
 per_order = pytest.mark.parametrize("order", ORDERS)
-# all pairs at the order where they differ most, and all orders for two pairs
+# all pairs at the order where they differ most, and all orders for two pairs; quick, what covers units and orders
 per_pair_or_order = pytest.mark.parametrize(
     ("pair", "order"),
-    [(pair, 2) for pair in PAIRS] + [(pair, order) for pair in (PAIRS[1], PAIRS[5]) for order in (1, 3)],
+    slow_but(
+        [(pair, 2) for pair in COVERING_PAIRS] + [(PAIRS[1], 1), (PAIRS[1], 3)],
+        [(pair, 2) for pair in PAIRS] + [(pair, order) for pair in (PAIRS[1], PAIRS[5]) for order in (1, 3)],
+    ),
     ids=str,
 )
 
@@ -110,7 +113,12 @@ def test_without_fields_the_error_of_spins_is_of_fourth_order(order, x64):
 
 @pytest.mark.parametrize(
     ("pair", "order", "dtype"),
-    [(pair, order, jnp.float64) for pair in PAIRS for order in ORDERS] + [(pair, 3, jnp.float32) for pair in PAIRS[:6]],
+    slow_but(
+        [(pair, order, jnp.float64) for pair in COVERING_PAIRS for order in ORDERS]
+        + [(pair, 3, jnp.float32) for pair in COVERING_PAIRS[:2]],
+        [(pair, order, jnp.float64) for pair in PAIRS for order in ORDERS]
+        + [(pair, 3, jnp.float32) for pair in PAIRS[:6]],
+    ),
     ids=str,
 )
 def test_the_free_energy_is_stationary_at_the_solution(pair, order, dtype):
@@ -230,12 +238,12 @@ def test_means_of_gaussian_layers_are_exact(order, dtype):
 def test_clamped_units_give_the_published_sum_over_the_others(units, exact, tap, x64):
     rbm = reference_rbm(6, 5, 0.4, units)
     low = units.states.min()
-    observed, v = jnp.array([1, 1, 0, 1, 0, 1], bool), jnp.array([1, low, 1, 1, low, 1])
+    observed, v = np.array([1, 1, 0, 1, 0, 1], bool), np.array([1, low, 1, 1, low, 1])
     solution = solve(rbm, init=v, clamp_mask=observed, tol=1e-13)
     np.testing.assert_allclose(-solution.free_energy, tap, atol=6e-9)
-    np.testing.assert_array_equal(solution.visible[observed], v[observed])
-    free = [v.at[2].set(x).at[4].set(y) for x in (low, 1.0) for y in (low, 1.0)]
-    total = jax.nn.logsumexp(-visible_free_energy(rbm, jnp.stack(free)))
+    np.testing.assert_array_equal(np.asarray(solution.visible)[observed], v[observed])
+    free = np.where(observed, v, [[0, 0, x, 0, y, 0] for x in (low, 1.0) for y in (low, 1.0)])
+    total = np.log(np.exp(-np.asarray(jax.jit(visible_free_energy)(rbm, free))).sum())
     np.testing.assert_allclose(total, exact, atol=6e-9)
 
 
@@ -255,9 +263,9 @@ def test_the_hessian_is_that_of_the_free_energy_and_its_inverse_the_response(pai
     points = solution.visible, solution.hidden
     hessian = hessian_of(rbm, *points, order=order)
     blocks = second_derivatives_of(rbm, *points, order=order)
-    np.testing.assert_allclose(hessian, jnp.block([list(row) for row in blocks]), atol=1e-9)
-    covariance = covariance_of(rbm, *points, order=order)
-    np.testing.assert_allclose(covariance @ hessian, jnp.eye(5), atol=1e-9)
+    np.testing.assert_allclose(hessian, np.block([list(row) for row in jax.device_get(blocks)]), atol=1e-9)
+    covariance = np.asarray(covariance_of(rbm, *points, order=order))
+    np.testing.assert_allclose(covariance @ np.asarray(hessian), np.eye(5), atol=1e-9)
     if pair in (PAIRS[1], PAIRS[5]):  # compiles slowly
         response = jax.jit(jax.jacobian(lambda rbm: solve_mean_field(rbm, order=order, tol=1e-14).visible))(rbm)
         np.testing.assert_allclose(covariance[:3, :3], response.visible_bias, atol=1e-9)

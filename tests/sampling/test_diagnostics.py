@@ -19,6 +19,8 @@ from rbm_jax.sampling import (
 from tests.helpers import reference_rbm
 
 RNG = np.random.default_rng(0)
+time_of, size_of, mixing_of = jax.jit(autocorrelation_time), jax.jit(effective_sample_size), jax.jit(r_hat)
+distance_of, accuracy_of, overlaps_of = jax.jit(energy_distance), jax.jit(adversarial_accuracy), jax.jit(overlaps)
 
 
 def autoregressive(correlation, n_steps=4000, n_chains=50):
@@ -34,26 +36,26 @@ def autoregressive(correlation, n_steps=4000, n_chains=50):
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
 def test_autocorrelation_time_of_an_autoregressive_process(correlation, dtype):
     series, exact = jnp.asarray(autoregressive(correlation), dtype), (1 + correlation) / (1 - correlation)
-    np.testing.assert_allclose(autocorrelation_time(series), exact, rtol=0.1)
-    np.testing.assert_allclose(effective_sample_size(series), series.size / exact, rtol=0.1)
+    np.testing.assert_allclose(time_of(series), exact, rtol=0.1)
+    np.testing.assert_allclose(size_of(series), series.size / exact, rtol=0.1)
 
 
 def test_chains_stuck_in_different_places_are_slow_and_not_mixed():
     series = autoregressive(0.5) + 3 * np.sign(np.arange(50) - 24.5)
-    assert autocorrelation_time(jnp.asarray(series)) > 1000
-    assert r_hat(jnp.asarray(series)) > 2
+    assert time_of(jnp.asarray(series)) > 1000
+    assert mixing_of(jnp.asarray(series)) > 2
 
 
 def test_r_hat_of_mixed_chains_is_one_and_sees_a_drift():
     series = autoregressive(0.5)
-    assert abs(r_hat(jnp.asarray(series)) - 1) < 0.005
-    assert r_hat(jnp.asarray(series + np.linspace(0, 2, len(series))[:, None])) > 1.1
+    assert abs(mixing_of(jnp.asarray(series)) - 1) < 0.005
+    assert mixing_of(jnp.asarray(series + np.linspace(0, 2, len(series))[:, None])) > 1.1
 
 
 def test_overlaps_are_scalar_products_per_unit():
     states = np.array([[1, 1, -1, 1], [1, -1, -1, 1], [-1, -1, 1, -1]])
-    np.testing.assert_allclose(overlaps(states), [0.5, -1, -0.5])
-    np.testing.assert_allclose(overlaps(states, states[:1]), [[1], [0.5], [-1]])
+    np.testing.assert_allclose(overlaps_of(states), [0.5, -1, -0.5])
+    np.testing.assert_allclose(overlaps_of(states, states[:1]), [[1], [0.5], [-1]])
 
 
 def test_energy_distance_of_shifted_normals_and_of_equals():
@@ -61,32 +63,32 @@ def test_energy_distance_of_shifted_normals_and_of_equals():
     # 2 E|x - y| - 2 E|x - x'| with E|N(μ, 2)| = √(4/π) e^{-μ²/4} + μ erf(μ/2)
     between = np.sqrt(4 / np.pi) * np.exp(-0.25) + 0.5204998778
     exact = 2 * (between - np.sqrt(4 / np.pi))
-    assert abs(energy_distance(first, second) - exact) < 0.06
-    same = [float(energy_distance(*np.split(RNG.normal(size=(400, 3)), 2))) for _ in range(30)]
+    assert abs(distance_of(first, second) - exact) < 0.06
+    same = [float(distance_of(*np.split(RNG.normal(size=(400, 3)), 2))) for _ in range(30)]
     assert abs(np.mean(same)) < 4 * np.std(same) / 30**0.5
 
 
 def test_adversarial_accuracy_tells_alike_apart_and_copied():
     data, others = np.split(RNG.normal(size=(2000, 5)), 2)
-    found = adversarial_accuracy(data, others)
+    found = accuracy_of(data, others)
     for share in (found.data, found.samples):
         assert abs(share - 0.5) < 0.07
-    found = adversarial_accuracy(data, others + 20)
+    found = accuracy_of(data, others + 20)
     for share in (found.data, found.samples):
         assert share == 1
-    found = adversarial_accuracy(data, data + 1e-3 * others)
+    found = accuracy_of(data, data + 1e-3 * others)
     for share in (found.data, found.samples):
         assert share < 0.02
 
 
 def test_ties_of_binary_data_count_half():
     states = np.array([[0.0, 1.0], [0.0, 1.0]])
-    found = adversarial_accuracy(states, states)
+    found = accuracy_of(states, states)
     assert (found.data, found.samples) == (0.5, 0.5)
 
 
 def exact_samples(rbm, n_samples=4000):
-    probabilities = np.asarray(exact_visible_probabilities(rbm), float)
+    probabilities = np.asarray(jax.jit(exact_visible_probabilities)(rbm), float)
     return np.asarray(enumerate_states(Spin(), 8))[RNG.choice(256, n_samples, p=probabilities / probabilities.sum())]
 
 

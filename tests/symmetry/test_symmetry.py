@@ -1,6 +1,6 @@
 """Tied weights: against the group's action, augmented data, dense singular values and the dense estimator."""
 
-import functools
+import itertools
 
 import equinox as eqx
 import jax
@@ -45,7 +45,7 @@ from rbm_jax.symmetry import (
 from rbm_jax.training import FourierPCD, Tied
 from rbm_jax.training.loop import advance
 from rbm_jax.training.tied import _visible_offset
-from tests.helpers import tolerance
+from tests.helpers import slow_but, tolerance
 
 BINARY = (Bernoulli(), Bernoulli())
 SQUARE = generate_group(rotation(3), reflection((3, 3)))
@@ -55,6 +55,7 @@ TYINGS = {
     "open": Translations((3, 3), (2, 2), periodic=False),
     "square": SQUARE,
 }
+FOURIER_TYINGS = Translations((6,), (3,)), Translations((3, 4))
 GROUPS = {
     "ring": (TYINGS["ring"], generate_group(translation((6,))).elements),
     "torus": (Translations((2, 4)), generate_group(translation((2, 4)), translation((2, 4), axis=1)).elements),
@@ -63,11 +64,12 @@ GROUPS = {
 
 
 def random_tied(tying, dtype=None, units=BINARY, n_channels=2):
-    """Filters of strength 1 and biases that are not zero."""
-    tied = init_tied_rbm(
-        jax.random.key(3), tying, n_channels, scale=0.7, dtype=dtype, visible_units=units[0], hidden_units=units[1]
-    )
-    return jax.tree.map(lambda leaf: leaf + 0.1 * jnp.cos(1 + jnp.arange(leaf.shape[-1])).astype(leaf.dtype), tied)
+    """Filters of strength 0.7 and biases that are not zero."""
+    rng, dtype = np.random.default_rng(3), jnp.zeros((), dtype).dtype
+    n_orbits = int(tying.orbits.max()) + 1
+    biases = (0.1 * np.cos(1 + np.arange(n)) for n in (n_orbits, n_channels))
+    leaves = 0.7 * rng.normal(size=(n_channels, tying.n_entries)), *biases
+    return TiedRBM(*(jnp.asarray(leaf, dtype) for leaf in leaves), tying, *units)
 
 
 def augmented(data, elements):
@@ -83,19 +85,20 @@ def assert_close(actual, expected, tol):
 
 
 def test_singular_values_of_a_ring():
-    filters = jnp.array([[1, 0.5, 0, 0, 0, 0, 0, 0.2], [0.3, -0.4, 0.1, 0, 0, 0, 0, 0]])
-    tied = TiedRBM(filters, jnp.zeros(1), jnp.zeros(2), Translations((8,)), Spin(), Spin())
-    values = fourier_singular_values(tied)
+    filters = np.array([[1, 0.5, 0, 0, 0, 0, 0, 0.2], [0.3, -0.4, 0.1, 0, 0, 0, 0, 0]], np.float32)
+    tied = TiedRBM(jnp.asarray(filters), jnp.zeros(1), jnp.zeros(2), Translations((8,)), Spin(), Spin())
+    values = np.asarray(jax.jit(fourier_singular_values)(tied))
     np.testing.assert_allclose(values[:5], [1.7, 1.521077, 1.135782, 0.88675, 0.8544], rtol=1e-5)
     np.testing.assert_allclose(values[5:], values[1:4][::-1], rtol=1e-6)
-    np.testing.assert_allclose(expand(tied).weights[:, 2], np.roll(filters[0], 2))
+    np.testing.assert_allclose(np.asarray(jax.jit(expand)(tied).weights)[:, 2], np.roll(filters[0], 2))
 
 
 @pytest.mark.parametrize("tying", [Translations((5,), (2,)), Translations((3, 4)), Translations((2, 3, 2), (1, 2, 2))])
 def test_singular_values_are_those_of_the_expanded_weights(tying, dtype):
     tied = random_tied(tying, dtype, n_channels=3)
-    dense = np.linalg.svd(expand(tied).weights, compute_uv=False)
-    spectrum = np.sort(fourier_singular_values(tied).ravel())[::-1]
+    weights, values = jax.jit(lambda tied: (expand(tied).weights, fourier_singular_values(tied)))(tied)
+    dense = np.linalg.svd(weights, compute_uv=False)
+    spectrum = np.sort(np.asarray(values).ravel())[::-1]
     np.testing.assert_allclose(spectrum, dense, rtol=tolerance(dtype), atol=10 * tolerance(dtype))
 
 
@@ -129,17 +132,27 @@ def test_permutations_of_images():
 @pytest.mark.parametrize("units", [(Bernoulli(), Spin()), (Gaussian(0.5), Bernoulli())], ids=str)
 def test_the_model_is_invariant(name, units):
     tying, elements = GROUPS[name]
-    rbm = expand(random_tied(tying, units=units))
-    v = binary(0, 3, tying.n_visible)
-    free_energies = [visible_free_energy(rbm, v[:, element]) for element in elements]
+    v = augmented(binary(0, 3, tying.n_visible), elements)
+    free_energies = jax.jit(lambda tied: visible_free_energy(expand(tied), v))(random_tied(tying, units=units))
+    free_energies = np.asarray(free_energies).reshape(len(elements), 3)
     np.testing.assert_allclose(free_energies, np.broadcast_to(free_energies[0], (len(elements), 3)), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", TYINGS)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    slow_but([(name, "float64") for name in TYINGS], list(itertools.product(TYINGS, ("float64", "float32")))),
+    indirect=["dtype"],
+)
 def test_tie_inverts_expand(name, dtype):
     tied = random_tied(TYINGS[name], dtype)
-    expanded, doubled = jax.jit(expand)(tied), jax.jit(jax.vmap(expand))(stack_two(tied))
-    assert_close(jax.jit(functools.partial(tie, tying=TYINGS[name]))(expanded), tied, tolerance(dtype))
+
+    @jax.jit
+    def there_and_back(tied):
+        expanded = expand(tied)
+        return expanded, jax.vmap(expand)(stack_two(tied)), tie(expanded, TYINGS[name])
+
+    expanded, doubled, back = jax.device_get(there_and_back(tied))
+    assert_close(back, tied, tolerance(dtype))
     np.testing.assert_allclose(doubled.weights[1], expanded.weights)
 
 
@@ -169,8 +182,14 @@ def test_gradients_are_those_of_augmented_data(name, x64):
     np.testing.assert_allclose(through.visible_bias, copies * mean.visible_bias, atol=1e-12)
 
 
-@pytest.mark.parametrize("tying", [Translations((6,), (3,)), Translations((3, 4))], ids=str)
-@pytest.mark.parametrize("units", [(Bernoulli(), Bernoulli()), (Spin(), Gaussian(0.1))], ids=str)
+@pytest.mark.parametrize(
+    ("units", "tying"),
+    slow_but(
+        [(BINARY, FOURIER_TYINGS[0]), ((Spin(), Gaussian(0.1)), FOURIER_TYINGS[1])],
+        list(itertools.product((BINARY, (Spin(), Gaussian(0.1))), FOURIER_TYINGS)),
+    ),
+    ids=str,
+)
 def test_fourier_pcd_is_pcd(tying, units, x64):
     tied = random_tied(tying, units=units)
     bits = binary(2, 7, tying.n_visible)
@@ -195,15 +214,11 @@ def test_the_centered_gradient_is_a_positive_matrix_times_the_gradient(name, x64
     tied = random_tied(TYINGS[name], n_channels=1)
     data = binary(5, 6, tied.n_visible)
     estimators = Tied(Exact()), Tied(Exact(), metric=Centered())
-    plain, centered = jax.jit(lambda tied: [estimate(None, tied, data, None)[0] for estimate in estimators])(tied)
-    copies = tied.tying.n_placements, np.bincount(tied.tying.orbits), tied.tying.n_placements
-    pairs = zip(jax.tree.leaves(plain), jax.tree.leaves(centered), copies, strict=True)
-    assert sum((a * b * n).sum() for a, b, n in pairs) > 0
-    # Filters move at fixed fields at the offsets: the biases, tied as well, make up for what they do there.
-    rbm, visible = expand(tied), _visible_offset(tied, data, None)
-    hidden = rbm.hidden_units.mean(hidden_field(rbm, visible))
 
-    def likelihood(shifted):
+    # Filters move at fixed fields at the offsets: the biases, tied as well, make up for what they do there.
+    def likelihood(shifted, tied):
+        rbm, visible = expand(tied), _visible_offset(tied, data, None)
+        hidden = rbm.hidden_units.mean(hidden_field(rbm, visible))
         weights = expand(shifted).weights
         biases = (
             rbm.visible_bias - (weights - rbm.weights) @ hidden,
@@ -212,8 +227,15 @@ def test_the_centered_gradient_is_a_positive_matrix_times_the_gradient(name, x64
         moved = RBM(weights, *biases, rbm.visible_units, rbm.hidden_units)
         return exact_log_likelihood(expand(tie(moved, tied.tying)), data)
 
-    slope = -jax.jit(jax.grad(likelihood))(tied).filters / tied.tying.n_placements
-    np.testing.assert_allclose(centered.filters, slope, atol=1e-12)
+    @jax.jit
+    def gradients(tied):
+        return [estimate(None, tied, data, None)[0] for estimate in estimators], jax.grad(likelihood)(tied, tied)
+
+    (plain, centered), slope = jax.device_get(gradients(tied))
+    copies = tied.tying.n_placements, np.bincount(tied.tying.orbits), tied.tying.n_placements
+    pairs = zip(jax.tree.leaves(plain), jax.tree.leaves(centered), copies, strict=True)
+    assert sum((a * b * n).sum() for a, b, n in pairs) > 0
+    np.testing.assert_allclose(centered.filters, -slope.filters / tied.tying.n_placements, atol=1e-12)
 
 
 def test_centering_is_done_for_free_weights_only():
@@ -228,11 +250,17 @@ def test_linear_theory_is_that_of_augmented_data(x64):
     data = np.asarray(ising_chain(jax.random.key(5), 50, 8, coupling=0.4))
     elements = generate_group(translation((2, 4)), translation((2, 4), axis=1)).elements
     units = {"visible_units": Spin(), "hidden_units": Bernoulli()}
-    rates = fourier_growth_rates(data, (2, 4), **units)
-    dense = growth_modes(augmented(data, elements), **units).rates
+
+    @jax.jit
+    def theory(data):
+        rates = fourier_growth_rates(data, (2, 4), **units)
+        dense = growth_modes(jnp.concatenate([data[:, element] for element in elements]), **units).rates
+        return rates, dense, power_spectrum(data, (2, 4))
+
+    rates, dense, spectrum = jax.device_get(theory(data))
     np.testing.assert_allclose(np.sort(rates.ravel())[::-1], dense, atol=1e-12)
     covariance = np.cov(augmented(data, elements).T, bias=True)
-    np.testing.assert_allclose(np.sort(power_spectrum(data, (2, 4)).ravel()), np.linalg.eigvalsh(covariance))
+    np.testing.assert_allclose(np.sort(spectrum.ravel()), np.linalg.eigvalsh(covariance))
 
 
 def test_fourier_modes_grow_at_their_rates(x64):
@@ -242,9 +270,14 @@ def test_fourier_modes_grow_at_their_rates(x64):
     )
     tied = eqx.tree_at(lambda tied: tied.visible_bias, tied, jnp.arctanh(data.mean())[None])
     batch = augmented(data, generate_group(translation((8,))).elements)
-    gradient, _ = Exact(Centered())(None, expand(tied), batch)
-    growth = -jnp.fft.fft(tie(gradient, tied.tying).filters[0]) / jnp.fft.fft(tied.filters[0])
-    rates = fourier_growth_rates(data, (8,), visible_units=Spin(), hidden_units=Spin())
+
+    @jax.jit
+    def gradient_and_rates(tied):
+        gradient, _ = Exact(Centered())(None, expand(tied), batch)
+        return tie(gradient, tied.tying), fourier_growth_rates(data, (8,), visible_units=Spin(), hidden_units=Spin())
+
+    gradient, rates = jax.device_get(gradient_and_rates(tied))
+    growth = -np.fft.fft(gradient.filters[0]) / np.fft.fft(tied.filters[0])
     np.testing.assert_allclose(growth, rates, atol=1e-6)
     np.testing.assert_allclose(rates[1:], rates[:0:-1])
     assert rates[1] > 0.3 > -0.3 > rates[4]
@@ -258,11 +291,15 @@ def test_linear_dynamics_are_driven_by_the_power_spectrum(x64):
     spectrum = power_spectrum(data, (6,))
     tied = init_tied_rbm(jax.random.key(9), Translations((6,)), 1, scale=0.05, **units)
     shifted = augmented(data, generate_group(translation((6,))).elements)
-    ts = jnp.array([0.0, 1.0, 4.0, 16.0])
-    path = integrate(gaussian_force(shifted, metric=Centered()), expand(tied), ts)
-    modes = jax.vmap(lambda rbm: fourier_singular_values(tie(rbm, tied.tying)))(path.rbms)
-    variances = {"visible_variance": 0.5, "hidden_variance": 1.0}
-    theory = linear_solution(ts, modes[0], spectrum, **variances)
+    ts = jnp.asarray(np.array([0.0, 1.0, 4.0, 16.0]))
+
+    @jax.jit
+    def modes_along(tied):
+        path = integrate(gaussian_force(shifted, metric=Centered()), expand(tied), ts)
+        return jax.vmap(lambda rbm: fourier_singular_values(tie(rbm, tied.tying)))(path.rbms)
+
+    modes = np.asarray(modes_along(tied))
+    theory = linear_solution(ts, modes[0], spectrum, visible_variance=0.5, hidden_variance=1.0)
     np.testing.assert_allclose(modes, theory, rtol=1e-4, atol=1e-8)
     assert modes[-1, 0] > 10 * modes[0, 0]
 
