@@ -54,7 +54,7 @@ def stacked(trees):
 
 
 def at(trees, index):
-    return jax.tree.map(lambda leaf: leaf[index], jax.device_get(trees))
+    return jax.device_put(jax.tree.map(lambda leaf: leaf[index], jax.device_get(trees)))
 
 
 step = eqx.filter_jit(train_step)
@@ -261,11 +261,11 @@ def test_the_host_is_called_between_updates_whatever_the_save_points_and_calls()
 @pytest.mark.parametrize("units", [Bernoulli(), Spin()], ids=str)
 def test_pcd_with_many_chains_follows_the_exact_gradient_within_its_monte_carlo_error(x64, units):
     data = DATA if isinstance(units, Bernoulli) else 2.0 * DATA - 1
-    options = {"n_updates": 60, "save_at": [20, 40, 60]}
+    options = {"n_updates": 30, "save_at": [10, 20, 30]}
     state = small_state(units=units, n_chains=2000)
     exact_state = dataclasses.replace(state, carry=None)
     _, reference = fit(jax.random.key(0), EXACT, exact_state, data, **options)
-    trainer, n_seeds = Trainer.euler(PCD(n_sweeps=5), 0.1), 24
+    trainer, n_seeds = Trainer.euler(PCD(n_sweeps=3), 0.1), 24
 
     def train(key):
         return fit(key, trainer, trainer.init(key, state.rbm, n_chains=2000), data, **options)[1].rbms
@@ -336,14 +336,10 @@ def test_weighted_fit_forgets_samples_of_zero_weight(x64):
 
 
 def test_constant_pixels_train_to_finite_parameters():
-    data = np.concatenate([DATA, np.ones((len(DATA), 1)), np.zeros((len(DATA), 1))], axis=1)
-
-    @jax.jit
-    def start(key):
-        return EULER.init(key, init_rbm(key, 11, 4, visible_mean=data.mean(0)), n_chains=20)
-
-    state = start(jax.random.key(0))
-    assert run(state, 200, data=data)[1].status == Status.SUCCESS
+    data = DATA.copy()
+    data[:, 0], data[:, 8] = 1, 0
+    rbm = init_rbm(jax.random.key(0), 9, 4, visible_mean=data.mean(0))
+    assert run(EULER.init(jax.random.key(1), rbm, n_chains=40), 200, data=data)[1].status == Status.SUCCESS
 
 
 def test_divergence_is_reported_in_the_status():

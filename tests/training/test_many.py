@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,16 +33,18 @@ def alone(trainer, rate):
     return Trainer(trainer.estimator, optimizer, review=trainer.review, time_step=rate)
 
 
+@eqx.filter_jit
 def one_state(key, n_hidden=4, trainer=EULER, n_chains=10, **options):
     return trainer.init(key, init_rbm(key, 9, n_hidden, scale=0.1, **options), n_chains)
 
 
-def many_states(trainer=EULER):
-    return jax.vmap(lambda key: one_state(key, trainer=trainer))(KEYS)
+@eqx.filter_jit
+def many_states(keys=KEYS, trainer=EULER, **units):
+    return jax.vmap(lambda key: one_state(key, trainer=trainer, **units))(keys)
 
 
 def at(tree, index):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+    return jax.device_put(jax.tree.map(lambda leaf: leaf[index], jax.device_get(tree)))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +54,7 @@ def at(tree, index):
 )
 def test_each_rbm_is_trained_as_alone_up_to_rounding(trainer, batches, n_at_once, x64):
     """Two at a time, one is left over, and runs without an axis."""
-    states = many_states(trainer)
+    states = many_states(trainer=trainer)
     options = {"n_updates": 12, "save_at": [0, 3, 10]}
     options |= {"observe": lambda state: {"step": state.step, "norm": jnp.sum(state.rbm.weights**2)}}
     together = fit_many(KEYS, trainer, states, batches, n_at_once=n_at_once, **options)
@@ -88,7 +91,7 @@ def test_common_minibatches_are_common_and_own_ones_are_not():
         return dataclasses.replace(gradient, visible_bias=-batch.mean(0)), chains
 
     trainer = Trainer.euler(data_mean, 0.1)
-    states = jax.vmap(lambda key: one_state(key, trainer=trainer))(KEYS)
+    states = many_states(trainer=trainer)
     common, _ = fit_many(KEYS, trainer, states, COMMON, n_updates=1)
     own, _ = fit_many(KEYS, trainer, states, OWN, n_updates=1)
     assert float(np.ptp(common.rbm.visible_bias, axis=0).max()) < 1e-7
@@ -108,7 +111,7 @@ def test_a_list_over_seeds_sizes_and_steps_gives_each_run_in_its_place(x64):
 def test_divergence_is_told_for_each_rbm():
     trainer = Trainer.euler(PCD(), np.array([1e-3, 1e-3, 1e3, 1e-3, 1e3]))
     units = {"visible_units": Gaussian(), "hidden_units": Gaussian()}
-    states = jax.vmap(lambda key: one_state(key, trainer=trainer, **units))(KEYS)
+    states = many_states(trainer=trainer, **units)
     _, trajectory = fit_many(KEYS, trainer, states, 3.0 * DATA, n_updates=30)
     np.testing.assert_array_equal(trajectory.status == Status.NON_FINITE, [False, False, True, False, True])
 
@@ -182,7 +185,7 @@ def test_rbms_that_do_not_fit_together_are_named():
 def test_updates_are_rejected_and_counted_for_each_rbm_on_its_own(x64):
     """Learning rates from one that chains follow to one that they do not."""
     trainer = Trainer.euler(PCD(), np.geomspace(0.01, 10, N_RBMS), review=KeepsEquilibrium())
-    states = many_states(trainer)
+    states = many_states(trainer=trainer)
     together, _ = fit_many(KEYS, trainer, states, OWN, n_updates=12)
     for index, rate in enumerate(trainer.time_step):
         expected, _ = fit(KEYS[index], alone(trainer, rate), at(states, index), OWN, n_updates=12)
@@ -196,7 +199,7 @@ def test_updates_are_rejected_and_counted_for_each_rbm_on_its_own(x64):
 
 def test_times_along_a_schedule_are_those_of_each_run_alone():
     trainer = Trainer.euler(PCD(), optax.linear_schedule(0.5, 0.1, 8))
-    states, ts = many_states(trainer), []
+    states, ts = many_states(trainer=trainer), []
     for _ in range(2):
         states, together = fit_many(KEYS, trainer, states, COMMON, n_updates=3, save_at=[1, 3])
         ts.append(together.ts)
