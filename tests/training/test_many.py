@@ -20,6 +20,7 @@ KEYS = jax.random.split(jax.random.key(1), N_RBMS)
 RATES = np.array([0.01, 0.02, 0.05, 0.1, 0.2])
 BATCH_KEY = jax.random.key(9)
 OWN, COMMON = Batches(DATA, 5), Batches(DATA, 5, key=BATCH_KEY)
+WEIGHTS = np.arange(1.0, len(DATA) + 1)
 EULER = Trainer.euler(PCD(), RATES)
 
 
@@ -49,7 +50,11 @@ def at(tree, index):
 
 @pytest.mark.parametrize(
     ("trainer", "batches", "n_at_once"),
-    [(EULER, OWN, None), (EULER, COMMON, None), (adam(RATES), COMMON, 2)],
+    [
+        (EULER, OWN, None),
+        pytest.param(EULER, COMMON, None, marks=pytest.mark.slow),
+        (adam(RATES), COMMON, 2),
+    ],
     ids=["own minibatches", "common minibatches", "adam, two at a time"],
 )
 def test_each_rbm_is_trained_as_alone_up_to_rounding(trainer, batches, n_at_once, x64):
@@ -64,7 +69,11 @@ def test_each_rbm_is_trained_as_alone_up_to_rounding(trainer, batches, n_at_once
         close_leaves(at(together, index), expected, 1e-12)
 
 
-@pytest.mark.parametrize("batches", [OWN, COMMON], ids=["own minibatches", "common minibatches"])
+@pytest.mark.parametrize(
+    "batches",
+    [OWN, pytest.param(COMMON, marks=pytest.mark.slow)],
+    ids=["own minibatches", "common minibatches"],
+)
 def test_rbms_one_after_the_other_have_the_bits_of_fit(batches):
     states = many_states()
     runs = fit_many(KEYS, EULER, states, batches, n_updates=12, n_at_once=1)
@@ -72,9 +81,12 @@ def test_rbms_one_after_the_other_have_the_bits_of_fit(batches):
         same_bits(at(runs, index), fit(KEYS[index], alone(EULER, rate), at(states, index), batches, n_updates=12))
 
 
-@pytest.mark.parametrize("weights", [None, np.arange(1.0, len(DATA) + 1)], ids=["equal", "weighted"])
-@pytest.mark.parametrize("batch_size", [None, 5])
-def test_a_run_can_be_continued(weights, batch_size, x64):
+@pytest.mark.parametrize(
+    ("batch_size", "weights"),
+    [(None, None), (5, None), pytest.param(None, WEIGHTS, marks=pytest.mark.slow), (5, WEIGHTS)],
+    ids=["all-equal", "5-equal", "all-weighted", "5-weighted"],
+)
+def test_a_run_can_be_continued(batch_size, weights, x64):
     batches = Batches(DATA, batch_size, weights)
     whole, _ = fit_many(KEYS, EULER, many_states(), batches, n_updates=12)
     halfway, _ = fit_many(KEYS, EULER, many_states(), batches, n_updates=5)
@@ -116,7 +128,7 @@ def test_divergence_is_told_for_each_rbm():
     np.testing.assert_array_equal(trajectory.status == Status.NON_FINITE, [False, False, True, False, True])
 
 
-def test_other_rates_and_numbers_of_updates_compile_nothing():
+def test_other_rates_and_numbers_of_updates_compile_nothing(x64):
     def observe(state):
         return state.rbm.weights.sum()
 
@@ -131,7 +143,7 @@ def test_other_rates_and_numbers_of_updates_compile_nothing():
 
 def test_progress_adds_up_over_rbms():
     done = []
-    fit_many(KEYS, EULER, many_states(), OWN, n_updates=12, progress=done.append, n_at_once=2)
+    fit_many(KEYS, EULER, many_states(), OWN, n_updates=12, progress=done.append, n_at_once=1)
     assert sum(done) == N_RBMS * 12
 
 
@@ -191,6 +203,7 @@ def test_updates_are_rejected_and_counted_for_each_rbm_on_its_own(x64):
         expected, _ = fit(KEYS[index], alone(trainer, rate), at(states, index), OWN, n_updates=12)
         close_leaves(at(together, index), expected, 1e-12)
     free, _ = fit_many(KEYS, Trainer.euler(PCD(), trainer.time_step), states, OWN, n_updates=12)
+    free, together = jax.device_get((free, together))
     np.testing.assert_array_equal(free.rbm.weights[0], together.rbm.weights[0])
     assert (free.rbm.weights[-1] != together.rbm.weights[-1]).any()
     assert together.n_rejected[0] == 0
