@@ -42,7 +42,7 @@ ONES, MISSING = jnp.ones((N, SIZE)), jnp.full((N, SIZE), jnp.nan)
 
 
 def draws_of(key):
-    """What each public sampler makes of a key: numbers of mean 0, by their position in the array."""
+    """What each public sampler that compiles makes of a key: numbers of mean 0, by their position in the array."""
     tempering = init_tempering(KEY, LADDER, N)
     trajectory = init_trajectory_chains(KEY, FAIR, N, n_rungs=3)
     return {
@@ -64,7 +64,6 @@ def draws_of(key):
         "gaussian_data": gaussian_data(key, N, jnp.eye(SIZE - 1)),
         "ising_chain": ising_chain(key, N, SIZE, coupling=0.0),
         "planted_clusters": planted_clusters(key, N, SIZE, strength=1e-3)[0],
-        "binarize": 2.0 * binarize(np.full((N, SIZE), 0.5), key=key) - 1,
         "spiked_ensemble": SpikedEnsemble(jnp.zeros(1), noise=1.0).sample(key, N, SIZE)[0].weights,
         "data term": Spin().sample(stream_key(key, Stream.DATA_TERM), jnp.zeros((N, SIZE))),
     }
@@ -72,7 +71,8 @@ def draws_of(key):
 
 @pytest.fixture(scope="module")
 def draws():
-    return {name: np.asarray(values, float) for name, values in draws_of(KEY).items()}
+    on_host = {"binarize": 2.0 * binarize(np.full((N, SIZE), 0.5), key=KEY) - 1}
+    return {name: np.asarray(values, float) for name, values in (jax.jit(draws_of)(KEY) | on_host).items()}
 
 
 def test_no_two_samplers_draw_the_same_numbers_from_one_key(draws):
@@ -101,10 +101,11 @@ def test_one_sweep_is_a_gibbs_step_and_a_trace_of_one():
 
 
 def test_steps_of_tempering_are_those_of_one_run():
-    state = init_tempering(jax.random.key(0), LADDER, 3)
+    state = jax.jit(init_tempering, static_argnums=2)(jax.random.key(0), LADDER, 3)
     run, _ = sample_tempering(KEY, LADDER, state, n_steps=2)
+    step = jax.jit(tempering_step)
     for _ in range(2):
-        state, _ = tempering_step(KEY, LADDER, state)
+        state, _ = step(KEY, LADDER, state)
     np.testing.assert_array_equal(run.chains, state.chains)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +20,7 @@ KEYS = jax.random.split(jax.random.key(1), N_RBMS)
 RATES = np.array([0.01, 0.02, 0.05, 0.1, 0.2])
 BATCH_KEY = jax.random.key(9)
 OWN, COMMON = Batches(DATA, 5), Batches(DATA, 5, key=BATCH_KEY)
+WEIGHTS = np.arange(1.0, len(DATA) + 1)
 EULER = Trainer.euler(PCD(), RATES)
 
 
@@ -32,26 +34,32 @@ def alone(trainer, rate):
     return Trainer(trainer.estimator, optimizer, review=trainer.review, time_step=rate)
 
 
+@eqx.filter_jit
 def one_state(key, n_hidden=4, trainer=EULER, n_chains=10, **options):
     return trainer.init(key, init_rbm(key, 9, n_hidden, scale=0.1, **options), n_chains)
 
 
-def many_states(trainer=EULER):
-    return jax.vmap(lambda key: one_state(key, trainer=trainer))(KEYS)
+@eqx.filter_jit
+def many_states(keys=KEYS, trainer=EULER, **units):
+    return jax.vmap(lambda key: one_state(key, trainer=trainer, **units))(keys)
 
 
 def at(tree, index):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
+    return jax.device_put(jax.tree.map(lambda leaf: leaf[index], jax.device_get(tree)))
 
 
 @pytest.mark.parametrize(
     ("trainer", "batches", "n_at_once"),
-    [(EULER, OWN, None), (EULER, COMMON, None), (adam(RATES), COMMON, 2)],
+    [
+        (EULER, OWN, None),
+        pytest.param(EULER, COMMON, None, marks=pytest.mark.slow),
+        (adam(RATES), COMMON, 2),
+    ],
     ids=["own minibatches", "common minibatches", "adam, two at a time"],
 )
 def test_each_rbm_is_trained_as_alone_up_to_rounding(trainer, batches, n_at_once, x64):
     """Two at a time, one is left over, and runs without an axis."""
-    states = many_states(trainer)
+    states = many_states(trainer=trainer)
     options = {"n_updates": 12, "save_at": [0, 3, 10]}
     options |= {"observe": lambda state: {"step": state.step, "norm": jnp.sum(state.rbm.weights**2)}}
     together = fit_many(KEYS, trainer, states, batches, n_at_once=n_at_once, **options)
@@ -61,7 +69,11 @@ def test_each_rbm_is_trained_as_alone_up_to_rounding(trainer, batches, n_at_once
         close_leaves(at(together, index), expected, 1e-12)
 
 
-@pytest.mark.parametrize("batches", [OWN, COMMON], ids=["own minibatches", "common minibatches"])
+@pytest.mark.parametrize(
+    "batches",
+    [OWN, pytest.param(COMMON, marks=pytest.mark.slow)],
+    ids=["own minibatches", "common minibatches"],
+)
 def test_rbms_one_after_the_other_have_the_bits_of_fit(batches):
     states = many_states()
     runs = fit_many(KEYS, EULER, states, batches, n_updates=12, n_at_once=1)
@@ -69,9 +81,12 @@ def test_rbms_one_after_the_other_have_the_bits_of_fit(batches):
         same_bits(at(runs, index), fit(KEYS[index], alone(EULER, rate), at(states, index), batches, n_updates=12))
 
 
-@pytest.mark.parametrize("weights", [None, np.arange(1.0, len(DATA) + 1)], ids=["equal", "weighted"])
-@pytest.mark.parametrize("batch_size", [None, 5])
-def test_a_run_can_be_continued(weights, batch_size, x64):
+@pytest.mark.parametrize(
+    ("batch_size", "weights"),
+    [(None, None), (5, None), pytest.param(None, WEIGHTS, marks=pytest.mark.slow), (5, WEIGHTS)],
+    ids=["all-equal", "5-equal", "all-weighted", "5-weighted"],
+)
+def test_a_run_can_be_continued(batch_size, weights, x64):
     batches = Batches(DATA, batch_size, weights)
     whole, _ = fit_many(KEYS, EULER, many_states(), batches, n_updates=12)
     halfway, _ = fit_many(KEYS, EULER, many_states(), batches, n_updates=5)
@@ -88,7 +103,7 @@ def test_common_minibatches_are_common_and_own_ones_are_not():
         return dataclasses.replace(gradient, visible_bias=-batch.mean(0)), chains
 
     trainer = Trainer.euler(data_mean, 0.1)
-    states = jax.vmap(lambda key: one_state(key, trainer=trainer))(KEYS)
+    states = many_states(trainer=trainer)
     common, _ = fit_many(KEYS, trainer, states, COMMON, n_updates=1)
     own, _ = fit_many(KEYS, trainer, states, OWN, n_updates=1)
     assert float(np.ptp(common.rbm.visible_bias, axis=0).max()) < 1e-7
@@ -108,12 +123,12 @@ def test_a_list_over_seeds_sizes_and_steps_gives_each_run_in_its_place(x64):
 def test_divergence_is_told_for_each_rbm():
     trainer = Trainer.euler(PCD(), np.array([1e-3, 1e-3, 1e3, 1e-3, 1e3]))
     units = {"visible_units": Gaussian(), "hidden_units": Gaussian()}
-    states = jax.vmap(lambda key: one_state(key, trainer=trainer, **units))(KEYS)
+    states = many_states(trainer=trainer, **units)
     _, trajectory = fit_many(KEYS, trainer, states, 3.0 * DATA, n_updates=30)
     np.testing.assert_array_equal(trajectory.status == Status.NON_FINITE, [False, False, True, False, True])
 
 
-def test_other_rates_and_numbers_of_updates_compile_nothing():
+def test_other_rates_and_numbers_of_updates_compile_nothing(x64):
     def observe(state):
         return state.rbm.weights.sum()
 
@@ -128,7 +143,7 @@ def test_other_rates_and_numbers_of_updates_compile_nothing():
 
 def test_progress_adds_up_over_rbms():
     done = []
-    fit_many(KEYS, EULER, many_states(), OWN, n_updates=12, progress=done.append, n_at_once=2)
+    fit_many(KEYS, EULER, many_states(), OWN, n_updates=12, progress=done.append, n_at_once=1)
     assert sum(done) == N_RBMS * 12
 
 
@@ -182,12 +197,13 @@ def test_rbms_that_do_not_fit_together_are_named():
 def test_updates_are_rejected_and_counted_for_each_rbm_on_its_own(x64):
     """Learning rates from one that chains follow to one that they do not."""
     trainer = Trainer.euler(PCD(), np.geomspace(0.01, 10, N_RBMS), review=KeepsEquilibrium())
-    states = many_states(trainer)
+    states = many_states(trainer=trainer)
     together, _ = fit_many(KEYS, trainer, states, OWN, n_updates=12)
     for index, rate in enumerate(trainer.time_step):
         expected, _ = fit(KEYS[index], alone(trainer, rate), at(states, index), OWN, n_updates=12)
         close_leaves(at(together, index), expected, 1e-12)
     free, _ = fit_many(KEYS, Trainer.euler(PCD(), trainer.time_step), states, OWN, n_updates=12)
+    free, together = jax.device_get((free, together))
     np.testing.assert_array_equal(free.rbm.weights[0], together.rbm.weights[0])
     assert (free.rbm.weights[-1] != together.rbm.weights[-1]).any()
     assert together.n_rejected[0] == 0
@@ -196,7 +212,7 @@ def test_updates_are_rejected_and_counted_for_each_rbm_on_its_own(x64):
 
 def test_times_along_a_schedule_are_those_of_each_run_alone():
     trainer = Trainer.euler(PCD(), optax.linear_schedule(0.5, 0.1, 8))
-    states, ts = many_states(trainer), []
+    states, ts = many_states(trainer=trainer), []
     for _ in range(2):
         states, together = fit_many(KEYS, trainer, states, COMMON, n_updates=3, save_at=[1, 3])
         ts.append(together.ts)

@@ -11,18 +11,21 @@ import pytest
 
 from rbm_jax import PCD, Batches, Bernoulli, Gaussian, Trainer, fit, init_rbm
 from rbm_jax.data import open_array
-from rbm_jax.training import KeepsEquilibrium
+from rbm_jax.training import KeepsEquilibrium, streaming
 from tests.helpers import compiles, same_bits
 
 N_SAMPLES, N_VISIBLE = 103, 9
 DATA = (np.random.default_rng(0).random((N_SAMPLES, N_VISIBLE)) < 0.4).astype(np.uint8)
 EULER = Trainer.euler(PCD(), 0.1)
 KEY = 7
+CHUNK_UPDATES = 7  # so that most tests run the same program
 
 
+@functools.partial(jax.jit, static_argnames="units")
 def small_state(units=None):
     rbm = init_rbm(jax.random.key(0), N_VISIBLE, 4, visible_units=units, scale=0.1)
-    return EULER.init(jax.random.key(1), rbm, n_chains=20)
+    # a trainer of its own: JAX mixes up the precisions of a NumPy constant of programs with and without x64
+    return Trainer.euler(PCD(), 0.1).init(jax.random.key(1), rbm, n_chains=20)
 
 
 def train(batches, state=None, trainer=EULER, n_updates=40, **options):
@@ -38,9 +41,11 @@ def in_memory(data, *arguments, **options):
 
 
 def streamed(data, *arguments, **options):
-    """The same from a source."""
+    """The same from a source, by default in chunks that end within epochs."""
     names = ("sample_weights", "key", "chunk_updates", "batch_size")
-    batches = {"batch_size": 10} | {name: options.pop(name) for name in names if name in options}
+    batches = {"batch_size": 10, "chunk_updates": CHUNK_UPDATES} | {
+        name: options.pop(name) for name in names if name in options
+    }
     return train(Batches.stream(data, **batches), *arguments, **options)
 
 
@@ -81,18 +86,18 @@ SOURCES = {
 @pytest.mark.parametrize("kind", [np.uint8, np.bool_, np.int64, ">f4", np.float64])
 @pytest.mark.parametrize("write", SOURCES.values(), ids=SOURCES.keys())
 def test_streamed_training_is_that_in_memory_bit_for_bit(write, kind, tmp_path):
-    """The 40 updates are four epochs, read in chunks that end within them."""
+    """The 40 updates are four epochs."""
     array = DATA.astype(kind)
-    found = streamed(write(tmp_path, array), chunk_updates=7, save_at=[0, 3, 7, 30])
+    found = streamed(write(tmp_path, array), save_at=[0, 3, 7, 30])
     same_bits(found, in_memory(DATA, save_at=[0, 3, 7, 30]))
 
 
 @pytest.mark.parametrize("weights", [None, np.arange(N_SAMPLES) % 3], ids=["shuffled", "weighted"])
 def test_streamed_training_is_the_same_however_it_is_cut(weights, tmp_path):
-    source, options = write_memory_map(tmp_path, DATA), {"sample_weights": weights, "chunk_updates": 13}
+    source, options = write_memory_map(tmp_path, DATA), {"sample_weights": weights}
     whole = in_memory(DATA, sample_weights=weights)[0]
-    for chunk_updates in (13, 40):
-        same_bits(streamed(source, **options | {"chunk_updates": chunk_updates})[0], whole)
+    for chunk_updates in (CHUNK_UPDATES, 40):
+        same_bits(streamed(source, chunk_updates=chunk_updates, **options)[0], whole)
     halfway, _ = streamed(source, n_updates=18, save_at=[5], **options)
     same_bits(streamed(source, halfway, n_updates=22, **options)[0], whole)
     done = []
@@ -103,7 +108,7 @@ def test_streamed_training_is_the_same_however_it_is_cut(weights, tmp_path):
 def test_double_precision_data_are_streamed_in_double_precision(x64, tmp_path):
     array = np.random.default_rng(1).normal(size=(50, N_VISIBLE))
     state = small_state(Gaussian())
-    found = streamed(write_memory_map(tmp_path, array), state, chunk_updates=8)
+    found = streamed(write_memory_map(tmp_path, array), state)
     assert found[0].rbm.dtype == jnp.float64
     same_bits(found, in_memory(array, state))
 
@@ -152,16 +157,23 @@ def test_no_thread_outlives_a_failed_run():
 
     before = threading.active_count()
     with pytest.raises(OSError, match="disk is gone"):
-        streamed(Failing(DATA), chunk_updates=5)
+        streamed(Failing(DATA))
     with pytest.raises(ZeroDivisionError):
-        streamed(DATA, chunk_updates=5, progress=lambda n: 1 // 0)
+        streamed(DATA, progress=lambda n: 1 // 0)
     assert threading.active_count() == before
 
 
 def test_second_call_compiles_nothing():
-    streamed(DATA, chunk_updates=6)
+    streamed(DATA)
     with compiles(at_most=0):
-        streamed(DATA, chunk_updates=6, n_updates=17, save_at=[2, 9])
+        streamed(DATA, n_updates=17, save_at=[2, 9])
+
+
+def test_chunks_fill_their_memory(monkeypatch):
+    """Without a number of updates; the bound of 64 MiB is made smaller here."""
+    monkeypatch.setattr(streaming, "_CHUNK_BYTES", CHUNK_UPDATES * 10 * N_VISIBLE + 8)
+    assert Batches.stream(DATA, 10).chunk_updates == CHUNK_UPDATES
+    same_bits(streamed(DATA, chunk_updates=None), in_memory(DATA))
 
 
 def damaged(value):
@@ -180,7 +192,7 @@ BAD_VALUES = {
 @pytest.mark.parametrize(("array", "units", "message"), BAD_VALUES.values(), ids=BAD_VALUES.keys())
 def test_values_are_checked_as_they_are_read_and_their_row_is_named(array, units, message):
     with pytest.raises(ValueError, match=message):
-        streamed(array, small_state(units), chunk_updates=3)
+        streamed(array, small_state(units))
 
 
 BAD_ARGUMENTS = {
@@ -261,7 +273,7 @@ def test_opened_arrays_that_are_no_data_are_named(tmp_path):
 def test_updates_are_rejected_as_in_memory(tmp_path):
     """Steps so large that the chains cannot follow most of them."""
     reviewed, free = (Trainer.euler(PCD(), 2.0, review=review) for review in (KeepsEquilibrium(0.5), None))
-    state = reviewed.init(jax.random.key(1), small_state().rbm, n_chains=50)
+    state = small_state()
     found, _ = streamed(write_memory_map(tmp_path, DATA), state, reviewed)
     whole, _ = in_memory(DATA, state, reviewed)
     same_bits(found, whole)

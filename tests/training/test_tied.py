@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +30,7 @@ DATA = np.random.default_rng(0).integers(0, 2, (8, 4)).astype(np.uint8)
 TRAINER = Trainer.euler(Tied(PCD()), 0.1)
 
 
+@eqx.filter_jit
 def start(key, tying=RING):
     return TRAINER.init(key, init_tied_rbm(key, tying, 2, scale=0.3), n_chains=3)
 

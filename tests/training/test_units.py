@@ -28,7 +28,7 @@ def test_training_by_pcd_raises_the_likelihood_of_one_hot_data():
     trainer = Trainer.euler(PCD(metric=Centered()), 0.05)
     state = trainer.init(jax.random.key(1), rbm, n_chains=100)
     state, _ = rbm_jax.fit(jax.random.key(2), trainer, state, Batches(DATA), n_updates=300)
-    before, after = (rbm_jax.exact_log_likelihood(model, DATA) for model in (rbm, state.rbm))
+    before, after = (jax.jit(rbm_jax.exact_log_likelihood)(model, DATA) for model in (rbm, state.rbm))
     assert after > before + 0.5
     assert PAIR[0].contains(state.carry).all()
 
@@ -48,9 +48,9 @@ def test_data_that_are_not_one_hot_are_refused(column, value):
 
 def test_standardized_and_plain_gradient_descend_together():
     rbm = reference_rbm(9, 4, 0.3, *PAIR)
-    data = rbm_jax.model.conditional_moments(rbm, DATA)
-    model = rbm_jax.model.conditional_moments(rbm, np.eye(3)[(SITES + np.arange(3)) % 3].reshape(42, 9))
-    plain, scaled = Plain()(rbm, data, model), Standardized()(rbm, data, model)
+    moments = jax.jit(rbm_jax.model.conditional_moments)
+    data, model = moments(rbm, DATA), moments(rbm, np.eye(3, dtype=np.uint8)[(SITES + np.arange(3)) % 3].reshape(42, 9))
+    plain, scaled = jax.device_get([jax.jit(metric)(rbm, data, model) for metric in (Plain(), Standardized())])
     pairs = zip(jax.tree.leaves(plain), jax.tree.leaves(scaled), strict=True)
     assert sum((first * second).sum() for first, second in pairs) > 0
 
@@ -86,8 +86,8 @@ def test_files_keep_the_units_and_their_arguments(tmp_path):
 
 def test_mean_field_training_and_its_orders():
     rbm = reference_rbm(9, 3, 0.1, PAIR[0], Spin())  # the error is of the order of the cube of the couplings
-    gradient, _ = EMF(n_sweeps=20)(None, rbm, DATA, DATA.astype(np.float32))
-    expected = rbm_jax.model.exact_gradient(rbm, DATA)
+    gradient, _ = jax.jit(lambda rbm: EMF(n_sweeps=20)(None, rbm, DATA, DATA.astype(np.float32)))(rbm)
+    expected = jax.jit(rbm_jax.model.exact_gradient)(rbm, DATA)
     np.testing.assert_allclose(gradient.weights, expected.weights, atol=1e-3)
     for function in (
         lambda: EMF(order=3)(None, rbm, DATA, DATA),
@@ -102,8 +102,9 @@ def test_a_continuous_layer_that_the_couplings_make_too_wide_has_no_free_energy(
     rbm = reference_rbm(3, 2, 0.1, Gaussian(), ReLU())
     wide = dataclasses.replace(rbm, weights=jnp.full((3, 2), 2.0))
     point = jnp.ones(3), jnp.ones(2)
-    assert np.isfinite(rbm_jax.mean_field.mean_field_free_energy(rbm, *point))
-    assert np.isnan(rbm_jax.mean_field.mean_field_free_energy(wide, *point))
+    free_energy = jax.jit(rbm_jax.mean_field.mean_field_free_energy)
+    assert np.isfinite(free_energy(rbm, *point))
+    assert np.isnan(free_energy(wide, *point))
 
 
 @pytest.mark.slow
@@ -121,13 +122,14 @@ def test_replica_free_energy_is_stationary_for_relu_units(x64):
 def test_two_states_are_learned_as_a_bernoulli_unit(x64):
     """The exact gradient in a Potts(2) unit's state 1 is that of the 0/1 unit."""
     rbm = reference_rbm(3, 2, 0.7, Bernoulli(), ReLU(0.8))
-    weights = jnp.stack([0 * rbm.weights, rbm.weights], axis=1).reshape(6, 2)
-    bias = jnp.stack([0 * rbm.visible_bias, rbm.visible_bias], axis=1).ravel()
-    potts = rbm_jax.RBM(weights, bias, rbm.hidden_bias, Potts(2), rbm.hidden_units)
+    zero_and = lambda leaf: np.stack([0 * np.asarray(leaf), leaf], axis=1)  # noqa: E731
+    weights, bias = zero_and(rbm.weights).reshape(6, 2), zero_and(rbm.visible_bias).ravel()
+    potts = rbm_jax.RBM(jnp.asarray(weights), jnp.asarray(bias), rbm.hidden_bias, Potts(2), rbm.hidden_units)
     v = np.array([[0, 1, 1], [1, 1, 0], [0, 0, 1]])
     one_hot = np.stack([1 - v, v], axis=-1).reshape(3, 6)
-    found, expected = rbm_jax.model.exact_gradient(potts, one_hot), rbm_jax.model.exact_gradient(rbm, v)
+    gradient = jax.jit(rbm_jax.model.exact_gradient)
+    found, expected = jax.device_get((gradient(potts, one_hot), gradient(rbm, v)))
     np.testing.assert_allclose(found.weights[1::2], expected.weights, atol=1e-12)
     np.testing.assert_allclose(found.hidden_bias, expected.hidden_bias, atol=1e-12)
-    pseudo = rbm_jax.pseudo_log_likelihood(rbm, v)
-    np.testing.assert_allclose(rbm_jax.pseudo_log_likelihood(potts, one_hot), pseudo, rtol=1e-12)
+    pseudo = jax.jit(rbm_jax.pseudo_log_likelihood)
+    np.testing.assert_allclose(pseudo(potts, one_hot), pseudo(rbm, v), rtol=1e-12)
