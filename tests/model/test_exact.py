@@ -232,8 +232,14 @@ def test_beyond_the_bound_a_gaussian_rbm_has_infinite_z_and_no_moments(shape, dt
     assert jax.jit(exact_log_likelihood)(beyond, jnp.zeros((1, shape[0]), dtype)) == -np.inf
 
 
-@pytest.mark.parametrize(("budget", "n_chunks"), [(1, 16), (60, 8), (10**9, 1)])
-@pytest.mark.parametrize("shape", [(5, 6), (6, 5)])
+@pytest.mark.parametrize(
+    ("shape", "budget", "n_chunks"),
+    slow_but(
+        [((5, 6), 1, 16), ((6, 5), 60, 8), ((5, 6), 10**9, 1)],
+        [(shape, *chunks) for shape in ((5, 6), (6, 5)) for chunks in ((1, 16), (60, 8), (10**9, 1))],
+    ),
+    ids=str,
+)
 def test_results_do_not_depend_on_the_size_of_the_chunks(shape, budget, n_chunks, monkeypatch, x64):
     rbm = reference_rbm(*shape, 0.8, Bernoulli(), Spin())
     expected = joint_table(rbm)
@@ -250,7 +256,8 @@ def test_results_do_not_depend_on_the_size_of_the_chunks(shape, budget, n_chunks
 
 def test_a_wide_visible_layer_over_fourteen_hidden_units_is_enumerated(x64):
     rng = np.random.default_rng(0)
-    w, a, b = rng.normal(size=(784, 14)) * 0.1, rng.normal(size=784) * 0.1, rng.normal(size=14) * 0.1
+    w, a, b = rng.normal(size=(300, 14)) * 0.1, rng.normal(size=300) * 0.1, rng.normal(size=14) * 0.1
+    assert rbm_jax.model.exact._CHUNK_ELEMENTS < 2**14 * (300 + 14)  # more than one chunk
     rbm = RBM(jnp.asarray(w), jnp.asarray(a), jnp.asarray(b), Bernoulli(), Bernoulli())
     h, _ = layer_nodes(Bernoulli(), 14)
     fields = a + h @ w.T
@@ -303,7 +310,18 @@ def test_sample_weights_that_do_not_fit_are_refused(function, weights, message):
         function(reference_rbm(4, 3, 0.5), jnp.ones((3, 4)), weights)
 
 
-@pytest.mark.parametrize("pair", [(Bernoulli(), Spin()), (Spin(), Gaussian()), (Gaussian(), Gaussian())], ids=str)
+STACKED = [(Bernoulli(), Spin()), (Spin(), Gaussian()), (Gaussian(), Gaussian())]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "pair"),
+    slow_but(
+        [("float64", pair) for pair in STACKED] + [("float32", STACKED[0])],
+        [(name, pair) for name in ("float64", "float32") for pair in STACKED],
+    ),
+    ids=str,
+    indirect=["dtype"],
+)
 def test_exact_results_of_a_stack_are_those_of_each_rbm(pair, dtype):
     rbms = [reference_rbm(4, 3, strength, *pair, dtype) for strength in (0.1, 0.3)]
 
