@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rbm_jax import PCD, Modes, init_chains, init_rbm, svd_modes
+from rbm_jax import PCD, Modes, init_rbm, svd_modes
 from rbm_jax.data import bars_and_stripes
 from rbm_jax.dynamics import (
     exact_force,
@@ -20,12 +20,21 @@ from rbm_jax.dynamics import (
 from tests.helpers import reference_rbm, tolerance
 
 SHAPES = [(7, 5), (5, 7), (6, 6), (1, 4), (4, 1)]
+(
+    svd_modes_jit,
+    mode_velocity_jit,
+    mode_motion_jit,
+    modes_derivative_jit,
+    rebuild_velocity_jit,
+    split_degenerate_jit,
+) = map(jax.jit, (svd_modes, mode_velocity, mode_motion, modes_derivative, rebuild_velocity, split_degenerate))
 
 
 def weights_and_velocity(n_visible, n_hidden):
     """A weight matrix and a velocity that published values refer to."""
     i, j = np.arange(n_visible)[:, None], np.arange(n_hidden)
-    return reference_rbm(n_visible, n_hidden, 1.0).weights, jnp.cos(jnp.asarray(0.5 + 1.3 * i - 0.7 * j**2))
+    weights = reference_rbm(n_visible, n_hidden, 1.0).weights
+    return weights, jnp.asarray(np.cos(0.5 + 1.3 * i - 0.7 * j**2), weights.dtype)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +43,7 @@ def weights_and_velocity(n_visible, n_hidden):
 )
 def test_published_rotations_and_velocities(x64, shape, left, right, top):
     weights, velocity = weights_and_velocity(*shape)
-    found = mode_velocity(svd_modes(weights), velocity)
+    found = mode_velocity_jit(svd_modes_jit(weights), velocity)
     np.testing.assert_allclose(abs(found.left_rotation[0, 1]), left, atol=1e-8)
     np.testing.assert_allclose(abs(found.right_rotation[0, 1]), right, atol=1e-8)
     np.testing.assert_allclose(found.values[0], top, atol=1e-8)
@@ -43,9 +52,9 @@ def test_published_rotations_and_velocities(x64, shape, left, right, top):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_velocity_rebuilt_from_modes_is_the_velocity(dtype, shape):
     weights, velocity = weights_and_velocity(*shape)
-    modes = svd_modes(weights)
-    found = mode_velocity(modes, velocity.astype(dtype))
-    np.testing.assert_allclose(rebuild_velocity(modes, found), velocity, atol=100 * tolerance(dtype))
+    modes = svd_modes_jit(weights)
+    found = mode_velocity_jit(modes, velocity.astype(dtype))
+    np.testing.assert_allclose(rebuild_velocity_jit(modes, found), velocity, atol=100 * tolerance(dtype))
     assert found.values.dtype == dtype
     assert not found.degenerate.any()
 
@@ -56,24 +65,25 @@ def test_velocity_is_rebuilt_through_degenerate_blocks(shape, values, x64):
     rng = np.random.default_rng(0)
     n_modes = min(shape)
     values = np.sort(np.append(values, 0.25)[:n_modes])[::-1]
-    basis = svd_modes(jnp.asarray(rng.normal(size=shape)))
+    basis = svd_modes_jit(jnp.asarray(rng.normal(size=shape)))
     modes = Modes(basis.left, jnp.asarray(values), basis.right)
     weights, velocity = (basis.left * values) @ basis.right.T, jnp.asarray(rng.normal(size=shape))
-    split = split_degenerate(modes, velocity)
+    split = split_degenerate_jit(modes, velocity)
     np.testing.assert_allclose((split.left * split.values) @ split.right.T, weights, atol=1e-13)
-    found = mode_velocity(split, velocity)
-    np.testing.assert_allclose(rebuild_velocity(split, found), velocity, atol=1e-12)
+    found = mode_velocity_jit(split, velocity)
+    np.testing.assert_allclose(rebuild_velocity_jit(split, found), velocity, atol=1e-12)
     # The singular values split at these rates.
     step = 1e-7
-    moved = jnp.linalg.svd(weights + step * velocity, compute_uv=False)
+    moved = np.linalg.svd(weights + step * velocity, compute_uv=False)
     expected = np.sort(split.values + step * found.values)[::-1]
     np.testing.assert_allclose(moved, expected, atol=1e-12)
 
 
 def test_modes_that_are_alone_stay_as_they_are(dtype):
     weights, velocity = weights_and_velocity(7, 5)
-    modes = svd_modes(weights.astype(dtype))
-    for leaf, expected in zip(jax.tree.leaves(split_degenerate(modes, velocity)), jax.tree.leaves(modes), strict=True):
+    modes = svd_modes_jit(weights.astype(dtype))
+    split = split_degenerate_jit(modes, velocity)
+    for leaf, expected in zip(jax.tree.leaves(split), jax.tree.leaves(modes), strict=True):
         np.testing.assert_allclose(leaf, expected, atol=tolerance(dtype))
         assert leaf.dtype == dtype
 
@@ -81,8 +91,8 @@ def test_modes_that_are_alone_stay_as_they_are(dtype):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_motion_divides_the_velocity_without_rest(shape, dtype):
     weights, velocity = weights_and_velocity(*shape)
-    modes, velocity = svd_modes(weights), velocity.astype(dtype)
-    motion, found = mode_motion(modes, velocity), mode_velocity(modes, velocity)
+    modes, velocity = svd_modes_jit(weights), velocity.astype(dtype)
+    motion, found = mode_motion_jit(modes, velocity), mode_velocity_jit(modes, velocity)
     total = (velocity**2).sum()
     np.testing.assert_allclose(motion.values_fraction, (found.values**2).sum() / total, rtol=10 * tolerance(dtype))
     outside = (
@@ -92,32 +102,32 @@ def test_motion_divides_the_velocity_without_rest(shape, dtype):
     np.testing.assert_allclose(motion.outside_fraction, outside / total, atol=10 * tolerance(dtype))
     total_fraction = motion.values_fraction + motion.rotation_fraction + motion.outside_fraction
     np.testing.assert_allclose(total_fraction, 1, rtol=10 * tolerance(dtype))
-    speed = modes_derivative(modes, velocity)
-    np.testing.assert_allclose(motion.left_speed, jnp.linalg.norm(speed.left, axis=0), rtol=1e3 * tolerance(dtype))
-    np.testing.assert_allclose(motion.right_speed, jnp.linalg.norm(speed.right, axis=0), rtol=1e3 * tolerance(dtype))
+    speed = modes_derivative_jit(modes, velocity)
+    np.testing.assert_allclose(motion.left_speed, np.linalg.norm(speed.left, axis=0), rtol=1e3 * tolerance(dtype))
+    np.testing.assert_allclose(motion.right_speed, np.linalg.norm(speed.right, axis=0), rtol=1e3 * tolerance(dtype))
 
 
 def test_motion_of_a_step_of_training_is_that_of_the_modes_of_the_weights(x64):
     data = bars_and_stripes(3)
     rbm = init_rbm(jax.random.key(0), 9, 4, scale=0.5)
-    chains = init_chains(jax.random.key(1), rbm, 50)
-    gradient, _ = PCD()(jax.random.key(2), rbm, data, chains)
-    motion = mode_motion(svd_modes(rbm.weights), -gradient.weights)
+    chains = np.random.default_rng(1).integers(0, 2, (50, 9)).astype(float)
+    gradient, _ = jax.jit(PCD())(jax.random.key(2), rbm, data, chains)
+    motion = mode_motion_jit(svd_modes_jit(rbm.weights), -gradient.weights)
     step = 1e-6
-    before, after = (svd_modes(rbm.weights - sign * step * gradient.weights) for sign in (-1, 1))
+    before, after = (svd_modes_jit(rbm.weights - sign * step * gradient.weights) for sign in (-1, 1))
     np.testing.assert_allclose(motion.value_velocity, (after.values - before.values) / (2 * step), atol=1e-7)
-    turned = jnp.linalg.norm(after.left - before.left, axis=0) / (2 * step)
+    turned = np.linalg.norm(after.left - before.left, axis=0) / (2 * step)
     np.testing.assert_allclose(motion.left_speed, turned, rtol=1e-5)
 
 
 def test_a_step_along_one_mode_only_changes_its_value(x64):
-    modes = svd_modes(weights_and_velocity(7, 5)[0])
-    motion = mode_motion(modes, jnp.outer(modes.left[:, 1], modes.right[:, 1]))
+    modes = svd_modes_jit(weights_and_velocity(7, 5)[0])
+    motion = mode_motion_jit(modes, jnp.outer(modes.left[:, 1], modes.right[:, 1]))
     np.testing.assert_allclose(motion.value_velocity, [0, 1, 0, 0, 0], atol=1e-12)
     np.testing.assert_allclose(
         [motion.values_fraction, motion.rotation_fraction, motion.outside_fraction], [1, 0, 0], atol=1e-12
     )
-    still = mode_motion(modes, jnp.zeros((7, 5)))
+    still = mode_motion_jit(modes, jnp.zeros((7, 5)))
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(still))
 
 
@@ -125,17 +135,17 @@ def test_a_step_along_one_mode_only_changes_its_value(x64):
 def test_mode_velocities_are_the_derivatives_of_the_decomposition(x64, shape):
     weights, velocity = weights_and_velocity(*shape)
     step = 1e-6
-    before, after = svd_modes(weights - step * velocity), svd_modes(weights + step * velocity)
+    before, after = svd_modes_jit(weights - step * velocity), svd_modes_jit(weights + step * velocity)
     numeric = jax.tree.map(lambda new, old: (new - old) / (2 * step), after, before)
-    found = modes_derivative(svd_modes(weights), velocity)
+    found = modes_derivative_jit(svd_modes_jit(weights), velocity)
     for exact, difference in zip(jax.tree.leaves(found), jax.tree.leaves(numeric), strict=True):
         np.testing.assert_allclose(exact, difference, atol=1e-7)
 
 
 def test_rotations_are_antisymmetric_and_outside_parts_are_orthogonal(x64):
     weights, velocity = weights_and_velocity(7, 5)
-    modes = svd_modes(weights)
-    found = mode_velocity(modes, velocity)
+    modes = svd_modes_jit(weights)
+    found = mode_velocity_jit(modes, velocity)
     for rotation in (found.left_rotation, found.right_rotation):
         np.testing.assert_allclose(rotation, -rotation.T, atol=1e-12)
     np.testing.assert_allclose(modes.left.T @ found.left_outside, 0, atol=1e-12)
@@ -145,8 +155,8 @@ def test_rotations_are_antisymmetric_and_outside_parts_are_orthogonal(x64):
 def test_off_diagonal_velocity_is_the_published_combination_of_rotations(x64):
     # Equation (6): A_ab = w_a Omega^h_ab + w_b Omega^v_ba.
     weights, velocity = weights_and_velocity(7, 5)
-    modes = svd_modes(weights)
-    found = mode_velocity(modes, velocity)
+    modes = svd_modes_jit(weights)
+    found = mode_velocity_jit(modes, velocity)
     a = modes.left.T @ velocity @ modes.right
     rebuilt = modes.values[:, None] * found.right_rotation + modes.values * found.left_rotation.T
     np.testing.assert_allclose(rebuilt + jnp.diag(found.values), a, atol=1e-12)
@@ -154,10 +164,10 @@ def test_off_diagonal_velocity_is_the_published_combination_of_rotations(x64):
 
 def test_degenerate_modes_stay_finite_and_are_named(dtype):
     values = jnp.asarray([2.0, 2.0, 1.0, 0.0], dtype)
-    basis = svd_modes(jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), dtype))
+    basis = svd_modes_jit(jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), dtype))
     modes = Modes(basis.left, values, basis.right)
     velocity = jnp.asarray(np.random.default_rng(1).normal(size=(6, 4)), dtype)
-    found = mode_velocity(modes, velocity)
+    found = mode_velocity_jit(modes, velocity)
     for leaf in jax.tree.leaves(found):
         assert jnp.isfinite(leaf).all()
     expected = np.zeros((4, 4), bool)
@@ -170,8 +180,7 @@ def test_degenerate_modes_stay_finite_and_are_named(dtype):
 def test_integrating_the_modes_agrees_with_integrating_the_weights(x64):
     data = bars_and_stripes(3)
     rbm, force = init_rbm(jax.random.key(0), 9, 4, scale=0.5), exact_force(data)
-    ts = jnp.linspace(0, 2, 5)
-    reference = integrate(force, rbm, ts, rtol=1e-10)
+    ts = np.linspace(0, 2, 5)
 
     def field(t, state, args):
         modes, a, b = state
@@ -179,35 +188,39 @@ def test_integrating_the_modes_agrees_with_integrating_the_weights(x64):
         slope = force(t, type(rbm)(weights, a, b, rbm.visible_units, rbm.hidden_units))
         return modes_derivative(modes, slope.weights), slope.visible_bias, slope.hidden_bias
 
-    start = (svd_modes(rbm.weights), rbm.visible_bias, rbm.hidden_bias)
-    solution = diffrax.diffeqsolve(
-        diffrax.ODETerm(field),
-        diffrax.Tsit5(),
-        t0=0.0,
-        t1=2.0,
-        dt0=None,
-        y0=start,
-        saveat=diffrax.SaveAt(ts=ts),
-        stepsize_controller=diffrax.PIDController(rtol=1e-10, atol=1e-12),
-    )
+    @jax.jit
+    def both(rbm):
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(field),
+            diffrax.Tsit5(),
+            t0=0.0,
+            t1=2.0,
+            dt0=None,
+            y0=(svd_modes(rbm.weights), rbm.visible_bias, rbm.hidden_bias),
+            saveat=diffrax.SaveAt(ts=ts),
+            stepsize_controller=diffrax.PIDController(rtol=1e-10, atol=1e-12),
+        )
+        return integrate(force, rbm, ts, rtol=1e-10), solution
+
+    reference, solution = both(rbm)
     modes = solution.ys[0]
-    weights = jnp.einsum("tia,ta,tja->tij", modes.left, modes.values, modes.right)
+    weights = np.einsum("tia,ta,tja->tij", modes.left, modes.values, modes.right)
     np.testing.assert_allclose(weights, reference.rbms.weights, atol=1e-8)
     np.testing.assert_allclose(solution.ys[1], reference.rbms.visible_bias, atol=1e-8)
 
 
 def test_mode_velocity_works_under_jit_and_vmap(x64):
-    weights = jnp.stack([weights_and_velocity(7, 5)[0], 2 * weights_and_velocity(7, 5)[0]])
-    velocity = weights_and_velocity(7, 5)[1]
+    weights, velocity = weights_and_velocity(7, 5)
+    weights = np.stack([weights, np.multiply(2, weights)])
     together = jax.jit(jax.vmap(lambda w: mode_velocity(svd_modes(w), velocity)))(weights)
     for index in range(2):
-        alone = mode_velocity(svd_modes(weights[index]), velocity)
+        alone = mode_velocity_jit(svd_modes_jit(weights[index]), velocity)
         np.testing.assert_allclose(together.left_rotation[index], alone.left_rotation, atol=1e-10)
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_velocity_of_another_shape_is_refused():
-    modes = svd_modes(reference_rbm(5, 3, 1.0).weights)
+    modes = svd_modes_jit(reference_rbm(5, 3, 1.0).weights)
     with pytest.raises(ValueError, match=r"dW must have the shape \(5, 3\)"):
         mode_velocity(modes, jnp.zeros((3, 5)))
     leading = Modes(modes.left[:, :2], modes.values[:2], modes.right[:, :2])

@@ -18,9 +18,17 @@ from rbm_jax.model import (
     gaussian_moments,
 )
 from tests.brute_force import joint_table, layer_nodes, log_sum_exp, moments, parameters, table_sizes
-from tests.helpers import DISCRETE_PAIRS, PAIRS, reference_rbm, tolerance
+from tests.helpers import COVERING_PAIRS, DISCRETE_PAIRS, PAIRS, reference_rbm, slow_but, tolerance
 
-per_pair = pytest.mark.parametrize("pair", PAIRS, ids=str)
+precise_pairs = pytest.mark.parametrize(
+    ("dtype", "pair"),
+    slow_but(
+        [("float64", pair) for pair in PAIRS] + [("float32", pair) for pair in COVERING_PAIRS],
+        [(name, pair) for name in ("float64", "float32") for pair in PAIRS],
+    ),
+    ids=str,
+    indirect=["dtype"],
+)
 
 log_z_of, moments_of = jax.jit(exact_log_z), jax.jit(exact_moments)
 PRINTED = 6e-11  # published values have ten decimals
@@ -128,7 +136,7 @@ def everything(rbm, v, weights):
     }
 
 
-@per_pair
+@precise_pairs
 def test_exact_results_are_sums_over_both_layers_and_each_others_derivatives(pair, dtype):
     rbm = reference_rbm(*table_sizes(pair), 0.5, *pair, dtype)
     v, weights = data_of(pair, rbm.n_visible, dtype)
@@ -155,7 +163,7 @@ def test_without_weights_all_samples_count_alike(dtype):
     rbm = reference_rbm(4, 3, 0.5, dtype=dtype)
     v, _ = data_of((Bernoulli(), Bernoulli()), 4, dtype)
     plain, weighted = (
-        (exact_log_likelihood(rbm, v), exact_gradient(rbm, v)),
+        jax.jit(lambda rbm: (exact_log_likelihood(rbm, v), exact_gradient(rbm, v)))(rbm),
         everything(rbm, v, jnp.full(9, 2.0, dtype)),
     )
     np.testing.assert_allclose(plain[0], weighted["log_likelihood"], rtol=tolerance(dtype))
@@ -178,16 +186,17 @@ def test_visible_probabilities_are_the_marginals(pair, dtype):
     joint = joint_table(rbm)
     np.testing.assert_array_equal(enumerate_states(pair[0], rbm.n_visible), joint.v)
     expected = joint.probabilities.sum(1)
-    np.testing.assert_allclose(exact_visible_probabilities(rbm), expected, rtol=tolerance(dtype))
+    np.testing.assert_allclose(jax.jit(exact_visible_probabilities)(rbm), expected, rtol=tolerance(dtype))
 
 
 def test_the_gradient_of_independent_data_is_zero_at_the_atanh_of_their_means(x64):
     means = np.array([0.5, -0.2, 0.8])
     v = enumerate_states(Spin(), 3)
     share = ((1 + v * means) / 2).prod(1)
-    rbm = RBM(jnp.zeros((3, 2)), jnp.arctanh(means), jnp.zeros(2), Spin(), Spin())
-    np.testing.assert_allclose(exact_log_likelihood(rbm, v, share), -1.5604297850, rtol=0, atol=PRINTED)
-    for leaf in jax.tree.leaves(exact_gradient(rbm, v, share)):
+    rbm = RBM(jnp.zeros((3, 2)), jnp.asarray(np.arctanh(means)), jnp.zeros(2), Spin(), Spin())
+    found = everything(rbm, v, share)
+    np.testing.assert_allclose(found["log_likelihood"], -1.5604297850, rtol=0, atol=PRINTED)
+    for leaf in jax.tree.leaves(found["gradient"]):
         np.testing.assert_allclose(leaf, 0, atol=1e-14)
 
 
@@ -211,9 +220,10 @@ def test_gaussian_layers_follow_from_their_joint_precision(shape, dtype):
 @pytest.mark.parametrize("shape", [(2, 5), (4, 4), (6, 3)])
 def test_beyond_the_bound_a_gaussian_rbm_has_infinite_z_and_no_moments(shape, dtype):
     rbm = reference_rbm(*shape, 1.0, Gaussian(0.5), Gaussian(2.0), dtype=dtype)
-    top = np.linalg.norm(np.asarray(rbm.weights), 2)  # the bound is 1, since the variances multiply to 1
+    weights = np.asarray(rbm.weights)
+    top = np.linalg.norm(weights, 2)  # the bound is 1, since the variances multiply to 1
     inside, beyond = (
-        RBM(rbm.weights * (edge / top), rbm.visible_bias, rbm.hidden_bias, Gaussian(0.5), Gaussian(2.0))
+        RBM(jnp.asarray(weights * (edge / top), dtype), rbm.visible_bias, rbm.hidden_bias, Gaussian(0.5), Gaussian(2.0))
         for edge in (0.99, 1.01)
     )
     assert np.isfinite(log_z_of(inside))
@@ -222,8 +232,14 @@ def test_beyond_the_bound_a_gaussian_rbm_has_infinite_z_and_no_moments(shape, dt
     assert jax.jit(exact_log_likelihood)(beyond, jnp.zeros((1, shape[0]), dtype)) == -np.inf
 
 
-@pytest.mark.parametrize(("budget", "n_chunks"), [(1, 16), (60, 8), (10**9, 1)])
-@pytest.mark.parametrize("shape", [(5, 6), (6, 5)])
+@pytest.mark.parametrize(
+    ("shape", "budget", "n_chunks"),
+    slow_but(
+        [((5, 6), 1, 16), ((6, 5), 60, 8), ((5, 6), 10**9, 1)],
+        [(shape, *chunks) for shape in ((5, 6), (6, 5)) for chunks in ((1, 16), (60, 8), (10**9, 1))],
+    ),
+    ids=str,
+)
 def test_results_do_not_depend_on_the_size_of_the_chunks(shape, budget, n_chunks, monkeypatch, x64):
     rbm = reference_rbm(*shape, 0.8, Bernoulli(), Spin())
     expected = joint_table(rbm)
@@ -240,7 +256,8 @@ def test_results_do_not_depend_on_the_size_of_the_chunks(shape, budget, n_chunks
 
 def test_a_wide_visible_layer_over_fourteen_hidden_units_is_enumerated(x64):
     rng = np.random.default_rng(0)
-    w, a, b = rng.normal(size=(784, 14)) * 0.1, rng.normal(size=784) * 0.1, rng.normal(size=14) * 0.1
+    w, a, b = rng.normal(size=(300, 14)) * 0.1, rng.normal(size=300) * 0.1, rng.normal(size=14) * 0.1
+    assert rbm_jax.model.exact._CHUNK_ELEMENTS < 2**14 * (300 + 14)  # more than one chunk
     rbm = RBM(jnp.asarray(w), jnp.asarray(a), jnp.asarray(b), Bernoulli(), Bernoulli())
     h, _ = layer_nodes(Bernoulli(), 14)
     fields = a + h @ w.T
@@ -293,7 +310,18 @@ def test_sample_weights_that_do_not_fit_are_refused(function, weights, message):
         function(reference_rbm(4, 3, 0.5), jnp.ones((3, 4)), weights)
 
 
-@pytest.mark.parametrize("pair", [(Bernoulli(), Spin()), (Spin(), Gaussian()), (Gaussian(), Gaussian())], ids=str)
+STACKED = [(Bernoulli(), Spin()), (Spin(), Gaussian()), (Gaussian(), Gaussian())]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "pair"),
+    slow_but(
+        [("float64", pair) for pair in STACKED] + [("float32", STACKED[0])],
+        [(name, pair) for name in ("float64", "float32") for pair in STACKED],
+    ),
+    ids=str,
+    indirect=["dtype"],
+)
 def test_exact_results_of_a_stack_are_those_of_each_rbm(pair, dtype):
     rbms = [reference_rbm(4, 3, strength, *pair, dtype) for strength in (0.1, 0.3)]
 

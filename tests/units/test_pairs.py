@@ -95,7 +95,7 @@ def check_conditional_moments(pair, rbm):
     rows, _ = some_states(pair)
     conditional = joint.probabilities[rows] / joint.probabilities[rows].sum(1, keepdims=True)
     hidden = conditional @ joint.h
-    found = conditional_moments(rbm, joint.v[rows].astype(np.float32))
+    found = jax.jit(conditional_moments)(rbm, joint.v[rows].astype(np.float32))
     np.testing.assert_allclose(found.hidden, hidden.mean(0), atol=1e-5)
     np.testing.assert_allclose(found.product, joint.v[rows].T @ hidden / len(rows), atol=1e-5)
 
@@ -110,7 +110,7 @@ def check_enumeration(pair, rbm):
 def check_visible_probabilities(pair, rbm):
     expected = joint_of(pair).probabilities.sum(1)
     np.testing.assert_array_equal(enumerate_states(rbm.visible_units, rbm.n_visible), joint_of(pair).v)
-    np.testing.assert_allclose(exact_visible_probabilities(rbm), expected, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(exact_visible_probabilities)(rbm), expected, atol=1e-6)
 
 
 def check_pseudo_likelihood(pair, rbm):
@@ -122,27 +122,35 @@ def check_pseudo_likelihood(pair, rbm):
         same = (rest[:, None] == rest).all(-1)
         total += np.log(p / (same @ p))
     weights = np.arange(1.0, len(v) + 1)
-    found = pseudo_log_likelihood(rbm, v.astype(np.float32), weights.astype(np.float32))
+    found = jax.jit(pseudo_log_likelihood)(rbm, v.astype(np.float32), weights.astype(np.float32))
     np.testing.assert_allclose(found, total @ weights / weights.sum(), rtol=1e-5)
 
 
 def check_sampling(pair, rbm):
     """PCD from chains in equilibrium: its gradient is that of the averages, so the sweeps leave P(v) as it is."""
     n_chains = 3000
-    chains = init_chains(jax.random.key(1), rbm, n_chains)
-    batch = chains[:8]
-    gradient, chains = PCD(n_sweeps=12)(jax.random.key(2), rbm, batch, chains)
-    joint, data = joint_of(pair), conditional_moments(rbm, batch)
+
+    @jax.jit
+    def averages(rbm):
+        chains = init_chains(jax.random.key(1), rbm, n_chains)
+        gradient, moved = PCD(n_sweeps=12)(jax.random.key(2), rbm, chains[:8], chains)
+        data = conditional_moments(rbm, chains[:8])
+        gradients = gradient.visible_bias, gradient.hidden_bias, gradient.weights
+        model = [slope + mean for slope, mean in zip(gradients, (data.visible, data.hidden, data.product), strict=True)]
+        return model, rbm.visible_units.contains(moved).all()
+
+    joint, (model, allowed) = joint_of(pair), averages(rbm)
     visible, hidden, product = moments(joint)
     p = joint.probabilities
-    for found, expected, variance in [
-        (gradient.visible_bias + data.visible, visible, p.sum(1) @ joint.v**2 - visible**2),
-        (gradient.hidden_bias + data.hidden, hidden, p.sum(0) @ joint.h**2 - hidden**2),
-        (gradient.weights + data.product, product, (joint.v**2).T @ p @ joint.h**2 - product**2),
-    ]:
+    variances = (
+        p.sum(1) @ joint.v**2 - visible**2,
+        p.sum(0) @ joint.h**2 - hidden**2,
+        (joint.v**2).T @ p @ joint.h**2 - product**2,
+    )
+    for found, expected, variance in zip(model, (visible, hidden, product), variances, strict=True):
         # hidden units stand at their means, which only makes the variance smaller
         assert (abs(np.asarray(found) - expected) < 5 * np.sqrt(variance / n_chains) + 1e-5).all()
-    assert rbm.visible_units.contains(chains).all()
+    assert allowed
 
 
 def check_annealing(pair, rbm):
@@ -154,9 +162,14 @@ def check_annealing(pair, rbm):
 
 def check_mean_field(pair, rbm):
     """At the solution G is stationary and near -log Z."""
-    solution = solve_mean_field(rbm, order=2)
+
+    @jax.jit
+    def solved(rbm):
+        solution = solve_mean_field(rbm, order=2)
+        return solution, mean_field_free_energy(rbm, solution.visible, solution.hidden, order=1)
+
+    solution, naive = solved(rbm)
     assert solution.converged
-    naive = mean_field_free_energy(rbm, solution.visible, solution.hidden, order=1)
     log_z = joint_of(pair).log_z
     assert -naive <= log_z
     assert abs(-solution.free_energy - log_z) < 0.3 * abs(-naive - log_z) + 1e-5
@@ -174,7 +187,7 @@ def data_of(pair):
 
 def check_force(make):
     def check(pair, rbm):
-        force = make(data_of(pair))(0.0, rbm)
+        force = jax.jit(lambda rbm: make(data_of(pair))(0.0, rbm))(rbm)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(force))
 
     return check
