@@ -39,15 +39,18 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax._src.interpreters import mlir
+from jax._src.lib.mlir import ir
 
 hypothesis.settings.register_profile("fuzz", max_examples=4000)
 # Tracing makes many small objects that live on, over which a collector at its usual pace goes again and again.
 gc.freeze()
 gc.set_threshold(50_000, 10, 10)
-# JAX sets up an MLIR context for every program, a third of the time that a small one takes: here one for each module of
-# tests. It is no public part of JAX: a release without it is slower, and nothing else.
-_new_context = functools.cache(getattr(mlir, "make_ir_context", lambda: None))
-mlir.make_ir_context = _new_context
+# JAX sets up an MLIR context for every program, a third of the time that a small one takes. Here the programs of a
+# module share one, but for those that are made while another is. It is no public part of JAX: with a release that has
+# another name for it the tests are slower, and nothing else.
+_new_context = getattr(mlir, "make_ir_context", lambda: None)
+_common_context = functools.cache(_new_context)
+mlir.make_ir_context = lambda: _common_context() if ir.Context.current is None else _new_context()
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +67,7 @@ def _compiled_programs():
     A process with 13,600 maps was seen to hold 3.8 GB.
     """
     yield
-    _new_context.cache_clear()
+    _common_context.cache_clear()
     if _n_memory_maps() > 15_000:
         jax.clear_caches()
 

@@ -31,6 +31,13 @@ def test_visible_bias_gives_the_uncoupled_layer_the_means_of_the_data(dtype, uni
     np.testing.assert_allclose(units.mean(rbm.visible_bias), mean, rtol=tolerance(dtype))
 
 
+def test_a_known_mean_is_checked_while_an_rbm_is_traced():
+    make = jax.jit(lambda key, mean: init_rbm(key, 2, 2, visible_mean=np.array(mean)), static_argnums=1)
+    np.testing.assert_allclose(make(KEY, (0.5, 0.5)).visible_bias, 0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        make(KEY, (0.5, 1.5))
+
+
 @pytest.mark.parametrize(("units", "edges"), [(Bernoulli(), [0.0, 1.0]), (Spin(), [-1.0, 1.0])], ids=str)
 def test_constant_pixels_get_a_finite_bias(dtype, units, edges):
     rbm = init_rbm(KEY, 2, 2, visible_units=units, visible_mean=np.array(edges))

@@ -20,6 +20,7 @@ from tests.helpers import reference_rbm
 
 RNG = np.random.default_rng(0)
 time_of, size_of, mixing_of = jax.jit(autocorrelation_time), jax.jit(effective_sample_size), jax.jit(r_hat)
+probabilities_of = jax.jit(exact_visible_probabilities)
 distance_of, accuracy_of, overlaps_of = jax.jit(energy_distance), jax.jit(adversarial_accuracy), jax.jit(overlaps)
 
 
@@ -87,21 +88,37 @@ def test_ties_of_binary_data_count_half():
     assert (found.data, found.samples) == (0.5, 0.5)
 
 
-def exact_samples(rbm, n_samples=4000):
-    probabilities = np.asarray(jax.jit(exact_visible_probabilities)(rbm), float)
-    return np.asarray(enumerate_states(Spin(), 8))[RNG.choice(256, n_samples, p=probabilities / probabilities.sum())]
+def exact_samples(rbm, n_samples=4000, seed=0):
+    probabilities = np.asarray(probabilities_of(rbm), float)
+    rows = np.random.default_rng(seed).choice(256, n_samples, p=probabilities / probabilities.sum())
+    return np.asarray(enumerate_states(Spin(), 8))[rows]
 
 
 def test_relaxation_of_an_rbm_to_its_own_samples():
     rbm = reference_rbm(8, 6, 0.7, Spin())
     found = relaxation(jax.random.key(0), rbm, exact_samples(rbm), n_times=8, n_chains=4000)
     np.testing.assert_array_equal(found.n_sweeps, [1, 2, 4, 8, 16, 32, 64, 128])
-    # from data, chains stay; fresh ones come
+    # from data, chains stay; fresh ones come.
     for name in ("fresh", "data"):
         for kind in ("mean", "covariance"):
             path, noise = getattr(found, f"{name}_{kind}"), getattr(found, f"noise_{kind}")
             assert (path[-3:] < 2 * noise).all(), (name, kind)
     assert found.fresh_covariance[0] > 3 * found.noise_covariance
+
+
+def test_noise_is_what_independent_samples_differ_by_whatever_the_order_of_the_data():
+    rbm = reference_rbm(8, 6, 0.7, Spin())
+    data = exact_samples(rbm)
+    ordered = data[np.lexsort(data.T)]
+    found = [relaxation(jax.random.key(0), rbm, each, n_times=1, n_chains=1000) for each in (data, ordered)]
+    means, covariances = [], []
+    for seed in range(100):
+        first, second = exact_samples(rbm, seed=seed), exact_samples(rbm, 1000, seed=seed + 100)
+        means.append(first.mean(0) - second.mean(0))
+        covariances.append(np.cov(first.T) - np.cov(second.T))
+    for each in found:
+        np.testing.assert_allclose(each.noise_mean, np.sqrt(np.mean(np.square(means))), rtol=0.2)
+        np.testing.assert_allclose(each.noise_covariance, np.sqrt(np.mean(np.square(covariances))), rtol=0.2)
 
 
 def test_relaxation_sees_a_wrong_rbm():

@@ -82,6 +82,7 @@ def key_words(key: PRNGKey) -> Words:
     return jax.random.bits(key, (2,), jnp.uint32)
 
 
+@jax.jit  # traced once for each shape, and not at each of its many uses
 def threefry2x32(
     words: Words, first: UInt32[Array, "*#shape"], second: UInt32[Array, "*#shape"]
 ) -> tuple[UInt32[Array, "*#shape"], UInt32[Array, "*#shape"]]:

@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rbm_jax._internal.checks import as_configurations, check_count, check_finite, check_positive, is_concrete
 from rbm_jax._internal.random import Stream, stream_key
@@ -173,7 +174,7 @@ def _refuse_hidden_scale(units: AbstractUnits) -> None:
 
 def _check_mean(units: AbstractUnits, mean: Array) -> None:
     """Raise if a concrete mean is outside the means that the units can have."""
-    if is_concrete(mean) and not units.contains_mean(mean).all():
+    if is_concrete(mean) and not units.contains_mean(np.asarray(mean)).all():  # on the host, also under `jit`
         raise ValueError(f"visible_mean must be {units.mean_support} for {units}, got {mean.min():g} to {mean.max():g}")
 
 

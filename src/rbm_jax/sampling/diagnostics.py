@@ -38,7 +38,8 @@ class Relaxation(eqx.Module):
         fresh_covariance: likewise of the elements of the covariance matrix.
         data_mean: the same for chains that start from the data.
         data_covariance: likewise.
-        noise_mean: what two halves of the data differ by, scaled to the numbers of samples: equality up to noise.
+        noise_mean: what independent samples would differ by if chains had the distribution of the data: the root mean
+            square of the difference, from the moments of the data.
         noise_covariance: likewise.
     """
 
@@ -239,16 +240,22 @@ def _relax(key: PRNGKey, rbm: RBM, data: Array, *, n_times: int, n_chains: int) 
             key_now = jax.random.fold_in(jax.random.fold_in(key_run, time), index)
             chains[index] = sample_gibbs(key_now, rbm, states, n_sweeps=max(1, 2 ** (time - 1)))
         distances.append([_distance(_two_moments(each), target) for each in chains])
-    half = len(data) // 2
-    noise = _distance(_two_moments(data[:half]), _two_moments(data[half:]))
-    scale = jnp.sqrt((1 / n_chains + 1 / len(data)) / (1 / half + 1 / (len(data) - half)))
+    share = 1 / n_chains + 1 / len(data)
+    noise = (jnp.sqrt(share * each) for each in _variances_of_moments(data))
     fresh, from_data = jnp.asarray(distances, rbm.dtype).transpose(1, 2, 0)
-    return Relaxation(sweeps, *fresh, *from_data, *(scale * each for each in noise))
+    return Relaxation(sweeps, *fresh, *from_data, *noise)
 
 
 def _two_moments(states):
     mean = states.mean(0)
     return mean, (states - mean).T @ (states - mean) / len(states)
+
+
+def _variances_of_moments(data):
+    """Variances of v_i and of (v_i - ⟨v_i⟩)(v_j - ⟨v_j⟩), means over i and over i, j."""
+    _, covariance = _two_moments(data)
+    squares = (data - data.mean(0)) ** 2
+    return squares.mean(), (squares.mean(1) ** 2).mean() - (covariance**2).mean()
 
 
 def _distance(first, second):

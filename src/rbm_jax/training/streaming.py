@@ -146,7 +146,7 @@ class StreamedBatches(AbstractBatches):
         """Chunks of minibatches, each read in a thread while its predecessor is in use."""
         # Few shapes, and not far too many rows.
         n_batches = min(self.chunk_updates, 1 << max(0, n_updates - 1).bit_length())
-        sizes = self.source.shape[0], self.batch_size, self.chunk_updates
+        sizes = self.source.shape[0], self.batch_size, n_batches
         steps = range(step, step + n_updates, n_batches)
         words = batch_words(key)
         with ThreadPoolExecutor(1) as pool:
