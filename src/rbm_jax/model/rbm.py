@@ -174,7 +174,10 @@ def _refuse_hidden_scale(units: AbstractUnits) -> None:
 
 def _check_mean(units: AbstractUnits, mean: Array) -> None:
     """Raise if a concrete mean is outside the means that the units can have."""
-    if is_concrete(mean) and not units.contains_mean(np.asarray(mean)).all():  # on the host, also under `jit`
+    if not is_concrete(mean):
+        return
+    mean = np.asarray(mean)  # on the host, also under `jit`
+    if not units.contains_mean(mean).all():
         raise ValueError(f"visible_mean must be {units.mean_support} for {units}, got {mean.min():g} to {mean.max():g}")
 
 
