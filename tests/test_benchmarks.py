@@ -3,12 +3,12 @@
 import json
 import math
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+import benchmarks.__main__
 from benchmarks import against, likelihood, table, trajectory, worker
 from benchmarks._timing import spread
 
@@ -18,8 +18,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     path = tmp_path_factory.mktemp("benchmarks") / "report.json"
-    command = [sys.executable, "-m", "benchmarks", "--tiny", "--out", str(path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["benchmarks", "--tiny", "--out", str(path)])
+        benchmarks.__main__.main()
     return json.loads(path.read_text())
 
 

@@ -48,11 +48,13 @@ def layer_variances(rbm):
     return jnp.full_like(rbm.visible_bias, 0.7), jnp.full_like(rbm.hidden_bias, 0.7)
 
 
+@jax.jit  # as are the other inputs, that eager calls compile what they test and nothing else
 def two_times(rbm):
     rbms = jax.tree.map(lambda leaf: jnp.stack([leaf, 1.1 * leaf]), rbm)
     return rbm_jax.Trajectory(jnp.arange(2.0, dtype=rbm.dtype), rbms, jnp.zeros((), jnp.int32))
 
 
+@jax.jit
 def ladder_and_state(rbm):
     ladder = two_times(rbm).rbms
     return ladder, rbm_jax.sampling.init_tempering(jax.random.key(KEY), ladder, 5)
@@ -62,6 +64,7 @@ def magnetization(v):
     return v.mean(-1)
 
 
+@jax.jit
 def trajectory_chains(rbm):
     return rbm_jax.sampling.init_trajectory_chains(jax.random.key(KEY), rbm, 5, n_rungs=3)
 

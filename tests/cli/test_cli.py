@@ -17,7 +17,7 @@ import pytest
 
 import rbm_jax.__main__
 from rbm_jax import exact_log_likelihood, svd_modes
-from rbm_jax.cli import _compare, _phase_diagram, run
+from rbm_jax.cli import _compare, _likelihood, _phase_diagram, run
 from rbm_jax.cli._inpaint import Half, inpaint_halves
 from rbm_jax.cli._spectrum import SPECTRUM_FIGURES
 from rbm_jax.data import binarize, load_digits
@@ -100,8 +100,9 @@ def test_likelihood_of_a_small_run_is_exact_and_of_test_data_too(trained, tmp_pa
     assert run(["likelihood", str(trained), "--test", str(tmp_path / "small.npy")]) == 2
 
 
-def test_larger_runs_are_bounded_from_both_sides_and_print_json(tmp_path, capsys):
-    options = ["--n-hidden", "17", "--n-chains", "50", "--n-updates", "20", "--method", "ptt", "--l2", "0.001"]
+def test_larger_runs_are_bounded_from_both_sides_and_print_json(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(_likelihood, "ENUMERABLE", 3)
+    options = ["--n-hidden", "4", "--n-chains", "50", "--n-updates", "20", "--method", "ptt", "--l2", "0.001"]
     assert run(["train", *options, "--out", str(tmp_path)]) == 0
     assert load_rbm(tmp_path / "rbm.h5")[1].shape[1] == 64
     capsys.readouterr()
@@ -162,8 +163,8 @@ def test_spectrum_trains_on_data_if_asked(tmp_path, capsys):
     assert (tmp_path / "rbm.h5").is_file()
 
 
-# the Gaussian law is that of the path of a training below
-@pytest.mark.parametrize("law", ["bernoulli", pytest.param("laplace", marks=pytest.mark.slow)])
+@pytest.mark.slow  # the Gaussian law is that of the path of a training below
+@pytest.mark.parametrize("law", ["bernoulli", "laplace"])
 def test_phase_diagram_of_each_law_is_drawn(tmp_path, law):
     picture = tmp_path / "phases.png"
     assert run(["phase-diagram", "--law", law, "--kappa", "0.5", "--points", "10", "--out", str(picture)]) == 0

@@ -17,7 +17,7 @@ from rbm_jax.dynamics import linear_fixed_points
 @pytest.fixture(scope="module")
 def trained():
     modes = {"variances": (4.0, 2.0, 0.6, 0.3), "start": 0.1}
-    return emergence(jax.random.key(0), n_chains=100, learning_rate=0.002, n_updates=3000, n_runs=16, **modes)
+    return emergence(jax.random.key(0), n_chains=100, learning_rate=0.002, n_updates=3000, n_runs=8, **modes)
 
 
 def test_singular_values_follow_the_linear_theory_within_the_spread_of_the_seeds(trained):
@@ -50,17 +50,17 @@ def test_figure_shows_modes_and_the_gain_of_likelihood(trained, capsys):
     modes, gain = linear_theory_figure(trained).axes
     assert len(modes.get_lines()) >= 2 * len(trained.variances)
     assert gain.get_ylabel() == "gain of log-likelihood (nats)"
-    assert "the mean of 16 trainings by PCD is within" in capsys.readouterr().out
+    assert "the mean of 8 trainings by PCD is within" in capsys.readouterr().out
 
 
 def test_training_tends_to_the_equation_as_steps_become_short():
     found = step_convergence(
-        jax.random.key(0), learning_rates=(0.04, 0.02, 0.01), n_chains=(30, 3000), duration=1.0, n_runs=16
+        jax.random.key(0), learning_rates=(0.04, 0.02, 0.01), n_chains=(30, 1000), duration=1.0, n_runs=8
     )
     # Euler's method is of first order; sampling noise goes like √(learning rate / chains).
     assert abs(found.slopes["exact gradient"] - 1) < 0.05
     assert abs(found.slopes["PCD, 30 chains"] - 0.5) < 0.2
-    few, many = found.errors["PCD, 30 chains"], found.errors["PCD, 3000 chains"]
+    few, many = found.errors["PCD, 30 chains"], found.errors["PCD, 1000 chains"]
     assert (few > 3 * many).all()
     assert (many > found.errors["exact gradient"]).all()
     labels = [text.get_text() for text in step_convergence_figure(found).axes[0].get_legend().get_texts()]

@@ -128,7 +128,7 @@ def kill_and_go_on(start, folder, whole, n_kills, rng, early_share, spans):
 
 def test_killed_training_goes_on_to_the_same_bits(data, finished, tmp_path):
     start = functools.partial(start_training, data, method="pcd", cache=tmp_path / "cache")
-    kill_and_go_on(start, tmp_path, finished, 2, np.random.default_rng(0), 0.0, (0.0, 0.5))
+    kill_and_go_on(start, tmp_path, finished, 1, np.random.default_rng(0), 0.0, (0.0, 0.5))
 
 
 @pytest.mark.slow

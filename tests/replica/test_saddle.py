@@ -22,8 +22,9 @@ from rbm_jax.replica import (
     replica_free_energy,
     solve_saddle,
 )
-from tests.helpers import UNITS
+from tests.helpers import UNITS, optimized
 
+solve = optimized(solve_saddle, static_argnames="component_distribution")
 GAUSS, SIGNS, LAPLACE, UNIFORM = (
     GaussianDistribution(),
     BernoulliDistribution(),
@@ -96,7 +97,7 @@ def with_blocks(order, m, m_hidden, q, q_hidden, second, second_hidden):
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
 def test_free_energy_is_stationary_at_every_solution(distribution, ratio, x64):
     control = Control(jnp.array([1.7, 1.5]), noise=0.6, ratio=ratio, visible_field=jnp.array([0.1, 0.2]))
-    order = solve_saddle(control, component_distribution=distribution, m_init=jnp.array([0.5, 0.4]))
+    order = solve(control, component_distribution=distribution, m_init=jnp.array([0.5, 0.4]))
     assert order.converged
     assert abs(order.m_visible).min() > 0.03
     assert_stationary(order, control, component_distribution=distribution)

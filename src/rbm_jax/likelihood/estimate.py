@@ -94,13 +94,14 @@ def log_likelihood(
 
     Example:
         >>> import jax
-        >>> from rbm_jax import ais_log_z, init_rbm, log_likelihood
+        >>> from rbm_jax import ais_log_z, init_chains, init_rbm, log_likelihood, sample_gibbs
         >>> from rbm_jax.likelihood import reverse_ais_log_z
         >>> from rbm_jax.data import bars_and_stripes
         >>> rbm, data = init_rbm(jax.random.key(0), 16, 8, scale=0.3), bars_and_stripes(4)
-        >>> sizes = {"n_chains": 200, "n_temperatures": 100}
-        >>> estimates = ais_log_z(jax.random.key(1), rbm, **sizes), reverse_ais_log_z(jax.random.key(2), rbm, **sizes)
-        >>> bounded, exact = log_likelihood(rbm, data, *estimates), log_likelihood(rbm, data)
+        >>> chains = sample_gibbs(jax.random.key(1), rbm, init_chains(jax.random.key(2), rbm, 200), n_sweeps=200)
+        >>> there = ais_log_z(jax.random.key(3), rbm, n_chains=200, n_temperatures=100)
+        >>> back = reverse_ais_log_z(jax.random.key(4), rbm, samples=chains, n_temperatures=100)
+        >>> bounded, exact = log_likelihood(rbm, data, there, back), log_likelihood(rbm, data)
         >>> bool(bounded.lower < exact.value < bounded.upper)
         True
     """
