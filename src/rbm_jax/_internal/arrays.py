@@ -61,7 +61,8 @@ def _unmasked(name: str, values: np.ma.MaskedArray, allow_missing: bool) -> np.n
         raise ValueError(
             f"{name} must have no masked entries here, got {n_masked}; impute them first, or take only complete rows"
         )
-    return np.ma.filled(values.astype(np.result_type(values.dtype, np.float16)), np.nan)
+    # Not float16, which XLA cannot convert on a processor without F16C.
+    return np.ma.filled(values.astype(np.result_type(values.dtype, np.float32)), np.nan)
 
 
 def is_known(array: Any, check: Hashable) -> bool:
