@@ -235,6 +235,13 @@ def test_phase_diagram_names_its_phases_and_lines():
     assert ax.get_xscale() == "linear"
 
 
+def test_a_phase_that_points_cover_has_no_name():
+    axis = np.array([0.5, 1.5])
+    points = np.array([[x, y, 0.5] for x in axis for y in axis])
+    ax = plot_phase_diagram(axis, axis, np.full((2, 2), Phase.FERROMAGNET), points=points, points_label="q")
+    assert not ax.texts
+
+
 def test_phase_diagram_draws_a_path_with_its_unseen_start_open():
     temperature, bias = np.geomspace(0.1, 10, 20), np.geomspace(0.3, 30, 20)
     path = np.array([[5.0, np.nan], [4.0, 1.5], [2.0, 9.0]])

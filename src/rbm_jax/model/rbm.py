@@ -176,9 +176,10 @@ def _check_mean(units: AbstractUnits, mean: Array) -> None:
     """Raise if a concrete mean is outside the means that the units can have."""
     if not is_concrete(mean):
         return
-    mean = np.asarray(mean)  # on the host, also under `jit`
-    if not units.contains_mean(mean).all():
-        raise ValueError(f"visible_mean must be {units.mean_support} for {units}, got {mean.min():g} to {mean.max():g}")
+    known = np.asarray(mean)  # on the host, also under `jit`
+    if not units.contains_mean(known).all():
+        least, greatest = known.min(), known.max()
+        raise ValueError(f"visible_mean must be {units.mean_support} for {units}, got {least:g} to {greatest:g}")
 
 
 def check_layer_size(name: str, size: int, units: AbstractUnits) -> None:
