@@ -58,15 +58,12 @@ def tolerance(dtype) -> float:
     return 1e-10 if jnp.dtype(dtype) == jnp.float64 else 1e-5
 
 
-# The default of XLA is 3, whose programs are no faster here and take longer to compile.
-_OPTIMIZED = {"xla_backend_optimization_level": 1}
-if "xla_cpu_use_fusion_emitters" in os.environ["XLA_FLAGS"]:
-    _OPTIMIZED["xla_cpu_use_fusion_emitters"] = True
-
-
 def optimized(function, **options):
-    """`jax.jit` for what computes longer than it compiles: with optimizations that conftest turns off."""
-    return jax.jit(function, compiler_options=_OPTIMIZED, **options)
+    """`jax.jit` for what computes longer than it compiles: with some of the optimizations that conftest turns off."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    # The default of XLA is 3, whose programs are no faster here and take longer to compile.
+    wanted = {"xla_backend_optimization_level": 1, "xla_cpu_use_fusion_emitters": True}
+    return jax.jit(function, compiler_options={name: on for name, on in wanted.items() if name in flags}, **options)
 
 
 def assert_same(first, second) -> None:
