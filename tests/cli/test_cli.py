@@ -102,7 +102,7 @@ def test_likelihood_of_a_small_run_is_exact_and_of_test_data_too(trained, tmp_pa
 
 def test_larger_runs_are_bounded_from_both_sides_and_print_json(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(_likelihood, "ENUMERABLE", 3)
-    options = ["--n-hidden", "4", "--n-chains", "50", "--n-updates", "20", "--method", "ptt", "--l2", "0.001"]
+    options = ["--n-hidden", "4", "--n-chains", "50", "--n-updates", "20", "--l2", "0.001"]
     assert run(["train", *options, "--out", str(tmp_path)]) == 0
     assert load_rbm(tmp_path / "rbm.h5")[1].shape[1] == 64
     capsys.readouterr()

@@ -60,9 +60,7 @@ def test_figures_draws_the_gallery(tmp_path, capsys, small):
     assert "modes grow or decay as the theory says" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "name", ["growth-rates", "comparison-error", "temperature", "training-methods", "order-parameters", "lossy-data"]
-)
+@pytest.mark.parametrize("name", ["growth-rates", "temperature", "order-parameters"])
 def test_a_figure_can_be_made_alone(name, tmp_path, small):
     draw_all(tmp_path, [name])
     (path,) = tmp_path.glob("*.png")

@@ -127,6 +127,7 @@ def test_finite_layers_approach_infinite_ones(x64):
     assert error[1] < 0.4 * error[0]
 
 
+@pytest.mark.slow
 def test_two_modes_grow_side_by_side(x64):
     force = thermodynamic_force(crossed_pairs(), n_visible=300)
     follow = optimized(integrate_thermodynamic, static_argnames="rtol")

@@ -70,7 +70,7 @@ def test_line_in_the_paramagnet_and_at_infinite_noise(x64):
     ("distribution", "ratio", "slopes"),
     [
         pytest.param(GAUSS, 1.0, (1.02970, 1.13940, 1.40050, 2.02137), marks=pytest.mark.slow),
-        (GAUSS, 0.5, (1.03021, 1.14103, 1.40323, 2.02369)),
+        pytest.param(GAUSS, 0.5, (1.03021, 1.14103, 1.40323, 2.02369), marks=pytest.mark.slow),
         (SIGNS, 1.0, (1.02530, 1.09775, 1.22037, 1.40970)),
         pytest.param(SIGNS, 0.5, (1.02564, 1.09830, 1.22036, 1.40784), marks=pytest.mark.slow),
     ],
@@ -193,14 +193,20 @@ def _solve_both(strengths, distribution, init):
 solve_both = optimized(_solve_both, static_argnums=1)
 
 
-def test_laplace_modes_condense_together_above_the_threshold(x64):
-    for ratio, magnetizations, energy in [
-        (1.0, (0.341275, 0.341275), -1.49615302),
+@pytest.mark.parametrize(
+    ("ratio", "magnetizations", "energy"),
+    [
+        pytest.param(1.0, (0.341275, 0.341275), -1.49615302, marks=pytest.mark.slow),
         (0.97, (0.362208, 0.306831), -1.49141116),
-    ]:
-        order = both(LAPLACE, ratio)
-        np.testing.assert_allclose(order.m_visible, magnetizations, atol=1e-6)
-        assert float(order.free_energy) == pytest.approx(energy, abs=1e-8)
+    ],
+)
+def test_laplace_modes_condense_together(ratio, magnetizations, energy, x64):
+    order = both(LAPLACE, ratio)
+    np.testing.assert_allclose(order.m_visible, magnetizations, atol=1e-6)
+    assert float(order.free_energy) == pytest.approx(energy, abs=1e-8)
+
+
+def test_the_weaker_laplace_mode_condenses_above_the_threshold(x64):
     alone = both(LAPLACE, 0.83)
     np.testing.assert_allclose(alone.m_visible, (0.433556, 0), atol=2e-6)
     assert float(alone.free_energy) == pytest.approx(-1.48289984, abs=1e-8)
