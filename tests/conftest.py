@@ -1,5 +1,6 @@
 """Every test runs with the annotated shapes and types checked at run time."""
 
+import contextlib
 import functools
 import gc
 import importlib
@@ -45,8 +46,6 @@ import hypothesis
 import jax
 import jax.numpy as jnp
 import pytest
-from jax._src.interpreters import mlir
-from jax._src.lib.mlir import ir
 
 hypothesis.settings.register_profile("fuzz", max_examples=4000)
 # Tracing makes many small objects that live on, over which a collector at its usual pace goes again and again.
@@ -55,9 +54,14 @@ gc.set_threshold(50_000, 10, 10)
 # JAX sets up an MLIR context for every program, a third of the time that a small one takes. Here the programs of a
 # module share one, but for those that are made while another is. It is no public part of JAX: with a release that has
 # another name for it the tests are slower, and nothing else.
-_new_context = getattr(mlir, "make_ir_context", lambda: None)
-_common_context = functools.cache(_new_context)
-mlir.make_ir_context = lambda: _common_context() if ir.Context.current is None else _new_context()
+_common_context = functools.cache(lambda: None)
+with contextlib.suppress(ImportError, AttributeError):
+    from jax._src.interpreters import mlir
+    from jax._src.lib.mlir import ir
+
+    _new_context = mlir.make_ir_context
+    _common_context = functools.cache(_new_context)
+    mlir.make_ir_context = lambda: _common_context() if ir.Context.current is None else _new_context()
 
 
 @pytest.fixture(autouse=True)
