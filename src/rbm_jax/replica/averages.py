@@ -91,11 +91,15 @@ def _normal_fields(center, variance):
     """
     # √variance has no derivative at 0, where averages have one; a tiny variance has the same averages.
     spread = jnp.sqrt(variance + float(jnp.finfo(variance.dtype).tiny) ** 0.5)
-    width = jnp.maximum(spread, 0.05)
+    # Constants in derivatives: averages of f(center + spread x) do not depend on where the nodes are.
+    x, weights = _normal_nodes(*lax.stop_gradient((center, jnp.maximum(spread, 0.05))))
+    return center[..., None] + spread * x, weights
+
+
+def _normal_nodes(center, width):
+    """Where the rule has its points, as (field - center) / width, and their weights."""
     ends = jnp.arcsinh(center - _REACH * width), jnp.arcsinh(center + _REACH * width)
     t = jnp.linspace(*ends, _N_NODES, axis=-1)
     x = (jnp.sinh(t) - center[..., None]) / width
     weights = jnp.exp(-(x**2) / 2) * jnp.cosh(t)
-    # Constants in derivatives: averages of f(center + spread x) do not depend on where the nodes are.
-    x, weights = lax.stop_gradient((x, weights / weights.sum(-1, keepdims=True)))
-    return center[..., None] + spread * x, weights
+    return x, weights / weights.sum(-1, keepdims=True)

@@ -38,12 +38,13 @@ __all__ = [
 _GAUSSIAN, _SPIN = GaussianDistribution(), Spin()
 _THRESHOLD = 0.03
 """Magnetizations below count as zero; within 1e-3 of w = 1 they are smaller even in the ferromagnet."""
-_N_BISECTIONS = 50
-"""Halvings of an interval: 2^-50 of it is below the rounding error of its ends in either precision."""
+_N_BISECTIONS = 56
+"""Halvings of an interval, after up to six doublings: 2^-50 of it is below the rounding error of its ends in either
+precision."""
 _HIGHEST_NOISE = 100.0
 """Where the search for the freezing transition gives up: spins freeze at 1, and 0/1 units, of a quarter, below 20."""
-_FACTORS = 2.0 ** np.arange(1, 7)
-"""Of w_c, where the search for the line of de Almeida and Thouless looks for its other side."""
+_LARGEST_FACTOR = 2**6
+"""Of w_c, where the search for the line of de Almeida and Thouless gives up."""
 
 
 class Phase(enum.IntEnum):
@@ -187,8 +188,9 @@ def spin_glass_noise(
         # An initial point without overlap stays in the paramagnet, if there is one.
         return _unmagnetized(noise, ratio, visible_units, hidden_units, q_init=0.0).stability < 1
 
-    high = jnp.asarray(_HIGHEST_NOISE)
-    return jnp.where(stable(high), jnp.nan, _bisect(stable, jnp.zeros_like(high), high))
+    highest = jnp.asarray(_HIGHEST_NOISE)
+    found = _bisect(stable, jnp.zeros_like(highest), 2 * highest)  # the first step is to the highest
+    return jnp.where(found < highest, found, jnp.nan)
 
 
 def almeida_thouless_strength(
@@ -222,9 +224,8 @@ def almeida_thouless_strength(
         return solution.stability > 1
 
     low = critical_strength(noise, ratio=ratio, visible_units=visible_units, hidden_units=hidden_units)
-    factors = jnp.asarray(_FACTORS, low.dtype)
-    high = low * factors[jnp.argmin(lax.map(unstable, low * factors))]
-    return jnp.where(unstable(high), jnp.inf, _bisect(unstable, low, high))
+    found = _bisect(unstable, low, jnp.full_like(low, jnp.inf))
+    return jnp.where(found < _LARGEST_FACTOR * low, found, jnp.inf)
 
 
 def compositional_threshold(order_parameters: OrderParameters, strength: FloatLike) -> Float[Array, "*points"]:
@@ -296,11 +297,11 @@ def _response(solution: OrderParameters):
 
 
 def _bisect(holds, low, high):
-    """Where a condition that holds at `low` ceases to, on the way to `high`."""
+    """Where a condition that holds at `low` ceases to, on the way to `high`; from an infinite one by doubling first."""
 
     def halve(_, ends):
         low, high = ends
-        middle = (low + high) / 2
+        middle = jnp.where(jnp.isinf(high), 2 * low, (low + high) / 2)
         inside = holds(middle)
         return jnp.where(inside, middle, low), jnp.where(inside, high, middle)
 
