@@ -129,19 +129,24 @@ def two_clusters(share=0.75):
 def test_training_learns_the_share_of_clusters_that_chains_do_not_move_between():
     data, pattern = two_clusters()
     rbm = init_rbm(jax.random.key(0), 10, 4, visible_units=Spin(), hidden_units=Spin(), visible_mean=data.mean(0))
-    rate, batches = optax.linear_schedule(0.1, 0.0, 2000), Batches(data)
+    rate, batches = optax.linear_schedule(0.1, 0.0, 1000), Batches(data)
     in_cluster = np.asarray(enumerate_states(Spin(), 10)) @ pattern > 0
 
     def train(estimator, review=None):
         trainer = Trainer.euler(estimator, rate, review=review)
-        state = trainer.init(jax.random.key(1), rbm, n_chains=1000)
-        state, _ = fit(jax.random.key(2), trainer, state, batches, n_updates=2000)
+
+        @optimized
+        def run(rbm):
+            state = trainer.init(jax.random.key(1), rbm, n_chains=500)
+            return fit(jax.random.key(2), trainer, state, batches, n_updates=1000)[0]
+
+        state = run(rbm)
         return state, np.asarray(exact_visible_probabilities(state.rbm))[in_cluster].sum()
 
     state, found = train(PTT(metric=Centered(), n_rungs=4), KeepsEquilibrium())
     exact_state, expected = train(Exact(Centered()))
     assert state.carry.n_frozen > 1
-    # 1000 chains leave a spread of 0.006 between seeds.
+    # 500 chains leave a spread of 0.009 between seeds.
     assert abs(found - expected) < 0.03
     assert exact_log_likelihood(state.rbm, data) > exact_log_likelihood(exact_state.rbm, data) - 0.02
 

@@ -103,15 +103,21 @@ def log_z_along(key: PRNGKey, rbms: RBM, chains: Shaped[ArrayLike, "n_times n_ch
     check_ladder(rbms)
     chains = as_samples("chains", chains, rbms.visible_units, rbms.n_visible, rbms.dtype, ndim=3)
     check_same_length(rbms=rbms.weights, chains=chains)
+    estimates = _along(key, rbms, chains)
+    warn_if_poor(jax.tree.map(lambda leaf: leaf[-1], estimates), chains.shape[1])
+    return estimates
+
+
+@jax.jit
+def _along(key, rbms: RBM, chains) -> LogZEstimate:
+    """Estimates for every RBM."""
     # Not fitted to the chains: states that take part in the choice of the start would look too likely under it.
     start = jax.tree.map(lambda leaf: leaf[0], dataclasses.replace(rbms, weights=jnp.zeros_like(rbms.weights)))
     ladder = jax.tree.map(lambda *parts: jnp.concatenate(parts), _one_rung(start), rbms)
     states = jnp.concatenate([init_chains(stream_key(key, Stream.LOG_Z_ALONG), start, chains.shape[1])[None], chains])
     forward, backward = _log_ratios(ladder, states)
     estimates = _bennett(independent_log_z(start), forward[:, None], backward[:, None], "ratios along the training")
-    estimates = jax.tree.map(lambda leaf: leaf[1:], estimates)
-    warn_if_poor(jax.tree.map(lambda leaf: leaf[-1], estimates), chains.shape[1])
-    return estimates
+    return jax.tree.map(lambda leaf: leaf[1:], estimates)
 
 
 @functools.partial(jax.jit, static_argnames=("n_chains", "n_burn", "n_kept"))
