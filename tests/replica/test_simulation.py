@@ -107,6 +107,7 @@ def test_orthogonalized_components_have_the_lengths_of_the_law():
     np.testing.assert_allclose(orthogonalize(components).T @ orthogonalize(components), 50 * np.eye(3), atol=1e-3)
 
 
+@functools.cache
 def trainings(n_modes: int, n_visible: int, law, n_runs: int = 8) -> tuple[Clusters, ProjectedRuns]:
     clusters = Clusters(jnp.asarray((PAIR, FOUR)[n_modes - 1]))
     options = {"n_samples": 500, "n_chains": n_visible, "n_sweeps": 5, "duration": 10.0, "n_saves": 5, "n_runs": n_runs}
