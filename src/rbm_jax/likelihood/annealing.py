@@ -234,6 +234,7 @@ def _anneal(key: PRNGKey, rbm: RBM, start: RBM, chains, positions, compute_dtype
     return chains.astype(rbm.dtype), log_weights, spread
 
 
+@functools.partial(jax.jit, static_argnames=("sign", "method"))
 def _from_log_weights(log_z_start, log_weights, sign: int, method: str) -> LogZEstimate:
     """The estimate log Z = log Z_start ± log of the mean weight."""
     n_chains = len(log_weights)

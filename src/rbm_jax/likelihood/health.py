@@ -99,12 +99,17 @@ def ladder_health(
     state, info = sample_tempering(
         stream_key(key, Stream.LADDER_HEALTH), ladder, state, n_steps=n_steps, reservoir=reservoir
     )
-    drift = jax.vmap(_drift)(ladder, before, state.chains)
-    lower, upper = (jax.tree.map(lambda leaf, part=part: leaf[part], ladder) for part in (slice(-1), slice(1, None)))
-    mass = jax.vmap(_mass_deviation)(lower, upper, state.chains[:-1], state.chains[1:])
-    health = LadderHealth(info.acceptance, drift, mass)
+    health = LadderHealth(info.acceptance, *_deviations(ladder, before, state.chains))
     _warn(health)
     return state, health
+
+
+@jax.jit
+def _deviations(ladder: RBM, before, after):
+    """Drift and mass of `LadderHealth`."""
+    lower, upper = (jax.tree.map(lambda leaf, part=part: leaf[part], ladder) for part in (slice(-1), slice(1, None)))
+    mass = jax.vmap(_mass_deviation)(lower, upper, after[:-1], after[1:])
+    return jax.vmap(_drift)(ladder, before, after), mass
 
 
 def _drift(rbm: RBM, before, after) -> Float[Array, ""]:
