@@ -222,7 +222,15 @@ def unstacked(stacked):
     return [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(4)]
 
 
-@pytest.mark.parametrize("name", CASES)
+REPEATED = {"mean_field_log_z", "gibbs_step of mixed units", "sample_gibbs of mixed units"}
+"""Cases whose function has another case too."""
+
+
+def slow_if_repeated(names):
+    return [pytest.param(name, marks=pytest.mark.slow if name in REPEATED else ()) for name in names]
+
+
+@pytest.mark.parametrize("name", slow_if_repeated(CASES))
 def test_eager_jit_and_vmap_over_stacked_rbms_agree_with_one_trace(name, x64):
     function, pair = CASES[name]
     rbms = [reference_rbm(4, 3, strength, *pair) for strength in (0.3, 0.2)]
@@ -266,7 +274,7 @@ def test_results_for_a_single_precision_rbm_are_in_single_precision(name, wide_d
         assert leaf.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name.split()[0] not in SAMPLERS])
+@pytest.mark.parametrize("name", slow_if_repeated(name for name in CASES if name.split()[0] not in SAMPLERS))
 def test_derivatives_are_those_of_finite_differences(name, x64):
     function, pair = CASES[name]
     rbm = reference_rbm(4, 3, 0.3, *pair)
