@@ -265,7 +265,7 @@ def test_one_rbm_under_jit_is_as_in_a_stack_with_one_trace(name, x64):
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("wide_default", [False, True], ids=["x64 off", "x64 on"])
+@pytest.mark.parametrize("wide_default", [pytest.param(False, marks=pytest.mark.slow), True], ids=["x64 off", "x64 on"])
 def test_results_for_a_single_precision_rbm_are_in_single_precision(name, wide_default):
     jax.config.update("jax_enable_x64", wide_default)
     function, pair = CASES[name]
