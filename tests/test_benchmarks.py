@@ -1,5 +1,6 @@
 """The benchmarks run, on tiny problems; their numbers at these sizes say nothing about speed."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -15,13 +16,25 @@ from benchmarks._timing import spread
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def _first(suite, tiny):
+    """The first case of a suite with its reference alone; that of the first suite with all contenders."""
+    case = _ALL_CASES(suite, tiny)[0]
+    return (case if suite == worker.SUITES[0] else dataclasses.replace(case, contenders=case.contenders[:1]),)
+
+
+_ALL_CASES = worker.cases
+
+
+@pytest.fixture(scope="module", params=["references", pytest.param("all contenders", marks=pytest.mark.slow)])
+def report(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("benchmarks") / "report.json"
     with pytest.MonkeyPatch.context() as patch:
+        if request.param == "references":
+            patch.setattr(worker, "cases", _first)
         patch.setattr(sys, "argv", ["benchmarks", "--tiny", "--out", str(path)])
         benchmarks.__main__.main()
-    return json.loads(path.read_text())
+        names = {(s, c.name, name) for s in worker.SUITES for c in worker.cases(s, tiny=True) for name in c.contenders}
+    return json.loads(path.read_text()) | {"names": names}
 
 
 def _measurements(report):
@@ -40,9 +53,8 @@ def test_report_says_what_it_was_measured_on(report):
 
 
 def test_every_suite_and_tiny_contender_is_measured(report):
-    expected = {(s, c.name, name) for s in worker.SUITES for c in worker.cases(s, tiny=True) for name in c.contenders}
     found = {(r["suite"], r["case"], name) for r in report["results"] for row in r["rounds"] for name in row}
-    assert found == expected
+    assert found == report["names"]
 
 
 def test_every_tiny_measurement_took_finite_positive_time(report):
@@ -74,7 +86,7 @@ def test_a_library_that_is_not_installed_is_absent(monkeypatch):
 
 def test_table_has_a_row_for_every_contender(report, tmp_path, capsys):
     path = tmp_path / "report.json"
-    path.write_text(json.dumps(report))
+    path.write_text(json.dumps({name: value for name, value in report.items() if name != "names"}))
     table.main([str(path)])
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     found = [tuple(row[:3]) for row in rows if len(row) == 6][2:]

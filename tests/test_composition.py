@@ -1,5 +1,6 @@
 """Every public function of an RBM composes: eager == jit == vmap, dtypes are kept, derivatives exist."""
 
+import functools
 import importlib
 import inspect
 
@@ -203,8 +204,51 @@ def assert_same(found, expected, error):
         np.testing.assert_allclose(leaf, target, rtol=error, atol=error)
 
 
-@pytest.mark.parametrize("name", CASES)
+@functools.cache
+def compiled_and_stacked(name):
+    """The case as a compiled function of four stacked RBMs, which two tests use, and the list of its traces."""
+    traces = []
+
+    def traced(rbm):
+        traces.append(name)
+        return CASES[name][0](rbm)
+
+    return jax.jit(jax.vmap(traced)), traces
+
+
+def unstacked(stacked):
+    """One tree of each of four RBMs, on the host, where parts take no compilation."""
+    stacked = jax.device_get(stacked)
+    return [jax.tree.map(lambda leaf, index=index: leaf[index], stacked) for index in range(4)]
+
+
+REPEATED = {"mean_field_log_z", "gibbs_step of mixed units", "sample_gibbs of mixed units"}
+"""Cases whose function has another case too."""
+
+
+def slow_if_repeated(names):
+    return [pytest.param(name, marks=pytest.mark.slow if name in REPEATED else ()) for name in names]
+
+
+@pytest.mark.parametrize("name", slow_if_repeated(CASES))
 def test_eager_jit_and_vmap_over_stacked_rbms_agree_with_one_trace(name, x64):
+    function, pair = CASES[name]
+    rbms = [reference_rbm(4, 3, strength, *pair) for strength in (0.3, 0.2)]
+    compiled, traces = compiled_and_stacked(name)
+    eager = function(rbms[0])
+    stacked = compiled(stack_rbms(2 * rbms))
+    assert jax.tree.structure(stacked) == jax.tree.structure(eager)
+    first, second, *same = unstacked(stacked)
+    assert_same(first, eager, 1e-10)
+    assert_same(same, [first, second], 1e-10)
+    swapped = unstacked(compiled(stack_rbms(2 * rbms[::-1])))
+    assert_same(swapped[:2], [second, first], 1e-10)
+    assert len(traces) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_one_rbm_under_jit_is_as_in_a_stack_with_one_trace(name, x64):
     function, pair = CASES[name]
     rbms = [reference_rbm(4, 3, strength, *pair) for strength in (0.3, 0.2)]
     n_traces = 0
@@ -215,19 +259,13 @@ def test_eager_jit_and_vmap_over_stacked_rbms_agree_with_one_trace(name, x64):
         n_traces += 1
         return function(rbm)
 
-    eager = function(rbms[0])
     alone = [compiled(rbm) for rbm in rbms]
-    assert_same(alone[0], eager, 1e-10)
-    stacked = jax.jit(jax.vmap(function))(stack_rbms(rbms))
-    assert jax.tree.structure(stacked) == jax.tree.structure(eager)
-    stacked = jax.device_get(stacked)  # parts of which take no compilation
-    for index in range(2):
-        assert_same(jax.tree.map(lambda leaf, index=index: leaf[index], stacked), alone[index], 1e-10)
+    assert_same(alone, unstacked(compiled_and_stacked(name)[0](stack_rbms(2 * rbms)))[:2], 1e-10)
     assert n_traces == 1
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("wide_default", [False, True], ids=["x64 off", "x64 on"])
+@pytest.mark.parametrize("wide_default", [pytest.param(False, marks=pytest.mark.slow), True], ids=["x64 off", "x64 on"])
 def test_results_for_a_single_precision_rbm_are_in_single_precision(name, wide_default):
     jax.config.update("jax_enable_x64", wide_default)
     function, pair = CASES[name]
@@ -236,17 +274,20 @@ def test_results_for_a_single_precision_rbm_are_in_single_precision(name, wide_d
         assert leaf.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name.split()[0] not in SAMPLERS])
+@pytest.mark.parametrize("name", slow_if_repeated(name for name in CASES if name.split()[0] not in SAMPLERS))
 def test_derivatives_are_those_of_finite_differences(name, x64):
     function, pair = CASES[name]
     rbm = reference_rbm(4, 3, 0.3, *pair)
     direction = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(leaf.size, dtype=leaf.dtype)).reshape(leaf.shape), rbm)
-    along = jax.jit(lambda t: function(jax.tree.map(lambda leaf, change: leaf + t * change, rbm, direction)))
     step = 1e-4
+
+    def moved(t):
+        return jax.tree.map(lambda leaf, change: leaf + t * change, rbm, direction)
+
     # fourth order in the step
-    ends = jax.device_get([along(k * step) for k in (-2.0, -1.0, 1.0, 2.0)])
+    ends = unstacked(compiled_and_stacked(name)[0](stack_rbms([moved(k * step) for k in (-2.0, -1.0, 1.0, 2.0)])))
     expected = jax.tree.map(lambda a, b, c, d: (a - 8 * b + 8 * c - d) / (12 * step), *ends)
-    found = jax.device_get(jax.jit(jax.jacrev(along))(0.0))
+    found = jax.device_get(jax.jit(jax.jacrev(lambda t: function(moved(t))))(0.0))
     assert_same(found, expected, 1e-6)
     assert any(abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(found))
 

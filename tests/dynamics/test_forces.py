@@ -36,7 +36,7 @@ from rbm_jax.dynamics import (
 )
 from rbm_jax.likelihood import mean_field_log_z
 from rbm_jax.model import Centered, Plain, Standardized, exact_gradient, gaussian_moments
-from tests.helpers import PAIRS, PRECISE_PAIRS, UNITS, reference_rbm, slow_but, tolerance
+from tests.helpers import COVERING_PAIRS, PAIRS, UNITS, reference_rbm, slow_but, tolerance
 
 BARS = bars_and_stripes(3)
 SIGNS = np.array([[1.0] * 4, [-1.0] * 4, [-1.0] * 4])
@@ -71,7 +71,15 @@ def assert_rbms_close(first, second, tolerance):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("dtype", "visible", "hidden"), PRECISE_PAIRS, ids=str, indirect=["dtype"])
+@pytest.mark.parametrize(
+    ("dtype", "visible", "hidden"),
+    slow_but(
+        [(name, *pair) for name in ("float64", "float32") for pair in COVERING_PAIRS],
+        [(name, *pair) for name in ("float64", "float32") for pair in PAIRS],
+    ),
+    ids=str,
+    indirect=["dtype"],
+)
 def test_exact_force_is_the_gradient_of_the_log_likelihood(dtype, visible, hidden):
     rbm, data = reference_rbm(4, 3, 0.3, visible, hidden), data_for(visible)
     force, slope = jax.jit(lambda rbm: (exact_force(data)(0.0, rbm), jax.grad(exact_log_likelihood)(rbm, data)))(rbm)
@@ -187,7 +195,7 @@ def test_equal_steps_lead_where_adaptive_ones_do(x64):
     adaptive = integrate_jit(force, rbm, ts, **PRECISE)
     errors = []
     for step in (0.2, 0.1):
-        equal = integrate(force, rbm, ts, step=step)
+        equal = integrate_jit(force, rbm, ts, step=step)
         assert equal.status == Status.SUCCESS
         errors.append(abs(np.subtract(equal.rbms.weights[-1], adaptive.rbms.weights[-1])).max())
     assert abs(np.log2(errors[0] / errors[1]) - 2) < 0.1  # Heun's method is of second order
@@ -217,7 +225,7 @@ def test_sgd_with_the_exact_gradient_tends_to_the_ode_linearly_in_the_learning_r
     assert errors[-1] < 0.02
 
 
-@pytest.mark.parametrize("metric", slow_but([("plain",), ("standardized",)], [(name,) for name in METRICS]))
+@pytest.mark.parametrize("metric", slow_but([("plain",)], [(name,) for name in METRICS]))
 def test_log_likelihood_never_falls_along_the_exact_flow(x64, metric):
     @jax.jit
     def likelihoods(rbm):
@@ -250,7 +258,9 @@ def test_integration_reaches_the_fixed_points_of_the_linear_theory(x64):
     assert (values[3:] < 1e-6 * values[0]).all()
 
 
-@pytest.mark.parametrize("force", [exact_force, gaussian_force, mean_field_force])
+@pytest.mark.parametrize(
+    "force", slow_but([(exact_force,), (mean_field_force,)], [(exact_force,), (gaussian_force,), (mean_field_force,)])
+)
 def test_integration_of_every_force_in_float32_succeeds(force):
     rbm = init_rbm(jax.random.key(0), 9, 4, scale=0.1, visible_mean=BARS.mean(0))
     path = integrate_jit(force(BARS, metric=Centered()), rbm, np.linspace(0, 3, 4))

@@ -24,7 +24,7 @@ from rbm_jax.io import (
 )
 from rbm_jax.io.files import is_key
 from rbm_jax.sampling import live_states
-from tests.helpers import assert_same
+from tests.helpers import assert_same, slow_but
 
 UNITS = Bernoulli()
 DATA = np.random.default_rng(0).integers(0, 2, (12, 5)).astype(np.uint8)
@@ -56,7 +56,13 @@ def noisy_adam():
     return optax.chain(optax.add_noise(0.1, 0.5, key=jax.random.key(5)), adam(schedule, mu_dtype=jnp.bfloat16))
 
 
-@pytest.mark.parametrize(("chains", "dtype"), [("array", "float32"), ("array", "float64"), ("ladder", "float32")])
+@pytest.mark.parametrize(
+    ("chains", "dtype"),
+    slow_but(
+        [("array", "float64"), ("ladder", "float32")],
+        [("array", "float32"), ("array", "float64"), ("ladder", "float32")],
+    ),
+)
 def test_training_from_a_file_has_the_bits_of_training_in_one_go(tmp_path, chains, dtype):
     jax.config.update("jax_enable_x64", dtype == "float64")
     optimizer = noisy_adam() if chains == "array" else optax.sgd(0.1, momentum=0.9)

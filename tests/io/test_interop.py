@@ -196,16 +196,16 @@ def test_archive_of_a_training_by_rbms_has_the_energies_and_states_that_rbms_see
     rows = np.arange(len(data))
     dataset = RBMDataset(data, rows, np.ones(len(data)), rows, "states", True, device="cpu")
     path = tmp_path / "rbms.h5"
-    sizes = {"num_hiddens": 3, "batch_size": 20, "num_chains": 12, "gibbs_steps": 2, "num_updates": 300}
+    sizes = {"num_hiddens": 3, "batch_size": 20, "num_chains": 12, "gibbs_steps": 2, "num_updates": 100}
     options = {"learning_rate": 0.5, "beta": 1.0, "seed": 0, "L1": 0.0, "L2": 0.0, "train_size": 0.9, "test_size": None}
     switches = {"restore": False, "overwrite": True, "no_center": False, "log": False, "training_type": "pcd"}
     arguments = {"filename": str(path), "device": "cpu", "dtype": torch.float32, **sizes, **options, **switches}
-    train(dataset, None, "BBRBM", arguments, torch.float32, checkpoints=np.array([30, 300]))
+    train(dataset, None, "BBRBM", arguments, torch.float32, checkpoints=np.array([10, 100]))
 
     trajectory, chains = load_rbms_archive(path)
-    np.testing.assert_array_equal(trajectory.ts, [1, 30, 300])
+    np.testing.assert_array_equal(trajectory.ts, [1, 10, 100])
     assert (np.diff(trajectory.observations["seconds"]) > 0).all()
-    for index, update in enumerate((1, 30, 300)):
+    for index, update in enumerate((1, 10, 100)):
         model, their_chains, *_ = load_model(str(path), update, torch.device("cpu"), torch.float32)
         np.testing.assert_array_equal(chains, their_chains["visible"].numpy())
         assert_same_energies(rbm_at(trajectory, index), STATES[4], STATES[3], model, STATES[4])

@@ -30,6 +30,7 @@ from rbm_jax.io import (
     saved_updates,
 )
 from rbm_jax.io.files import create_file
+from tests.helpers import slow_but
 
 OLD = Path(__file__).parent / "data"
 EXPECTED = dict(np.load(OLD / "expected-0.1.0.npz"))
@@ -173,17 +174,21 @@ def test_commands_read_an_old_run_as_it_is(tmp_path, capsys):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_converted_run_is_resumed_where_it_was(tmp_path):
-    for old, n_updates in zip(RUNS, (20, 3), strict=True):
-        new = tmp_path / old.name
-        convert_run(old, new)
-        assert run(["train", "--resume", str(new), "--n-updates", str(n_updates + 2)]) == 0
-        done = saved_updates(new / "updates")
-        assert max(done) == n_updates + 2
-        before, after = load_rbm(done[n_updates])[0], load_rbm(done[n_updates + 2])[0]
-        assert_is(before, old.name.partition("-")[0])
-        assert 0 < np.abs(after.weights - before.weights).max() < 0.1  # two steps of a rate of 0.05
-        assert load_config(done[n_updates + 2])["n_sweeps"] == 5
+@pytest.mark.parametrize(
+    ("old", "n_updates"),
+    slow_but([(RUNS[0], 20)], [(RUNS[0], 20), (RUNS[1], 3)]),  # a state of PTT has its leaves, as tested above
+    ids=["PCD", "PTT"],
+)
+def test_a_converted_run_is_resumed_where_it_was(tmp_path, old, n_updates):
+    new = tmp_path / old.name
+    convert_run(old, new)
+    assert run(["train", "--resume", str(new), "--n-updates", str(n_updates + 2)]) == 0
+    done = saved_updates(new / "updates")
+    assert max(done) == n_updates + 2
+    before, after = load_rbm(done[n_updates])[0], load_rbm(done[n_updates + 2])[0]
+    assert_is(before, old.name.partition("-")[0])
+    assert 0 < np.abs(after.weights - before.weights).max() < 0.1  # two steps of a rate of 0.05
+    assert load_config(done[n_updates + 2])["n_sweeps"] == 5
 
 
 def test_files_say_their_format_and_later_ones_are_refused(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 
 from rbm_jax import Modes, Trajectory, init_rbm, svd_modes
 from rbm_jax.spectral import follow_modes, leading_modes, modes_along, singular_values_along
+from tests.helpers import slow_but
 
 SHAPES = [(90, 60), (60, 90), (64, 64)]
 leading = jax.jit(leading_modes, static_argnums=1)
@@ -45,8 +46,20 @@ def assert_leading(found: Modes, weights, n_modes):
         np.testing.assert_allclose(vectors, reference[:, :n_modes], atol=2 * epsilon**0.5 * largest / gap)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("init", ["cold", "warm", "of fewer modes"])
+INITS = ["cold", "warm", "of fewer modes"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "init", "shape"),
+    slow_but(
+        [("float64", init, SHAPES[0]) for init in INITS]
+        + [("float64", "cold", shape) for shape in SHAPES[1:]]
+        + [("float32", "warm", SHAPES[1])],
+        [(name, init, shape) for name in ("float64", "float32") for init in INITS for shape in SHAPES],
+    ),
+    ids=str,
+    indirect=["dtype"],
+)
 def test_leading_modes_are_those_of_the_full_decomposition(shape, init, dtype):
     weights = jnp.asarray(trained_like(shape), dtype)
     nearby = svd_modes(jnp.asarray(trained_like(shape) + 1e-3, dtype))

@@ -23,9 +23,15 @@ def surrogate_gradient(rbm, chains):
     return jax.grad(surrogate)(rbm)
 
 
-@pytest.mark.parametrize("kind", [Gaussian, ReLU])
 @pytest.mark.parametrize(
-    ("estimator", "states"), [(PCD(), lambda chains: chains), (PTT(), live_states)], ids=["PCD", "PTT"]
+    ("estimator", "states", "kind"),
+    [
+        (PCD(), lambda chains: chains, Gaussian),
+        (PCD(), lambda chains: chains, ReLU),
+        (PTT(), live_states, Gaussian),
+        pytest.param(PTT(), live_states, ReLU, marks=pytest.mark.slow),
+    ],
+    ids=["PCD-Gaussian", "PCD-ReLU", "PTT-Gaussian", "PTT-ReLU"],
 )
 def test_gradient_is_that_of_the_free_energies_of_data_and_chains(estimator, states, kind, x64):
     rbm = reference_rbm(4, 3, 0.3, kind(0.6 + 0.2 * np.arange(4)), Spin())

@@ -51,7 +51,7 @@ def at(tree, index):
 @pytest.mark.parametrize(
     ("trainer", "batches", "n_at_once"),
     [
-        (EULER, OWN, None),
+        pytest.param(EULER, OWN, None, marks=pytest.mark.slow),  # fast in test_a_run_can_be_continued
         pytest.param(EULER, COMMON, None, marks=pytest.mark.slow),
         (adam(RATES), COMMON, 2),
     ],

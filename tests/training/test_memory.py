@@ -12,7 +12,7 @@ from rbm_jax import PCD, Batches, Trainer, fit, init_rbm
 def megabytes(name):
     return int(re.search(name + r":\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
 
-data = jax.device_put((np.arange(200_000 * 784, dtype=np.uint32) % 3 == 0).astype(np.uint8).reshape(200_000, 784))
+data = jax.device_put(np.resize(np.array([1, 0, 0], np.uint8), (200_000, 784)))
 trainer = Trainer.euler(PCD(), 0.1)
 state = trainer.init(jax.random.key(1), init_rbm(jax.random.key(0), 784, 20), n_chains=50)
 fit(jax.random.key(2), trainer, state, Batches(data[:100], 50), n_updates=1)  # what compiling takes

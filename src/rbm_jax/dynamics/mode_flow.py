@@ -112,11 +112,13 @@ def integrate_modes(
     check_times(ts)
     rtol = default_rtol(rbm.dtype) if rtol is None else float(check_positive("rtol", rtol))
     atol = rtol / 100 if atol is None else check_positive("atol", atol)
-    return _integrate(force, rbm, jnp.asarray(ts).astype(rbm.dtype), args, gap, (rtol, atol), max_steps)
+    # as arrays, so that others of them compile nothing
+    ts, gap, rtol, atol = (jnp.asarray(values).astype(rbm.dtype) for values in (ts, gap, rtol, atol))
+    return _integrate(force, rbm, ts, args, gap, (rtol, atol), jnp.asarray(max_steps, jnp.int32))
 
 
 @eqx.filter_jit
-def _integrate(force, rbm: RBM, ts, args, gap, tolerances, max_steps: int) -> Trajectory:
+def _integrate(force, rbm: RBM, ts, args, gap, tolerances, max_steps) -> Trajectory:
     counts = jnp.zeros((), jnp.int32)
     init = _Point(svd_modes(rbm.weights), _without_weights(rbm))
     progress = _Progress(ts[0], (ts[1] - ts[0]) / 100, init, counts, counts, counts, jnp.zeros_like(ts[0]))

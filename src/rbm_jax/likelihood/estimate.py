@@ -3,6 +3,7 @@
 import warnings
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from rbm_jax._internal.checks import as_samples, check_sample_weights, is_concrete
@@ -149,6 +150,7 @@ def enumeration_log_z(rbm: RBM) -> LogZEstimate:
     return LogZEstimate(value, zero, infinite, value, value, jnp.isfinite(value), "enumeration")
 
 
+@jax.jit
 def independent_log_z(rbm: RBM) -> Float[Array, ""]:
     """Log Z of an RBM without weights."""
     visible = rbm.visible_units.log_partition(rbm.visible_bias).sum()

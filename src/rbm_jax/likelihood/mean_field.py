@@ -1,5 +1,8 @@
 """Log Z as a sum over mean-field fixed points."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -8,7 +11,7 @@ from jax.scipy.special import logsumexp
 from rbm_jax._internal.checks import as_means, as_samples, check_count, check_positive
 from rbm_jax._internal.typing import Array, ArrayLike, Float, FloatLike, Sample, Shaped
 from rbm_jax.likelihood.estimate import LogZEstimate
-from rbm_jax.mean_field import log_state_weights, solve_mean_field
+from rbm_jax.mean_field import MeanFieldSolution, log_state_weights, solve_mean_field
 from rbm_jax.mean_field.clustering import polarized_start
 from rbm_jax.model.energies import check_rbm
 from rbm_jax.model.rbm import RBM
@@ -67,13 +70,18 @@ def mean_field_log_z(
     starts = _starts(rbm, data, n_starts, init)
     options = {"damping": damping, "tol": tol, "max_steps": max_steps}
     solution = solve_mean_field(rbm, init=starts, order=order, **options)
+    naive = solution if order == 1 else solve_mean_field(rbm, init=starts, order=1, **options)
+    return _estimate(solution, naive, merge_distance, method=f"mean field of order {order}")
+
+
+@functools.partial(jax.jit, static_argnames="method")
+def _estimate(solution: MeanFieldSolution, naive: MeanFieldSolution, merge_distance, *, method: str) -> LogZEstimate:
     visible, found = lax.stop_gradient(solution.visible), solution.converged.any()
     log_weights = log_state_weights(solution.free_energy, visible, solution.converged, merge_distance=merge_distance)
-    naive = solution if order == 1 else solve_mean_field(rbm, init=starts, order=1, **options)
     lower = jnp.where(naive.converged, -naive.free_energy, -jnp.inf).max()
     value = jnp.where(found, logsumexp(log_weights), jnp.nan)
     unknown, upper = jnp.full_like(value, jnp.nan), jnp.full_like(value, jnp.inf)
-    return LogZEstimate(value, unknown, unknown, lower, upper, found, f"mean field of order {order}")
+    return LogZEstimate(value, unknown, unknown, lower, upper, found, method)
 
 
 def _starts(rbm: RBM, data, n_starts: int, init) -> Float[Array, "n_starts n_visible"]:

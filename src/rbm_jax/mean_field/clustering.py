@@ -180,6 +180,7 @@ def log_state_weights(
     return jnp.where(taken, -free_energy - jnp.log(jnp.maximum(n_same, 1)), -jnp.inf)
 
 
+@jax.jit
 def polarized_start(rbm: RBM) -> Array:
     """Both ends of every mode, tilted towards the leading one: an init that keeps a symmetry would end in a saddle."""
     modes = svd_modes(rbm.weights)

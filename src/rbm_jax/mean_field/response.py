@@ -1,5 +1,6 @@
 """Response of the mean-field magnetizations: Hessian, stability, covariance."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -37,7 +38,12 @@ def mean_field_hessian(
     Raises:
         ValueError: shapes that do not fit, values that cannot be means of the units, an RBM with NaN, or another order.
     """
-    curvature, layers = _hessian_parts(rbm, visible_magnetization, hidden_magnetization, order)
+    return _hessian(rbm, *_checked(rbm, visible_magnetization, hidden_magnetization, order))
+
+
+@functools.partial(jax.jit, static_argnames="order")
+def _hessian(rbm: RBM, visible, hidden, order: int):
+    curvature, layers = _hessian_parts(rbm, visible, hidden, order)
     diagonal = jnp.concatenate([layer.diagonal for layer in layers], axis=-1)
     return curvature + jnp.eye(curvature.shape[-1], dtype=rbm.dtype) / diagonal[..., None]
 
@@ -62,7 +68,12 @@ def mean_field_stability(
     Raises:
         ValueError: shapes that do not fit, values that cannot be means of the units, an RBM with NaN, or another order.
     """
-    scaled, _ = _scaled_hessian(rbm, visible_magnetization, hidden_magnetization, order)
+    return _lowest(rbm, *_checked(rbm, visible_magnetization, hidden_magnetization, order))
+
+
+@functools.partial(jax.jit, static_argnames="order")
+def _lowest(rbm: RBM, visible, hidden, order: int):
+    scaled, _ = _scaled_hessian(rbm, visible, hidden, order)
     return jnp.linalg.eigvalsh(scaled)[..., 0]
 
 
@@ -84,13 +95,22 @@ def mean_field_covariance(
     Raises:
         ValueError: shapes that do not fit, values that cannot be means of the units, an RBM with NaN, or another order.
     """
-    scaled, layers = _scaled_hessian(rbm, visible_magnetization, hidden_magnetization, order)
+    return _covariance(rbm, *_checked(rbm, visible_magnetization, hidden_magnetization, order))
+
+
+@functools.partial(jax.jit, static_argnames="order")
+def _covariance(rbm: RBM, visible, hidden, order: int):
+    scaled, layers = _scaled_hessian(rbm, visible, hidden, order)
     return _on_both_sides(_root_times, layers, jnp.linalg.inv(scaled))
+
+
+def _checked(rbm: RBM, visible, hidden, order: int) -> tuple[Array, Array, int]:
+    order = check_expansion(order, rbm)
+    return *as_magnetizations(rbm, visible, hidden), order
 
 
 def _hessian_parts(rbm: RBM, visible, hidden, order: int) -> tuple[Array, tuple[Fluctuations, Fluctuations]]:
     """The Hessian of the interaction, and the fluctuations whose inverses are that of the entropies."""
-    order, (visible, hidden) = check_expansion(order, rbm), as_magnetizations(rbm, visible, hidden)
     n_visible = rbm.n_visible
 
     def interaction(magnetization):

@@ -147,6 +147,11 @@ def interpolate(start: RBM, end: RBM, t: FloatLike) -> RBM:
             f"{start.visible_units}-{start.hidden_units} {start.weights.shape} and "
             f"{end.visible_units}-{end.hidden_units} {end.weights.shape}"
         )
+    return _between(start, end, t)
+
+
+@jax.jit
+def _between(start: RBM, end: RBM, t) -> RBM:
     line = jax.tree.map(lambda first, second: ((1 - t) * first + t * second).astype(first.dtype), start, end)
     return rebuild(
         line,
@@ -163,7 +168,11 @@ def independent_rbm(rbm: RBM, visible_mean: Float[ArrayLike, " n_visible"]) -> R
         visible_mean: such as the means of the data, shape (n_visible,). They are moved 1e-3 (in probability) away from
             the edge, so that all states are possible.
     """
-    mean = as_configurations("visible_mean", visible_mean, rbm.n_visible, rbm.dtype, ndim=1)
+    return _independent(rbm, as_configurations("visible_mean", visible_mean, rbm.n_visible, rbm.dtype, ndim=1))
+
+
+@jax.jit
+def _independent(rbm: RBM, mean) -> RBM:
     bias = rbm.visible_units.field_at_mean(rbm.visible_units.interior_mean(mean, 1e-3))
     weights, hidden_bias = jnp.zeros_like(rbm.weights), jnp.zeros_like(rbm.hidden_bias)
     return rebuild(rbm, weights=weights, visible_bias=bias, hidden_bias=hidden_bias)

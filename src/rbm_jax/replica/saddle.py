@@ -318,7 +318,7 @@ def _find_root(sweep, init, n_modes: int, tol: float, max_steps: int):
         return (n_steps < limit) & (residual > tol)
 
     # From infinity the first sweep's image is the initial point: one place that sweeps is one to compile.
-    start = (-1, jnp.full_like(init, jnp.inf), init)
+    start = (-1, jnp.where(jnp.isnan(init), init, jnp.inf), init)
     _, vector, image = lax.while_loop(functools.partial(unfinished, _N_SWEEPS), swept, start)
     _, vector, image = lax.while_loop(functools.partial(unfinished, max_steps), newton, (0, vector, image))
     return vector, jnp.abs(image - vector).max()

@@ -100,11 +100,16 @@ def init_tempering(key: PRNGKey, ladder: RBM, n_chains: int) -> TemperingState:
         ValueError: n_chains below 1, or a ladder that is none or has NaN.
     """
     n_rungs = check_ladder(ladder)
-    keys = jax.random.split(stream_key(key, Stream.TEMPERING_CHAINS), n_rungs)
-    chains = jax.vmap(lambda key, rbm: init_chains(key, rbm, n_chains))(keys, ladder)
+    chains = _draw_chains(key, ladder, check_count("n_chains", n_chains))
     origin = jnp.broadcast_to(jnp.arange(n_rungs, dtype=jnp.int32)[:, None], (n_rungs, n_chains))
     chains, origin = (divide_rows(rows, ladder.weights, axis=1) for rows in (chains, origin))
     return TemperingState(remember_samples(chains, ladder.visible_units), origin, jnp.zeros((), jnp.int32))
+
+
+@functools.partial(jax.jit, static_argnames="n_chains")
+def _draw_chains(key: PRNGKey, ladder: RBM, n_chains: int):
+    keys = jax.random.split(stream_key(key, Stream.TEMPERING_CHAINS), len(ladder.weights))
+    return jax.vmap(lambda key, rbm: init_chains(key, rbm, n_chains))(keys, ladder)
 
 
 def tempering_step(
@@ -195,6 +200,7 @@ def _run(key: PRNGKey, ladder: RBM, state: TemperingState, reservoir, *, n_steps
     return state, TemperingInfo(jnp.where(count > 0, total / count, jnp.nan).astype(ladder.dtype))
 
 
+@functools.partial(jax.jit, static_argnames="n_sweeps")
 def _step(key: PRNGKey, ladder: RBM, state: TemperingState, n_sweeps: int, reservoir):
     """`tempering_step` of arguments that were checked."""
     n_rungs, n_chains, _ = state.chains.shape
@@ -259,6 +265,7 @@ def equalize_acceptance(
     return share_evenly(positions, 1 - acceptance, len(positions))
 
 
+@functools.partial(jax.jit, static_argnames="n_positions")
 def share_evenly(
     positions: Float[ArrayLike, " n_positions"], cost: Float[ArrayLike, " n_steps"], n_positions: int
 ) -> Float[Array, " n_new"]:

@@ -87,21 +87,33 @@ def trajectory_step(
     Raises:
         ValueError: as in `tempering_step`.
     """
-    n_rungs = len(chains.ladder.weights)
-    live = live_rungs(chains)
-    rungs = jax.tree.map(
-        lambda frozen, now: jnp.where(live.reshape(-1, *[1] * now.ndim), now, frozen), chains.ladder, rbm
-    )
+    rungs = _with_live_rungs(chains, rbm)
     key = stream_key(key, Stream.TRAJECTORY_TEMPERING)
     tempering, info = tempering_step(key, rungs, chains.tempering, n_sweeps=n_sweeps, reservoir=chains.reservoir)
+    chains = dataclasses.replace(chains, ladder=rungs, tempering=tempering)
+    return dataclasses.replace(_freeze_in_time(chains, info.acceptance, floor), previous=rbm)
+
+
+@jax.jit
+def _with_live_rungs(chains: TrajectoryChains, rbm: RBM) -> RBM:
+    """The ladder with the RBM in training on its live rungs."""
+    live = live_rungs(chains)
+    return jax.tree.map(
+        lambda frozen, now: jnp.where(live.reshape(-1, *[1] * now.ndim), now, frozen), chains.ladder, rbm
+    )
+
+
+@jax.jit
+def _freeze_in_time(chains: TrajectoryChains, found: Float[Array, " n_pairs"], floor: FloatLike) -> TrajectoryChains:
+    """The chains with the acceptance that was found now, and with another frozen rung where that is low."""
+    n_rungs = len(chains.ladder.weights)
     # Some steps of memory; pairs that had no turn keep their value.
-    acceptance = chains.acceptance + 0.3 * jnp.nan_to_num(info.acceptance - chains.acceptance)
-    chains = dataclasses.replace(chains, ladder=rungs, tempering=tempering, acceptance=acceptance)
+    acceptance = chains.acceptance + 0.3 * jnp.nan_to_num(found - chains.acceptance)
+    chains = dataclasses.replace(chains, acceptance=acceptance)
     # What was measured now, where the pair had its turn, so that the rung is not late.
-    is_low = jnp.fmin(info.acceptance, acceptance)[chains.n_frozen - 1] < floor
+    is_low = jnp.fmin(found, acceptance)[chains.n_frozen - 1] < floor
     chains = lax.cond(is_low & (chains.n_frozen == n_rungs - 1), _drop_rung, lambda chains: chains, chains)
-    chains = lax.cond(is_low & (chains.n_frozen < n_rungs - 1), _freeze, lambda chains: chains, chains)
-    return dataclasses.replace(chains, previous=rbm)
+    return lax.cond(is_low & (chains.n_frozen < n_rungs - 1), _freeze, lambda chains: chains, chains)
 
 
 def live_rungs(chains: TrajectoryChains) -> Bool[Array, " n_rungs"]:
