@@ -30,6 +30,7 @@ from rbm_jax.dynamics import (
     GrowthModes,
     compare_trajectories,
     data_statistics,
+    departures,
     gaussian_force,
     growth_deviation,
     growth_modes,
@@ -281,7 +282,25 @@ def test_comparison_finds_known_deviations_and_departures(x64):
     np.testing.assert_allclose(found.deviation, deviation, atol=1e-12)
     np.testing.assert_allclose(found.left_overlap, 1, atol=1e-12)
     np.testing.assert_allclose(found.right_overlap, 1, atol=1e-12)
-    np.testing.assert_array_equal(found.departure, [found.ts[5], np.inf, np.inf])
+    np.testing.assert_array_equal(found.departure, [found.ts[5], found.ts[3], np.inf])
+    np.testing.assert_allclose(found.largest_deviation, [0.2, 0.3, 0.05], atol=1e-12)
+    np.testing.assert_array_equal(found.largest_at[:2], found.ts[jnp.array([5, 3])])
+
+
+@pytest.mark.parametrize(
+    ("deviation", "departure"),
+    [
+        ([0, 0.2, 0, 0.7, 0.6, 0], 2.0),  # the first crossing is over at once; a training that catches up has departed
+        ([0, -0.2, 0, 0.05, 0, 0], np.inf),
+        ([0, 0, 0, 0, 0, 0.2], 8.0),
+        ([0, 0, 0, np.nan, np.nan, np.nan], 2.0),
+        ([np.nan] * 6, 0.0),
+        ([0, 0, 0, 0, 0, 0], np.inf),
+    ],
+)
+def test_a_departure_is_the_first_that_lasts(deviation, departure, x64):
+    ts = jnp.array([0, 1, 1.05, 2, 4, 8.0])
+    np.testing.assert_array_equal(departures(ts, jnp.array(deviation, float)[:, None]), [departure])
 
 
 def test_comparison_follows_modes_that_cross(x64):

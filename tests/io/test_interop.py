@@ -337,7 +337,7 @@ def test_table_of_several_runs_is_long():
 
 def test_tables_of_comparisons_and_fixed_points_hold_their_numbers():
     numbers = jnp.arange(30.0).reshape(5, 3, 2)
-    table = comparison_table(Comparison(jnp.arange(3.0), *numbers, jnp.zeros(2)))
+    table = comparison_table(Comparison(jnp.arange(3.0), *numbers, *3 * [jnp.zeros(2)]))
     assert_columns(table, 3)
     assert len(table) == 11
     np.testing.assert_array_equal(table["discrete_values_1"], numbers[0, :, 0])

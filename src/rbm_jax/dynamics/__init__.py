@@ -12,6 +12,7 @@ those of the authors' talk on the two papers.
 from rbm_jax.dynamics.compare import (
     Comparison,
     compare_trajectories,
+    departures,
     growth_deviation,
     growth_rates_along,
     growth_windows,
@@ -60,6 +61,7 @@ __all__ = [
     "ModeMotion",
     "ModeVelocity",
     "compare_trajectories",
+    "departures",
     "data_statistics",
     "exact_force",
     "gaussian_force",

@@ -5,6 +5,7 @@ import functools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from rbm_jax._internal.checks import check_count, check_positive
 from rbm_jax._internal.typing import Array, Float, Shaped
@@ -16,12 +17,15 @@ from rbm_jax.units import same_units
 __all__ = [
     "Comparison",
     "compare_trajectories",
+    "departures",
     "growth_deviation",
     "growth_rates_along",
     "growth_windows",
     "linear_window",
 ]
 
+_LASTING = 0.1
+"""Share of its time that a departure must last: more than the noise of neighboring saves."""
 _SLACK = 1e-5
 """Of the last time, by which a time of training may lie outside of the theory's: products of the learning rate and
 counts differ from the solver's times by rounding, up to 1e-7 each in float32, added up over the run."""
@@ -38,8 +42,10 @@ class Comparison(eqx.Module):
         deviation: (discrete - continuous) / continuous, shape (n_times, n_modes).
         left_overlap: |u_α · u'_α| between the two, in [0, 1], shape (n_times, n_modes).
         right_overlap: |v_α · v'_α| between the two, shape (n_times, n_modes).
-        departure: the first time from which on |deviation| stays above the tolerance (or is NaN); inf if it never does,
-            shape (n_modes,).
+        departure: when each mode departs from the continuous one, see `departures`; inf if it never does, shape
+            (n_modes,).
+        largest_deviation: of each mode, with its sign; NaN where there is no other, shape (n_modes,).
+        largest_at: the time of it, shape (n_modes,).
     """
 
     ts: Float[Array, " n_times"]
@@ -49,6 +55,8 @@ class Comparison(eqx.Module):
     left_overlap: Float[Array, "n_times n_modes"]
     right_overlap: Float[Array, "n_times n_modes"]
     departure: Float[Array, " n_modes"]
+    largest_deviation: Float[Array, " n_modes"]
+    largest_at: Float[Array, " n_modes"]
 
 
 def compare_trajectories(
@@ -91,8 +99,37 @@ def compare_trajectories(
         deviation=deviation,
         left_overlap=jnp.abs((modes.left * reference.left).sum(1)),
         right_overlap=jnp.abs((modes.right * reference.right).sum(1)),
-        departure=_departure(ts, ~(jnp.abs(deviation) <= tolerance)),
+        departure=departures(ts, deviation, tolerance=tolerance),
+        **_largest(ts, deviation),
     )
+
+
+def departures(
+    ts: Float[Array, " n_times"], deviation: Float[Array, "n_times n_modes"], *, tolerance: float = 0.1
+) -> Float[Array, " n_modes"]:
+    """The time of each mode's first lasting departure from a theory; inf if there is none.
+
+    A departure is a time from which on |deviation| is beyond the tolerance, or NaN. It lasts if there is no way back,
+    or none before a tenth of that time more has gone: the noise of a training crosses the line and returns at once, and
+    a training that misses for long and catches up has departed.
+
+    Args:
+        ts: increasing times, shape (n_times,).
+        deviation: relative, shape (n_times, n_modes).
+        tolerance: relative deviation that counts as a departure.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from rbm_jax.dynamics import departures
+        >>> ts = jnp.array([0.0, 1.0, 1.05, 2.0, 4.0, 8.0])
+        >>> print(departures(ts, jnp.array([[0.0, 0.2, 0.0, 0.7, 0.6, 0.0]]).T))
+        [2.]
+    """
+    is_beyond = ~(jnp.abs(deviation) <= tolerance)
+    begins = is_beyond & ~jnp.roll(is_beyond, 1, axis=0).at[0].set(False)
+    back = lax.cummin(jnp.where(is_beyond, jnp.inf, ts[:, None]), axis=0, reverse=True)
+    lasts = back >= (1 + _LASTING) * ts[:, None]
+    return jnp.where(begins & lasts, ts[:, None], jnp.inf).min(0)
 
 
 def growth_rates_along(
@@ -203,7 +240,8 @@ def _common_times(discrete: Trajectory, continuous: Trajectory):
     return common, discrete.rbms.weights[inside], (1 - way) * theory[right - 1] + way * theory[right]
 
 
-def _departure(ts, departed) -> Float[Array, " n_modes"]:
-    """First time of the final stretch in which `departed` is true throughout."""
-    last_inside = jnp.where(~departed, jnp.arange(len(ts))[:, None], -1).max(0)
-    return jnp.where(last_inside + 1 < len(ts), ts[jnp.minimum(last_inside + 1, len(ts) - 1)], jnp.inf)
+def _largest(ts, deviation) -> dict[str, Array]:
+    """Largest deviation of each mode, and its time."""
+    size = jnp.abs(deviation)
+    row = jnp.where(jnp.isnan(size), -1, size).argmax(0)
+    return {"largest_deviation": jnp.take_along_axis(deviation, row[None], 0)[0], "largest_at": ts[row]}
