@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks._timing import describe_machine
-from rbm_jax.cli._projected import ProjectedRuns, instance_force, projected_training
+from rbm_jax.experiments.projected import ProjectedRuns, instance_force, projected_training
 from rbm_jax.replica import BernoulliDistribution, Clusters, GaussianDistribution
 from rbm_jax.replica.learning import integrate_thermodynamic, thermodynamic_force
 

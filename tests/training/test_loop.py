@@ -230,6 +230,21 @@ def test_progress_adds_up_to_the_number_of_updates():
     assert len(done) > 20
 
 
+@pytest.mark.parametrize("rate", [0.1, optax.linear_schedule(0.1, 0.0, 40)], ids=["constant", "schedule"])
+def test_reports_hold_the_numbers_of_the_state(rate):
+    found, done, trainer = [], [], Trainer.euler(PCD(), rate)
+    half, _ = run(small_state(trainer=trainer), 15, trainer)
+    options = {"save_at": range(21), "observe": lambda state: state.rbm.weights.sum()}
+    options["progress"] = lambda n: done.append(len(found))
+    end, trajectory = run(half, 20, trainer, report=found.append, **options)
+    assert [each["update"] for each in found] == list(range(16, 36))
+    assert done == list(range(20))
+    np.testing.assert_allclose([each["time"] for each in found], trajectory.ts[1:], rtol=1e-5)
+    assert {each["n_rejected"] for each in found} == {0}
+    np.testing.assert_array_equal([each["observed"] for each in found], trajectory.observations[1:])
+    same_bits(end, run(half, 20, trainer)[0])
+
+
 class Widening(AbstractEstimator):
     """Exact gradients; every third update the host adds 100 to the carry, or a line to a list of steps."""
 
@@ -482,6 +497,8 @@ def test_bad_batches_of_an_estimator_are_named():
 def test_progress_inside_a_transformation_is_refused():
     with pytest.raises(ValueError, match="progress"):
         jax.jit(lambda state: run(state, 3, progress=print))(small_state())
+    with pytest.raises(ValueError, match="report is called on the host"):
+        jax.jit(lambda state: run(state, 3, report=print))(small_state())
 
 
 def test_strategies_are_equal_by_value():

@@ -4,6 +4,7 @@
 look at values that are known (outside `jit`, `vmap` and `grad`), and at each array of JAX once, since it never changes.
 """
 
+import enum
 import operator
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "as_configurations",
     "as_means",
     "as_samples",
+    "check_choice",
     "check_count",
     "check_finite",
     "check_function",
@@ -70,6 +72,18 @@ def check_positive(name: str, value: Any, *, or_zero: bool = False) -> Any:
     if not ((number > 0 or (or_zero and number == 0)) and np.isfinite(number)):
         raise ValueError(f"{name} must be {'at least 0' if or_zero else 'positive'} and finite, got {number}")
     return number
+
+
+def check_choice(name: str, kind: type[enum.StrEnum], value: Any) -> Any:
+    """A member of an enumeration, from itself or its value.
+
+    Raises:
+        ValueError: a value that it does not have.
+    """
+    try:
+        return kind(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be one of {', '.join(kind)}, got {value!r}") from error
 
 
 def check_fraction(name: str, value: Any, *, below_one: bool = False) -> None:

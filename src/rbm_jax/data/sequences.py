@@ -6,17 +6,28 @@ states of a site side by side, sequences are configurations of a layer of Potts 
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 from jax import lax
+from scipy.sparse.csgraph import connected_components
 
 from rbm_jax._internal.checks import check_count, check_positive
 from rbm_jax._internal.typing import Array, ArrayLike, Float, Int, Shaped
 
-__all__ = ["Alignment", "check_states", "one_hot", "remove_duplicates", "sequence_weights", "states_of"]
+__all__ = [
+    "Alignment",
+    "check_states",
+    "identity_clusters",
+    "one_hot",
+    "remove_duplicates",
+    "sequence_weights",
+    "states_of",
+]
 
 _BLOCK_ELEMENTS = 2**22
 
@@ -136,16 +147,66 @@ def sequence_weights(states: States, *, identity: float = 0.8) -> Float[np.ndarr
         ValueError: another shape, states outside the range, or an identity outside (0, 1].
     """
     states = check_states("states", states, None)
-    if check_positive("identity", identity) > 1:
-        raise ValueError(f"identity must be a share of sites, in (0, 1], got {identity}")
     (n_sequences, length), n_states = states.shape, int(states.max()) + 1
+    least = _least_equal(identity, length)
     size = min(n_sequences, max(1, _BLOCK_ELEMENTS // (length * n_states)))
     padding = -n_sequences % size
     # Rows of a state that there is not are alike to none.
     blocks = np.pad(states.astype(np.int32), ((0, padding), (0, 0)), constant_values=n_states).reshape(-1, size, length)
-    least = max(1, math.ceil(identity * length * (1 - 1e-12)))  # 0.7 × 10 is a little more than 7
     counts = _count_alike(jnp.asarray(blocks), least, n_states=n_states)
     return 1 / np.asarray(counts).reshape(-1)[:n_sequences]
+
+
+def identity_clusters(states: States, *, identity: float = 0.8) -> Int[np.ndarray, " n_sequences"]:
+    """Clusters of sequences that hang together by pairs that are alike, in the sense of `sequence_weights`.
+
+    Sequences of different clusters are never alike: what is held out by whole clusters has no relatives in the rest.
+
+    Args:
+        states: integers from 0 to 255, shape (n_sequences, length).
+        identity: least share of equal sites, in (0, 1].
+
+    Returns:
+        The number of each sequence's cluster, from 0 on.
+
+    Raises:
+        TypeError: states that are not integers.
+        ValueError: another shape, states outside the range, or an identity outside (0, 1].
+    """
+    states = check_states("states", states, None)
+    (n_sequences, length), n_states = states.shape, int(states.max()) + 1
+    least, size = _least_equal(identity, length), max(1, _BLOCK_ELEMENTS // (length * n_states))
+    starts = range(0, n_sequences, size)
+    nodes, roots = [np.arange(n_sequences)], [np.arange(n_sequences)]
+    for first, second in itertools.combinations_with_replacement(starts, 2):
+        rows, columns = (_one_hot_floats(states[start : start + size], n_states) for start in (first, second))
+        alike = np.nonzero(rows @ columns.T >= least)
+        of_row, of_column = alike[0] + first, alike[1] + second
+        # A pair of blocks gives as many edges as it has sequences: from each to the first one that it hangs by.
+        labels = _components(of_row, of_column, n_sequences)
+        here = np.unique(np.concatenate([of_row, of_column]))
+        _, inverse = np.unique(labels[here], return_inverse=True)
+        root = np.full(inverse.max(initial=-1) + 1, n_sequences)
+        np.minimum.at(root, inverse, here)
+        nodes.append(here)
+        roots.append(root[inverse])
+    return _components(np.concatenate(nodes), np.concatenate(roots), n_sequences)
+
+
+def _components(first: np.ndarray, second: np.ndarray, n: int) -> np.ndarray:
+    edges = scipy.sparse.coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
+    return connected_components(edges, directed=False)[1]
+
+
+def _one_hot_floats(states: np.ndarray, n_states: int) -> np.ndarray:
+    return (states[..., None] == np.arange(n_states)).reshape(len(states), -1).astype(np.float32)
+
+
+def _least_equal(identity: float, length: int) -> int:
+    """Sites that must be equal."""
+    if check_positive("identity", identity) > 1:
+        raise ValueError(f"identity must be a share of sites, in (0, 1], got {identity}")
+    return max(1, math.ceil(identity * length * (1 - 1e-12)))  # 0.7 × 10 is a little more than 7
 
 
 @functools.partial(jax.jit, static_argnames="n_states")

@@ -42,6 +42,7 @@ def fit(
     save_at: Sequence[int] | Int[np.ndarray, " n_saves"] | None = None,
     observe: Callable[[TrainState], Any] | None = None,
     progress: Callable[[int], Any] | None = None,
+    report: Callable[[dict[str, Any]], Any] | None = None,
 ) -> tuple[TrainState, Trajectory]:
     """Train for n_updates updates, keeping the RBM at chosen ones.
 
@@ -62,6 +63,9 @@ def fit(
         observe: a function of the state that `jit` can compile, such as `lambda state: exact_log_z(state.rbm)`; its
             values at `save_at` are kept as well. Pass the same function to each call: a new one compiles anew.
         progress: called on the host with the number of updates done since its last call, about a hundred times.
+        report: called on the host as often, after `progress`, with numbers of the state: "update", updates done since
+            step 0; "time", on the trainer's clock; "n_rejected", updates that its review has rejected since step 0; and
+            "observed", what `observe` says of it, if that is given.
 
     Returns:
         The state after n_updates, and a `Trajectory` whose `ts` are those of the trainer's clock since step 0. It holds
@@ -83,11 +87,12 @@ def fit(
     """
     batches = as_batches(batches)
     check_run(trainer, state, batches, observe, progress)
+    check_function("report", report)
     batches.check(state.rbm)
     n_updates = check_count("n_updates", n_updates, minimum=0)
     saves = check_saves(save_at, n_updates)
     ts = times_at(trainer.time_step, state.step, saves, state.rbm.dtype)
-    schedule = Schedule(saves, n_updates, observe, progress)
+    schedule = Schedule(saves, n_updates, observe, progress, None if report is None else _reporting(report, trainer))
     batch_key = key if batches.key is None else batches.key
     if is_concrete(key, trainer, state, batches):
         layout = row_sharding(state.rbm.hidden_bias)
@@ -135,12 +140,14 @@ class Schedule(eqx.Module):
         n_updates: updates of this call.
         observe: a function of the state whose values are kept, or None.
         progress: called with the number of updates since its last call, or None.
+        report: called with the state, and what is observed of it, as often, or None.
     """
 
     saves: Int[np.ndarray, " n_saves"]
     n_updates: int = eqx.field(static=True)
     observe: Callable | None = eqx.field(static=True)
     progress: Callable | None = eqx.field(static=True)
+    report: Callable | None = eqx.field(static=True, default=None)
 
     @property
     def intervals(self) -> Int[np.ndarray, " n_saves"]:
@@ -174,8 +181,9 @@ def run_on_host(
     Returns:
         The last state, and what was kept at each save point.
     """
-    progress, observe = schedule.progress, None if schedule.observe is None else jax.jit(schedule.observe)
-    longest = max(1, schedule.n_updates // 100) if progress else schedule.n_updates
+    progress, report = schedule.progress, schedule.report
+    observe = None if schedule.observe is None else jax.jit(schedule.observe)
+    longest = max(1, schedule.n_updates // 100) if progress or report else schedule.n_updates
     step = int(np.ravel(state.step)[0]) if updates_between else 0
 
     def keep(state):
@@ -193,6 +201,8 @@ def run_on_host(
             if progress:
                 jax.block_until_ready(state)
                 progress(n_now)
+            if report:
+                report(state, observe and observe(state))
         return state
 
     kept = []
@@ -223,8 +233,9 @@ def _through_feeds(feeds: Iterator[tuple[int, AbstractFeed]], update: Callable) 
 
 def _run_traced(key, trainer: Trainer, state: TrainState, schedule: Schedule, batch_key, batches: AbstractBatches):
     """Save points as a scan: one program, whatever their number."""
-    if schedule.progress is not None:
-        raise ValueError("progress is reported on the host, and cannot be under jit, vmap or grad: leave it out")
+    for name in ("progress", "report"):
+        if getattr(schedule, name) is not None:
+            raise ValueError(f"{name} is called on the host, and cannot be under jit, vmap or grad: leave it out")
     if not isinstance(batches, Batches):
         raise ValueError("streamed data are read on the host, and cannot be under jit, vmap or grad: use Batches(data)")
     if trainer.estimator.updates_between is not None:
@@ -237,6 +248,17 @@ def _run_traced(key, trainer: Trainer, state: TrainState, schedule: Schedule, ba
 
     state, kept = lax.scan(to_next_save, state, jnp.asarray(schedule.intervals, jnp.int32))
     return advance(key, trainer, state, jnp.asarray(schedule.n_after, jnp.int32), batch_key, batches), kept
+
+
+def _reporting(report: Callable, trainer: Trainer) -> Callable:
+    """A function of the state, and of what is observed of it, that reports their numbers."""
+
+    def of_state(state: TrainState, observed: Any) -> None:
+        time = times_at(trainer.time_step, state.step, np.zeros(1, int), state.rbm.dtype)[0]
+        numbers = {"update": int(state.step), "time": float(time), "n_rejected": int(state.n_rejected)}
+        report(numbers if observed is None else numbers | {"observed": jax.device_get(observed)})
+
+    return of_state
 
 
 def _stack(kept: list) -> Any:
