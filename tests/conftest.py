@@ -7,6 +7,7 @@ import importlib
 import math
 import os
 import pathlib
+import signal
 from importlib.metadata import version
 
 # LAPACK threads spin against each other and against the tests' processes.
@@ -108,3 +109,11 @@ def dtype(request, _default_precision):
     """Run the test once in float32 with x64 off, and once in float64."""
     jax.config.update("jax_enable_x64", request.param == "float64")
     return jnp.dtype(request.param)
+
+
+@pytest.fixture
+def interruptible():
+    """A shell's background jobs ignore interrupts, and so would their children."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)

@@ -98,3 +98,19 @@ def close_leaves(first, second, error: float) -> None:
     """Leaves that agree within a relative and absolute error."""
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=error, atol=error)
+
+
+def assert_reports(report, result):
+    """Every number and word of a command's JSON is the field of the experiment's result that has its name."""
+    if isinstance(report, dict):
+        for name, each in report.items():
+            assert_reports(each, result[name] if isinstance(result, dict) else getattr(result, name))
+    elif (
+        result is None
+        or isinstance(result, str)
+        or (isinstance(result, list) and result and isinstance(result[0], str))
+    ):
+        assert report == result
+    else:
+        values = np.asarray(result, float)
+        np.testing.assert_array_equal(np.array(report, float), np.where(np.isfinite(values), values, np.nan))

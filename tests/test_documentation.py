@@ -114,3 +114,13 @@ def test_commands_and_their_examples_are_on_the_page_of_the_command_line():
     for name in COMMANDS:
         example = re.search(r"Example: (rbm-jax .*)", load_command(name).help)[1]
         assert f"```sh\n{example}\n```" in page
+
+
+def test_each_command_has_its_python_call_beside_it():
+    sections = re.split(r"^### ", (DOCS / "cli.md").read_text(), flags=re.MULTILINE)[1:]
+    assert len(sections) == len(COMMANDS)
+    for section in sections:
+        call = re.search(r"From Python: \[`(\w+)\(.*?\)`\]\[rbm_jax\.(\w+)\.(\w+)\]", section)
+        assert call is not None, section.splitlines()[0]
+        assert call[1] == call[3]
+        assert call[3] in importlib.import_module(f"rbm_jax.{call[2]}").__all__

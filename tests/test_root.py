@@ -25,7 +25,7 @@ solve_mean_field find_fixed_points
 """
 PACKAGES = (
     "data units model spectral sampling mean_field missing symmetry likelihood training dynamics replica sharding"
-    " progress io plotting sklearn cli"
+    " progress io plotting sklearn runs experiments cli"
 )
 SOURCE = Path(rbm_jax.__file__).parents[1]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rbm_jax import cli as cli
     from rbm_jax import data as data
     from rbm_jax import dynamics as dynamics
+    from rbm_jax import experiments as experiments
     from rbm_jax import io as io
     from rbm_jax import likelihood as likelihood
     from rbm_jax import mean_field as mean_field
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rbm_jax import plotting as plotting
     from rbm_jax import progress as progress
     from rbm_jax import replica as replica
+    from rbm_jax import runs as runs
     from rbm_jax import sampling as sampling
     from rbm_jax import sharding as sharding
     from rbm_jax import sklearn as sklearn
@@ -144,6 +146,8 @@ _PACKAGES = (
     "io",
     "plotting",
     "sklearn",
+    "runs",
+    "experiments",
     "cli",
 )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import importlib
 import json
 import os
 import signal
@@ -17,20 +18,42 @@ import pytest
 
 import rbm_jax.__main__
 from rbm_jax import exact_log_likelihood, svd_modes
-from rbm_jax.cli import _compare, _likelihood, _phase_diagram, run
-from rbm_jax.cli._inpaint import Half, inpaint_halves
-from rbm_jax.cli._spectrum import SPECTRUM_FIGURES
+from rbm_jax.cli import run
 from rbm_jax.data import binarize, load_digits
 from rbm_jax.dynamics import Comparison, compare_trajectories
+from rbm_jax.experiments import SPECTRUM_FIGURES, Half, equation_figures
+from rbm_jax.experiments.completions import inpaint_halves
 from rbm_jax.io import latest_checkpoint, load_rbm, load_trajectories, load_trajectory, saved_updates
 from rbm_jax.replica import locate
-from tests.helpers import reference_rbm
+from rbm_jax.runs import Run
+from tests.helpers import assert_reports, reference_rbm
 
 FAST = ["--n-hidden", "4", "--n-chains", "50", "--n-updates", "40"]
 
 
 def is_png(path):
     return path.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def report_of(monkeypatch, capsys):
+    """A function that runs a command and returns its JSON, which agrees with the result of the experiment, and text."""
+
+    def report_of(experiment, arguments):
+        module, _, name = experiment.rpartition(".")
+        home, results = importlib.import_module(f"rbm_jax.cli.{module}"), []
+        function = getattr(home, name)
+        monkeypatch.setattr(
+            home, name, lambda *given, **options: results.append(function(*given, **options)) or results[0]
+        )
+        capsys.readouterr()
+        assert run([*arguments, "--json"]) == 0
+        output, text = capsys.readouterr()
+        report = json.loads(output)
+        assert_reports({name: each for name, each in report.items() if name != "files"}, results[0])
+        return report, text
+
+    return report_of
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +64,12 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--units", "spin", "--plain", "--n-hidden", "14", "--json"]], ids=["exact", "spin"]
+    "options", [[], ["--units", "spin", "--no-centered", "--n-hidden", "14"]], ids=["exact", "spin"]
 )
-def test_compare_writes_picture_trajectories_and_table(tmp_path, capsys, options):
-    assert run(["compare", *FAST, *options, "--modes", "3", "--out", str(tmp_path)]) == 0
+def test_compare_writes_picture_trajectories_and_table(tmp_path, report_of, options):
+    report, table = report_of(
+        "_compare.compare", ["compare", *FAST, *options, "--n-modes", "3", "--out", str(tmp_path)]
+    )
     assert is_png(tmp_path / "compare.png")
     names = {"training", "linear theory", "Gaussian closure", "TAP closure"}
     names |= {"exact equations"} if not options else set()
@@ -52,26 +77,22 @@ def test_compare_writes_picture_trajectories_and_table(tmp_path, capsys, options
     assert set(trajectories) == names
     for trajectory in trajectories.values():
         np.testing.assert_allclose(trajectory.ts, trajectories["training"].ts, rtol=1e-5)
-    output, table = capsys.readouterr()
-    if options:
-        report = json.loads(output)["comparisons"]["TAP closure"]
-        expected = compare_trajectories(trajectories["training"], trajectories["TAP closure"], n_modes=3)
-        np.testing.assert_allclose(report["continuous_values"], expected.continuous_values[-1], rtol=1e-4)
-        np.testing.assert_allclose(report["discrete_values"], expected.discrete_values[-1], rtol=1e-4)
-    else:
-        table = output
+    expected = compare_trajectories(trajectories["training"], trajectories["TAP closure"], n_modes=3)
+    found = report["comparisons"]["TAP closure"]
+    np.testing.assert_allclose(found["continuous_values"], expected.continuous_values, rtol=1e-4)
+    np.testing.assert_allclose(found["discrete_values"], expected.discrete_values, rtol=1e-4)
     assert [line.split()[0] for line in table.splitlines() if line.strip()[:1].isdigit()] == ["1", "2", "3"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["compare.h5", "compare.png"]
 
 
 def test_a_theory_that_ended_early_is_compared_where_it_was_last():
     values = jnp.array([[1.0, 0.5], [2.0, 0.6], [jnp.nan, jnp.nan]])
-    path = Comparison(jnp.arange(3.0), values + 1, values, values, values, values, jnp.full(2, jnp.inf))
-    assert _compare._end(path) == 1
-    assert _compare._end(dataclasses.replace(path, continuous_values=values + jnp.nan)) == -1
+    path = Comparison(jnp.arange(3.0), values + 1, values, values, values, values, *3 * [jnp.full(2, jnp.inf)])
+    assert equation_figures._end(path) == 1
+    assert equation_figures._end(dataclasses.replace(path, continuous_values=values + jnp.nan)) == -1
 
 
-def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):
+def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, report_of):
     rbm, chains = load_rbm(trained / "rbm.h5")
     assert rbm.weights.shape == (64, 4)
     assert chains.shape == (50, 64)
@@ -81,11 +102,9 @@ def test_trained_run_can_be_sampled_and_looked_at(trained, tmp_path, capsys):
         assert is_png(picture)
     assert run(["sample", str(trained), "--rows", "4", "--n-sweeps", "0", "--out", str(picture)]) == 0
     assert run(["sample", str(trained), "--rows", "5"]) == 2
-    capsys.readouterr()
-    assert run(["sample", str(trained), "--exchange", "--n-sweeps", "20", "--out", str(picture), "--json"]) == 0
-    report, text = capsys.readouterr()
-    report = json.loads(report)
-    assert f"swaps {min(report['acceptance']):.2f}; {report['share_from_earlier']:.0%} of the states came" in text
+    arguments = ["sample", str(trained), "--exchange", "--n-sweeps", "20", "--out", str(picture)]
+    report, text = report_of("_samples.sample_run", arguments)
+    assert f"swaps {min(report['acceptance']):.2f}; {report['fraction_from_earlier']:.0%} of the states came" in text
     assert run(["sample", str(trained), "--exchange", "--devices", "1"]) == 2
 
 
@@ -100,19 +119,48 @@ def test_likelihood_of_a_small_run_is_exact_and_of_test_data_too(trained, tmp_pa
     assert run(["likelihood", str(trained), "--test", str(tmp_path / "small.npy")]) == 2
 
 
-def test_larger_runs_are_bounded_from_both_sides_and_print_json(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(_likelihood, "ENUMERABLE", 3)
+def test_larger_runs_are_bounded_from_both_sides_and_print_json(tmp_path, report_of, monkeypatch):
+    monkeypatch.setattr("rbm_jax.experiments.bounds.ENUMERABLE", 3)
     options = ["--n-hidden", "4", "--n-chains", "50", "--n-updates", "20", "--l2", "0.001"]
     assert run(["train", *options, "--out", str(tmp_path)]) == 0
     assert load_rbm(tmp_path / "rbm.h5")[1].shape[1] == 64
-    capsys.readouterr()
-    assert run(["likelihood", str(tmp_path), "--n-chains", "50", "--n-temperatures", "100", "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
+    arguments = ["likelihood", str(tmp_path), "--n-chains", "50", "--n-temperatures", "100"]
+    report, _ = report_of("_likelihood.bound_likelihood", arguments)
     bounds = report["log_likelihood"]["training data"]
     exact = float(exact_log_likelihood(load_rbm(tmp_path / "rbm.h5")[0], binarize(load_digits())))
     assert bounds["lower"] < exact < bounds["upper"]
     assert set(report) == {"log_z", "log_likelihood", "warnings"}
     assert set(report["log_z"]) == {"by annealing", "by annealing back"}
+
+
+def test_other_data_are_named_on_purpose(tmp_path, capsys):
+    images = (np.random.default_rng(0).random((60, 4, 4)) > 0.5).astype(float)
+    data, folder = str(tmp_path / "images.npy"), str(tmp_path / "run")
+    np.save(data, images)
+    train = ["train", "--data", data, "--n-hidden", "3", "--n-updates", "20", "--held-out", "0.1", "--out", folder]
+    assert run(train) == 0
+    np.save(data, 1 - images)
+    np.save(tmp_path / "other.npy", images[:30])
+    few = ["--n-samples", "10", "--n-times", "2"]
+    for command in (["likelihood"], ["fixed-points", *few], ["spectrum"], ["inpaint", "--n-sweeps", "2"]):
+        arguments = [command[0], folder, *command[1:], "--update", "10"]
+        capsys.readouterr()
+        assert run(arguments) == 2
+        assert f"--data: the samples of {data} are not those that the run" in capsys.readouterr().err
+        assert run([*arguments, "--data", str(tmp_path / "other.npy")]) == 0
+    capsys.readouterr()
+    assert run(["inpaint", folder, "--threshold", "0.5"]) == 2
+    assert "--threshold goes with --data" in capsys.readouterr().err
+    assert run(["likelihood", folder, "--data", "digits", "--test", "nothing.npy"]) == 2
+    assert "--test: there is no file or folder nothing.npy" in capsys.readouterr().err
+
+
+def test_commands_look_at_a_training_up_to_an_update(trained, tmp_path):
+    options = ["--update", "10", "--out", str(tmp_path / "out.png")]
+    assert run(["fixed-points", str(trained), "--n-samples", "5", "--n-times", "3", *options]) == 0
+    with np.load(tmp_path / "out.npz") as file:
+        assert file["ts"][-1] == pytest.approx(10 * 0.05)
+    assert Run(trained, 10).trajectory.ts[-1] == pytest.approx(0.5)
 
 
 def test_half_images_are_completed(trained, tmp_path, capsys):
@@ -138,11 +186,10 @@ def test_known_half_stays_and_the_other_follows_it():
 PICTURES = {f"{name}.png" for name in SPECTRUM_FIGURES}
 
 
-def test_spectrum_of_a_run_is_seven_pictures_and_a_table(trained, tmp_path, capsys):
-    assert run(["spectrum", str(trained), "--modes", "2", "--out", str(tmp_path)]) == 0
+def test_spectrum_of_a_run_is_seven_pictures_and_a_table(trained, tmp_path, report_of):
+    _, output = report_of("_spectrum.spectrum", ["spectrum", str(trained), "--n-modes", "2", "--out", str(tmp_path)])
     assert {path.name for path in tmp_path.iterdir()} == PICTURES
     assert all(is_png(path) for path in tmp_path.iterdir())
-    output = capsys.readouterr().out
     assert "T_eff" in output
     assert "log-likelihood (exact)" in output
     observations = load_trajectory(trained / "updates").observations
@@ -167,19 +214,18 @@ def test_spectrum_trains_on_data_if_asked(tmp_path, capsys):
 @pytest.mark.parametrize("law", ["bernoulli", "laplace"])
 def test_phase_diagram_of_each_law_is_drawn(tmp_path, law):
     picture = tmp_path / "phases.png"
-    assert run(["phase-diagram", "--law", law, "--kappa", "0.5", "--points", "10", "--out", str(picture)]) == 0
+    assert run(["phase-diagram", "--law", law, "--ratio", "0.5", "--n-points", "10", "--out", str(picture)]) == 0
     assert is_png(picture)
 
 
-def test_phase_diagram_shows_the_path_of_a_training(tmp_path, capsys):
+def test_phase_diagram_shows_the_path_of_a_training(tmp_path, report_of):
     spins = ["--units", "spin", "--n-hidden", "20", "--n-chains", "50", "--n-updates", "200"]
     assert run(["train", *spins, "--out", str(tmp_path)]) == 0
     picture = tmp_path / "phases.png"
-    capsys.readouterr()
-    assert run(["phase-diagram", "--trajectory", str(tmp_path), "--points", "10", "--out", str(picture), "--json"]) == 0
+    arguments = ["phase-diagram", "--trajectory", str(tmp_path), "--n-points", "10", "--out", str(picture)]
+    report, table = report_of("_phase_diagram.draw_phases", arguments)
+    path = report["path"]
     assert is_png(picture)
-    output, table = capsys.readouterr()
-    path = json.loads(output)["path"]
     training, last = load_trajectory(tmp_path / "updates"), len(path["ts"]) - 1
     end = locate(jax.tree.map(lambda leaf: leaf[last], training.rbms))
     assert path["t_end"] == pytest.approx(float(training.ts[last + 1]))
@@ -193,11 +239,11 @@ def test_phase_diagram_shows_the_path_of_a_training(tmp_path, capsys):
 
 
 def test_phase_diagram_says_what_is_wrong(trained, tmp_path, capsys, monkeypatch):
-    assert run(["phase-diagram", "--kappa", "0"]) == 2
-    assert "--kappa" in capsys.readouterr().err
+    assert run(["phase-diagram", "--ratio", "0"]) == 2
+    assert "--ratio must be" in capsys.readouterr().err
     assert run(["phase-diagram", "--trajectory", str(tmp_path)]) == 2
     assert str(tmp_path) in capsys.readouterr().err
-    monkeypatch.setattr(_phase_diagram, "count_modes", lambda location: 3)  # of the four that there are
+    monkeypatch.setattr("rbm_jax.experiments.phases._count_modes", lambda location: 3)  # of the four that there are
     assert run(["phase-diagram", "--trajectory", str(trained)]) == 2
     assert "no noise to place it by" in capsys.readouterr().err
 
@@ -241,32 +287,29 @@ def test_tap_closure_can_be_left_out(tmp_path):
     assert "TAP closure" not in load_trajectories(tmp_path / "compare.h5")
 
 
-def test_compare_training_writes_picture_trajectories_and_tables(tmp_path, capsys):
-    fast = ["--n-hidden", "4", "--n-chains", "20", "--n-updates", "12", "--n-sweeps", "1", "--modes", "3"]
-    assert run(["compare-training", *fast, "--out", str(tmp_path), "--json"]) == 0
+def test_compare_training_writes_picture_trajectories_and_tables(tmp_path, report_of):
+    fast = ["--n-hidden", "4", "--n-chains", "20", "--n-updates", "12", "--n-sweeps", "1", "--n-modes", "3"]
+    report, output = report_of("_methods.compare_training", ["compare-training", *fast, "--out", str(tmp_path)])
     assert is_png(tmp_path / "compare-training.png")
     trajectories = load_trajectories(tmp_path / "compare-training.h5")
     assert set(trajectories) == {"PCD", "PCD again", "EMF-1", "EMF-2", "EMF-3"}
     starts = np.stack([trajectory.rbms.weights[0] for trajectory in trajectories.values()])
     assert (starts == starts[0]).all()
-    report, output = capsys.readouterr()
-    report = json.loads(report)["trainings"]["EMF-2"]
+    report = report["trainings"]["EMF-2"]
     exact = exact_log_likelihood(
         jax.tree.map(lambda leaf: leaf[-1], trajectories["EMF-2"].rbms), binarize(load_digits())
     )
     assert report["log_likelihood"][-1] == pytest.approx(float(exact), rel=1e-4)
     assert "log-likelihood (exact)" in output
-    last_table = output.split("more than 10 % away")[1]
+    last_table = output.split("by more than 10 %")[1]
     assert [line.split()[0] for line in last_table.splitlines() if line.strip()[:1].isdigit()] == ["1", "2", "3"]
 
 
-def test_fixed_points_of_a_run_are_drawn_and_kept(trained, tmp_path, capsys):
+def test_fixed_points_of_a_run_are_drawn_and_kept(trained, tmp_path, report_of):
     picture = tmp_path / "points.png"
     options = ["--n-samples", "40", "--n-times", "3", "--out", str(picture)]
-    assert run(["fixed-points", str(trained), *options, "--json"]) == 0
+    report, text = report_of("_fixed_points.fixed_points", ["fixed-points", str(trained), *options])
     assert is_png(picture)
-    report, text = capsys.readouterr()
-    report = json.loads(report)
     with np.load(tmp_path / "points.npz") as file:
         results = dict(file)
     # an RBM that has hardly learned has one fixed point, to which all data flow
@@ -343,7 +386,7 @@ def bad_command_lines(folder):
         "fourth order": (["train", "--method", "emf", "--order", "4"], "order"),
         "missing argument": (["sample"], "argument"),
         "neither run nor data": (["spectrum"], "--data"),
-        "both run and data": (["spectrum", str(empty), "--data", "digits"], "--data"),
+        "a setting of a training beside a run": (["spectrum", str(empty), "--n-hidden", "3"], "--n-hidden goes with"),
         "more devices than there are": (["train", "--devices", "99"], "--devices"),
         "no device": (["sample", str(empty), "--devices", "0"], "devices"),
         "no samples": (["sample", str(empty), "--n-samples", "0"], "n-samples"),
@@ -395,14 +438,6 @@ def test_missing_extra_says_what_to_install(tmp_path, monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(SystemExit, match=r"rbm-jax\[app\]"):
         rbm_jax.__main__.main()
-
-
-@pytest.fixture
-def interruptible():
-    """A shell's background jobs ignore interrupts, and so would their children."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
 
 
 def test_interrupt_leaves_finished_files_intact(tmp_path, interruptible):

@@ -111,10 +111,10 @@ def test_nothing_missing_where_something_was_expected_is_said(tmp_path, capsys):
         (["train", "--data", "family.fasta", "--alphabet", "ACGT"], "family.fasta"),
         (["train", "--data", "none.fasta"], "there is no file none.fasta"),
         (["compare", "--data", "family.fasta"], "must be complete binary data"),
-        (["train", "--data", "never.npy"], "train with --missing NaN"),
+        (["train", "--data", "never.npy"], "never.npy holds 2 NaN: remove them, or set missing to NaN"),
         (["impute", "run", "--out", "imputed.png"], "--out must be a .npz file"),
         (["fixed-points", "run", "--out", "points.npz"], "--out is the picture"),
-        (["impute", "run"], "no entry of the data is missing"),
+        (["impute", "run"], "no entry is missing"),
         (["inpaint", "run", "--data", "wide.npy"], "--data: the samples are of Bernoulli() units, the RBM has Potts"),
         (["inpaint", "run", "--data", "never.npy"], "--data: never.npy holds 2 NaN"),
         (
@@ -122,7 +122,7 @@ def test_nothing_missing_where_something_was_expected_is_said(tmp_path, capsys):
             "--test: the samples are of Bernoulli() units, the RBM has Potts",
         ),
         (["likelihood", "run", "--test", "digits"], "--test: the samples have 64 values, the RBM 210 visible units"),
-        (["sample", "run", "--exchange", "--n-sweeps", "0"], "--exchange needs"),
+        (["sample", "run", "--exchange", "--n-sweeps", "0"], "--n-sweeps must be at least 1, got 0"),
     ],
 )
 def test_mistakes_are_named(family, lossy, tmp_path, monkeypatch, capsys, arguments, message):

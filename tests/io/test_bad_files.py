@@ -49,7 +49,7 @@ def command_lines(folder):
         yield ["train", "--data", str(folder / name)], message
     yield ["likelihood", str(folder / "no-run")], "no run folder"
     yield ["inpaint", str(folder / "no-run")], "no run folder"
-    for command, message in (("sample", "rbm.h5"), ("likelihood", "rbm.h5"), ("inpaint", "rbm.h5"),
+    for command, message in (("sample", "rbm.h5"), ("likelihood", "rbm.h5"), ("inpaint", "no saved updates"),
                              ("spectrum", "no saved updates"), ("phase-diagram", "no saved updates")):  # fmt: skip
         for kind, content in {"empty": b"", "foreign": (folder / "empty.h5").read_bytes(), "text": b"hello"}.items():
             run_folder = folder / f"{command}-{kind}"
@@ -67,11 +67,11 @@ def command_lines(folder):
     for option, message in options.items():
         yield ["train", *option.split()], message
     yield ["inpaint", str(folder), "--half", "middle"], "half"
-    yield ["phase-diagram", "--kappa", "nan"], "kappa"
-    yield ["phase-diagram", "--points", "5"], "points"
+    yield ["phase-diagram", "--ratio", "nan"], "ratio"
+    yield ["phase-diagram", "--n-points", "5"], "n-points"
     yield ["phase-diagram", "--law", "cauchy"], "law"
     yield ["fixed-points", str(folder), "--max-steps", "0"], "max-steps"
-    yield ["compare", "--modes", "0"], "modes"
+    yield ["compare", "--n-modes", "0"], "n-modes"
     yield ["figures", "--n-updates", "0"], "n-updates"
     yield [""], "command"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rbm_jax import Bernoulli, Gaussian, Spin, exact_log_z
-from rbm_jax.cli._instances import (
+from rbm_jax.experiments.instances import (
     annealed_free_energy,
     gibbs_order,
     measure_phases,
@@ -16,7 +16,7 @@ from rbm_jax.cli._instances import (
     sample_instances,
     tap_order,
 )
-from rbm_jax.cli._projected import Instance, ProjectedRuns, instance_force, projected_training
+from rbm_jax.experiments.projected import Instance, ProjectedRuns, instance_force, projected_training
 from rbm_jax.replica import BernoulliDistribution, Clusters, Control, GaussianDistribution, solve_saddle
 from rbm_jax.replica.learning import integrate_thermodynamic, thermodynamic_force
 from tests.helpers import optimized, reference_rbm, slow_but
@@ -70,7 +70,7 @@ def test_tap_of_instances_averages_to_replica_theory(n_visible, n_instances, law
     rbms, modes = sample(key, n_instances, n_visible, n_visible // 2, (strength,), noise, law=law, units=units)
     order, free_energy, converged = solve(rbms, modes)
     assert converged.all()
-    found = order._asdict() | {"free_energy": free_energy}
+    found = vars(order) | {"free_energy": free_energy}
     assert_close_to_theory(found, control, law, units, n_visible, correction)
 
 
@@ -82,7 +82,7 @@ def test_monte_carlo_of_instances_averages_to_replica_theory(law, n_visible):
     control, n_instances = Control(np.array([1.5]), noise=0.8, ratio=0.5), 16
     rbms, modes = sample(jax.random.key(n_visible), n_instances, n_visible, n_visible // 2, (1.5,), 0.8, law=law)
     order, free_energy = measure(jax.random.split(jax.random.key(1), n_instances), rbms, modes)
-    found = order._asdict() | {"free_energy": free_energy}
+    found = vars(order) | {"free_energy": free_energy}
     assert_close_to_theory(found, control, law, SPINS, n_visible, 2.0)
 
 

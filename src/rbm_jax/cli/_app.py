@@ -1,7 +1,10 @@
 """The group of commands, each of which is imported when it is called: `--help` and completion import none but typer."""
 
 import importlib
+import re
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -28,15 +31,17 @@ class Home(NamedTuple):
 
 
 COMMANDS = {
-    "train": Home("_runs", "train", "Train an RBM on your data, or resume a run."),
-    "sample": Home("_runs", "sample", "Draw samples of a run."),
-    "inpaint": Home("_inpaint", "inpaint", "Complete halves of images."),
-    "impute": Home("_impute", "impute_command", "Complete data with missing entries."),
+    "train": Home("_train", "train", "Train an RBM on your data, or resume a run."),
+    "sample": Home("_samples", "sample", "Draw samples of a run."),
+    "inpaint": Home("_samples", "inpaint_command", "Complete halves of images."),
+    "impute": Home("_samples", "impute_command", "Complete data with missing entries."),
     "likelihood": Home("_likelihood", "likelihood", "Bound the log-likelihood of a run from both sides."),
-    "spectrum": Home("_spectrum", "spectrum", "Draw the singular modes along a training."),
-    "fixed-points": Home("_fixed_points", "fixed_points", "Find clusters of the data, and how they split."),
-    "compare": Home("_compare", "compare", "Compare a training with the continuous-time theory."),
-    "compare-training": Home("_methods", "compare_training", "Compare training by PCD and by extended mean field."),
+    "spectrum": Home("_spectrum", "spectrum_command", "Draw the singular modes along a training."),
+    "fixed-points": Home("_fixed_points", "fixed_points_command", "Find clusters of the data, and how they split."),
+    "compare": Home("_compare", "compare_command", "Compare a training with the continuous-time theory."),
+    "compare-training": Home(
+        "_methods", "compare_training_command", "Compare training by PCD and by extended mean field."
+    ),
     "phase-diagram": Home("_phase_diagram", "phase_diagram_command", "Draw the phases of RBMs of modes and noise."),
     "figures": Home("_gallery", "figures", "Draw every figure of the theory beside simulation."),
     "convert": Home("_convert", "convert", "Rewrite a run of an older version."),
@@ -95,23 +100,47 @@ for _name, _home in COMMANDS.items():
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0, 2 for a user's mistake, 130 after Ctrl-C.
+    """Run one command and return the exit code: 0, or 2 for a user's mistake.
+
+    After a signal it is 128 more than its number, 130 after Ctrl-C. Warnings are lines on standard error.
 
     Args:
         arguments: what follows `rbm-jax` on the command line; None for `sys.argv`.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        code = app(arguments, prog_name="rbm-jax", standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("default", category=UserWarning)  # once for each text and place
+            warnings.showwarning = _show_warning
+            code = app(arguments, prog_name="rbm-jax", standalone_mode=False)
     except (typer.TyperException, ValueError, OSError, ImportError) as error:
         message = _explain_usage(error) if isinstance(error, typer.TyperException) else str(error)
-        typer.echo(f"rbm-jax: {' '.join(message.split())}", err=True)
+        typer.echo(f"rbm-jax: {_by_option(' '.join(message.split()), arguments[0])}", err=True)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    if code == 130:
-        typer.echo("rbm-jax: interrupted; finished files are intact, and train --resume continues a run", err=True)
+    except SystemExit as error:
+        if not isinstance(error.code, int) or error.code <= 128:
+            raise
+        code = error.code  # a signal
+    if code and code > 128:
+        how = "interrupted" if code == 130 else f"stopped by {signal.Signals(code - 128).name}"
+        typer.echo(f"rbm-jax: {how}; finished files are intact, and train --resume continues a run", err=True)
     return code or 0
+
+
+def _show_warning(message: Warning | str, *where: Any) -> None:
+    typer.echo(f"rbm-jax: warning: {message}", err=True)
+
+
+def _by_option(message: str, command: str) -> str:
+    """A message that begins with the name of an argument, as Python knows it, with that of the command's option."""
+    name = re.match(r"\w+(?=[: ])", message)
+    if name is None or command not in COMMANDS:
+        return message
+    options = {each.name: each.opts[0] for each in load_command(command).params}
+    option = options.get(name[0], "")
+    return option + message.removeprefix(name[0]) if option.startswith("--") else message
 
 
 def _explain_usage(error: typer.TyperException) -> str:

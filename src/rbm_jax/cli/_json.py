@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-__all__ = ["AsJson", "echo_json", "with_json"]
+__all__ = ["AsJson", "echo_json", "numbers_of", "with_json"]
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print the numbers as one JSON object, and all text on standard error.")
@@ -50,6 +50,11 @@ def echo_json(report: dict[str, Any]) -> None:
         report: dictionaries, lists, arrays, numbers, strings and paths. NaN and infinities, which JSON lacks, are null.
     """
     typer.echo(json.dumps(_plain(report), allow_nan=False))
+
+
+def numbers_of(result: Any, *names: str) -> dict[str, Any]:
+    """Fields of a result by their names."""
+    return {name: getattr(result, name) for name in names}
 
 
 def _plain(value: Any) -> Any:

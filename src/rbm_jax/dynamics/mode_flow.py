@@ -112,9 +112,9 @@ def integrate_modes(
     check_times(ts)
     rtol = default_rtol(rbm.dtype) if rtol is None else float(check_positive("rtol", rtol))
     atol = rtol / 100 if atol is None else check_positive("atol", atol)
-    # as arrays, so that others of them compile nothing
-    ts, gap, rtol, atol = (jnp.asarray(values).astype(rbm.dtype) for values in (ts, gap, rtol, atol))
-    return _integrate(force, rbm, ts, args, gap, (rtol, atol), jnp.asarray(max_steps, jnp.int32))
+    # As arrays, so that others of them compile nothing.
+    times, gaps, *tolerances = (jnp.asarray(values).astype(rbm.dtype) for values in (ts, gap, rtol, atol))
+    return _integrate(force, rbm, times, args, gaps, tuple(tolerances), jnp.asarray(max_steps, jnp.int32))
 
 
 @eqx.filter_jit

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rbm_jax.plotting.clusters import plot_fixed_points as plot_fixed_points
     from rbm_jax.plotting.clusters import plot_tree as plot_tree
     from rbm_jax.plotting.images import plot_images as plot_images
+    from rbm_jax.plotting.images import plot_imputation as plot_imputation
     from rbm_jax.plotting.replica import PhaseLine as PhaseLine
     from rbm_jax.plotting.replica import plot_phase_diagram as plot_phase_diagram
     from rbm_jax.plotting.replica import plot_theory as plot_theory
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rbm_jax.plotting.spectral import plot_spectrum_histogram as plot_spectrum_histogram
     from rbm_jax.plotting.style import figure_style as figure_style
     from rbm_jax.plotting.style import new_figure as new_figure
+    from rbm_jax.plotting.style import write_figure as write_figure
     from rbm_jax.plotting.trajectories import plot_against_fraction as plot_against_fraction
     from rbm_jax.plotting.trajectories import plot_comparison as plot_comparison
     from rbm_jax.plotting.trajectories import plot_learning_curves as plot_learning_curves
@@ -36,6 +38,7 @@ __all__ = [
     "plot_fixed_points",
     "plot_growth_rates",
     "plot_images",
+    "plot_imputation",
     "plot_learning_curves",
     "plot_linear_theory",
     "plot_modes",
@@ -45,16 +48,17 @@ __all__ = [
     "plot_spectrum_histogram",
     "plot_theory",
     "plot_tree",
+    "write_figure",
 ]
 
 _HOMES = {
     name: module
     for module, names in {
         "clusters": "plot_fixed_points plot_tree",
-        "images": "plot_images",
+        "images": "plot_images plot_imputation",
         "replica": "PhaseLine plot_phase_diagram plot_theory",
         "spectral": "plot_convergence plot_growth_rates plot_linear_theory plot_spectrum_histogram",
-        "style": "figure_style new_figure",
+        "style": "figure_style new_figure write_figure",
         "trajectories": "plot_against_fraction plot_comparison plot_learning_curves plot_modes plot_quantity"
         " plot_spectrum",
     }.items()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from rbm_jax._internal.checks import as_array, check_count
 from rbm_jax._internal.typing import ArrayLike, Float
 from rbm_jax.plotting._axes import Axes, new_axes
 
-__all__ = ["plot_images"]
+__all__ = ["plot_images", "plot_imputation"]
 
 
 def plot_images(
@@ -57,3 +58,40 @@ def plot_images(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
+
+
+def plot_imputation(
+    observed: Float[ArrayLike, "n_samples n_pixels"],
+    found: Any,
+    shape: tuple[int, int],
+    *,
+    n_images: int = 10,
+    ax: Axes = None,
+) -> Axes:
+    """The first images in columns: what was observed (missing pixels in gray), mean, deviation and a sample.
+
+    Args:
+        observed: one image a row, NaN where a pixel is missing, shape (n_samples, n_pixels).
+        found: what an RBM makes of them, a `missing.Imputation`: `mean`, `std` and `sample`, arrays of that shape.
+        shape: rows and columns of an image.
+        n_images: largest number of images.
+        ax: where to draw; a new figure by default.
+
+    Raises:
+        ValueError: no images, arrays of different shapes or that do not have the shape of images, or n_images below 1.
+    """
+    known = np.asarray(as_array("observed", observed, allow_missing=True), float)
+    mean, std, sample = (np.asarray(each, float) for each in (found.mean, found.std, found.sample))
+    if known.size == 0 or not known.shape == mean.shape == std.shape == sample.shape:
+        raise ValueError(f"observed must be images of the shape {mean.shape} of what was found, got {known.shape}")
+    n_images = min(check_count("n_images", n_images), len(known))
+    values = np.concatenate([known, sample])
+    low, high = np.nanmin(values), np.nanmax(values)
+    rows = {
+        "observed": np.where(np.isnan(known), (low + high) / 2, known),
+        "mean given it": mean,
+        "deviation": low + 2 * std,  # at most half the distance of two states
+        "a sample": sample,
+    }
+    images = np.concatenate([each[:n_images] for each in rows.values()])
+    return plot_images(images, shape, n_columns=n_images, row_labels=list(rows), ax=ax)

@@ -2,11 +2,13 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from rbm_jax._internal.files import atomic_write
 from rbm_jax._internal.optional import require
 
-__all__ = ["figure_style", "new_figure"]
+__all__ = ["figure_style", "new_figure", "write_figure"]
 
 _STYLE = {
     "font.size": 8,
@@ -47,3 +49,9 @@ def new_figure(width: float = 3.4, height: float = 2.6) -> Figure:
         height: of the whole figure.
     """
     return require("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as a PNG file, whatever the file's name says; it is there whole or not at all."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=200, format="png")

@@ -85,6 +85,7 @@ def plot_comparison(
     *,
     training: str = "PCD",
     identified: Shaped[ArrayLike, "n_times n_modes"] | None = None,
+    departures: tuple[str, Shaped[ArrayLike, " n_departures"]] | None = None,
     n_modes: int = 10,
     ax: Axes = None,
 ) -> Axes:
@@ -99,6 +100,8 @@ def plot_comparison(
         theories: a name, its times and its singular values; the first is drawn solid, then dashed, dotted, dash-dotted.
         training: name of the training in the legend.
         identified: False for points whose mode has too little overlap with the theory's; they are gray.
+        departures: label and times of departures of each mode, such as `dynamics.Comparison.departure`; they are rings
+            on the points, but for those that are inf.
         n_modes: modes to draw.
         ax: where to draw; a new figure by default.
     """
@@ -121,10 +124,21 @@ def plot_comparison(
         handles += ax.plot([], [], "o", color="0.8", markersize=2, label=f"{training}, other direction")
     for name, style in zip(theories, LINE_STYLES, strict=False):
         handles += ax.plot([], [], style, color="0.3", linewidth=1, label=name)
+    if departures is not None:
+        handles += _ring_departures(ax, ts, values, *departures, colors)
     ax.legend(handles=handles, loc="upper left", frameon=False)
     label_time_axes(ax, r"singular values $\sigma_\alpha$", logarithmic=True)
     ax.set_ylim(np.nanmin(values[:, : len(colors)]) / 2, top)
     return ax
+
+
+def _ring_departures(ax, ts, values, label: str, times, colors) -> list:
+    """Rings on the points of each mode at its time; an entry for the legend."""
+    ring = {"marker": "o", "markersize": 6, "markerfacecolor": "none", "linestyle": "none"}
+    for mode, (time, color) in enumerate(zip(np.asarray(times), colors, strict=False)):
+        if np.isfinite(time):
+            ax.plot(time, np.interp(time, ts, values[:, mode]), markeredgecolor=color, zorder=4, **ring)
+    return ax.plot([], [], markeredgecolor="0.3", label=label, **ring)
 
 
 def plot_quantity(

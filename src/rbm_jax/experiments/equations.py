@@ -1,7 +1,8 @@
-"""A training by PCD and the theories of it, integrated from the same weights."""
+"""A training by PCD and the learning equations, integrated from the same weights: both on one clock."""
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import typer
 
-from rbm_jax.cli._datasets import Dataset
+from rbm_jax._internal.checks import check_count, check_positive
 from rbm_jax.dynamics import (
     Comparison,
     GrowthModes,
@@ -21,17 +21,20 @@ from rbm_jax.dynamics import (
     exact_force,
     gaussian_force,
     growth_modes,
+    growth_rates_along,
     integrate,
     linear_bound,
     linear_weights,
+    linear_window,
     mean_field_force,
 )
 from rbm_jax.model import RBM, Centered, Plain, Status, Trajectory, init_rbm, visible_free_energy
 from rbm_jax.model.trajectory import finite_status
 from rbm_jax.progress import progress_bar
+from rbm_jax.runs import Dataset
 from rbm_jax.training import PCD, Batches, Trainer, TrainState, fit
 
-__all__ = ["ComparisonRecipe", "SideBySide", "train_and_integrate"]
+__all__ = ["ComparisonRecipe", "ComparisonResult", "compare"]
 
 N_SAVES = 80
 MAX_DEFAULT_UPDATES = 20_000
@@ -48,7 +51,23 @@ MAX_TAP_SIZE = 20_000_000
 
 @dataclasses.dataclass(frozen=True)
 class ComparisonRecipe:
-    """How to train, which modes to look at, and whether to integrate the TAP closure (None: where it is quick)."""
+    """How to train, which theories to integrate, which modes to look at.
+
+    Attributes:
+        n_hidden: hidden units.
+        n_updates: updates; by default 2.5 times what takes the leading mode out of the linear regime.
+        learning_rate: of plain SGD; time is learning rate x updates.
+        n_chains: persistent Markov chains.
+        n_sweeps: Gibbs sweeps in each update.
+        batch_size: rows of a minibatch; by default all data, at most 2000.
+        n_modes: leading modes to compare.
+        centered: centered or plain gradient, for training and theory.
+        tap: integrate the TAP closure; by default where it takes less than a few minutes.
+        seed: of all random numbers.
+
+    Raises:
+        ValueError, TypeError: a value that cannot be, by its name.
+    """
 
     n_hidden: int = 64
     n_updates: int | None = None
@@ -61,6 +80,14 @@ class ComparisonRecipe:
     tap: bool | None = None
     seed: int = 0
 
+    def __post_init__(self):
+        for name in ("n_hidden", "n_chains", "n_sweeps", "n_modes"):
+            check_count(name, getattr(self, name))
+        for name in ("n_updates", "batch_size"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+        check_positive("learning_rate", self.learning_rate)
+
     @property
     def metric(self) -> Centered | Plain:
         """Of the training and of the theories."""
@@ -68,21 +95,49 @@ class ComparisonRecipe:
 
 
 @dataclasses.dataclass(frozen=True)
-class SideBySide:
-    """A training by PCD, and the theories of it, by name, each also as it compares with the training."""
+class ComparisonResult:
+    """A training by PCD, and the theories of it, by name, each also as it compares with the training.
+
+    Attributes:
+        dataset: the data.
+        learning_rate: of the training.
+        growth: the linear theory of each mode of the data.
+        training: RBMs along time; observations are ⟨F⟩ of the chains minus ⟨F⟩ of the data, in nats.
+        theories: RBMs along the same time, of each theory.
+        comparisons: singular values, overlaps and departures, of each theory.
+        measured_rates: early growth rate of each mode of the data in training, per unit of time, shape (n_visible,).
+        measured_until: the time until which they are measured.
+    """
 
     dataset: Dataset
+    learning_rate: float
     growth: GrowthModes
     training: Trajectory
     theories: dict[str, Trajectory]
     comparisons: dict[str, Comparison]
+    measured_rates: np.ndarray
+    measured_until: float
 
 
-def train_and_integrate(dataset: Dataset, recipe: ComparisonRecipe) -> SideBySide:
+def compare(dataset: Dataset, recipe: ComparisonRecipe = ComparisonRecipe()) -> ComparisonResult:
     """Train by PCD, integrate the theories from the same start, and put their modes side by side.
+
+    The theories are the linear one, the Gaussian closure, the TAP closure and, for up to 12 units in the smaller layer,
+    the exact equations.
 
     Raises:
         ValueError: training that diverged.
+
+    Warns:
+        UserWarning: an integration that ended early, a theory that is left out, a training that is cut short.
+
+    Example:
+        >>> from rbm_jax.experiments import ComparisonRecipe, compare
+        >>> from rbm_jax.runs import Source
+        >>> recipe = ComparisonRecipe(n_hidden=16, n_updates=30, n_chains=50, tap=False)
+        >>> result = compare(Source("digits").load_images(), recipe)
+        >>> list(result.comparisons), result.comparisons["linear theory"].departure.shape
+        (['linear theory', 'Gaussian closure'], (10,))
     """
     key_rbm, key_chains, key_run = jax.random.split(jax.random.key(recipe.seed), 3)
     rbm = init_rbm(
@@ -99,12 +154,21 @@ def train_and_integrate(dataset: Dataset, recipe: ComparisonRecipe) -> SideBySid
     n_updates = recipe.n_updates or _default_updates(rbm, growth, recipe.learning_rate)
     training = _train(key_chains, key_run, rbm, dataset, n_updates, recipe)
     if training.status != Status.SUCCESS:
-        raise ValueError("training diverged (the weights are no longer finite): try a smaller --learning-rate")
+        raise ValueError("training diverged (the weights are no longer finite): try a smaller learning_rate")
     theories = _integrate_theories(rbm, dataset, statistics, growth, training.ts, recipe)
-    comparisons = {
-        name: compare_trajectories(training, theory, n_modes=recipe.n_modes) for name, theory in theories.items()
-    }
-    return SideBySide(dataset, growth, training, theories, comparisons)
+    window = linear_window(training, growth)
+    return ComparisonResult(
+        dataset=dataset,
+        learning_rate=recipe.learning_rate,
+        growth=growth,
+        training=training,
+        theories=theories,
+        comparisons={
+            name: compare_trajectories(training, theory, n_modes=recipe.n_modes) for name, theory in theories.items()
+        },
+        measured_rates=np.asarray(growth_rates_along(training, growth, window)),
+        measured_until=float(training.ts[window][-1]),
+    )
 
 
 def _train(key_chains, key_run, rbm: RBM, dataset: Dataset, n_updates: int, recipe: ComparisonRecipe) -> Trajectory:
@@ -128,8 +192,8 @@ def _default_updates(rbm: RBM, growth: GrowthModes, learning_rate: float) -> int
     updates = math.ceil(2.5 * math.log(_bound(rbm) / start) / rate / learning_rate)
     if updates > MAX_DEFAULT_UPDATES:
         updates = MAX_DEFAULT_UPDATES
-        typer.echo(
-            f"note: modes grow slowly; stopping at {MAX_DEFAULT_UPDATES} updates (--n-updates for more)", err=True
+        warnings.warn(
+            f"modes grow slowly: training stops at {MAX_DEFAULT_UPDATES} updates; set n_updates for more", stacklevel=3
         )
     return updates
 
@@ -160,7 +224,7 @@ def _integrate_theories(
         step = TAP_STEP / float(growth.rates[0]) if growth.rates[0] > 0 else 1.0
         forces["TAP closure"] = (force, {"step": step, "max_steps": math.ceil(float(ts[-1]) / step) + 1})
     elif tap is None:
-        typer.echo("note: the TAP closure is left out for data of this size (--tap to integrate it)", err=True)
+        warnings.warn("the TAP closure is left out for data of this size; tap=True integrates it", stacklevel=3)
     if min(rbm.weights.shape) <= ENUMERABLE:
         forces["exact equations"] = (exact_force(samples, metric=metric), {})
     for name, (force, options) in forces.items():
@@ -169,7 +233,7 @@ def _integrate_theories(
             jax.effects_barrier()
         if trajectory.status != Status.SUCCESS:
             status = Status(int(trajectory.status)).name.lower().replace("_", " ")
-            typer.echo(f"warning: integration of the {name} ended early ({status}); its curves stop there", err=True)
+            warnings.warn(f"integration of the {name} ended early ({status}); its curves stop there", stacklevel=3)
         theories[name] = trajectory
     return theories
 

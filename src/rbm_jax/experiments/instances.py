@@ -1,8 +1,9 @@
 """Replica theory on trial: TAP and Monte Carlo on RBMs drawn from the ensemble."""
 
+import dataclasses
 import math
-from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +31,7 @@ __all__ = [
 _GAUSSIAN, _SPIN = GaussianDistribution(), Spin()
 
 
-class InstanceOrder(NamedTuple):
+class InstanceOrder(eqx.Module):
     """Order parameters of one RBM.
 
     Attributes:
@@ -97,7 +98,7 @@ def gibbs_order(
         sign = jnp.sign(chains @ modes.left[:, :1])
         visible, hidden = sign * chains, sign * sample_hidden(key_hidden, rbm, chains)
         order = _order(modes, visible.mean(0), hidden.mean(0))
-        return chains, order._replace(q_visible=_overlap(visible), q_hidden=_overlap(hidden))
+        return chains, dataclasses.replace(order, q_visible=_overlap(visible), q_hidden=_overlap(hidden))
 
     _, orders = lax.scan(measure, start, jax.random.split(key_run, n_samples))
     return jax.tree.map(lambda leaf: leaf.mean(0), orders)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from rbm_jax.cli._instances import orthogonalize
+from rbm_jax.experiments.instances import orthogonalize
 from rbm_jax.model import RBM
 from rbm_jax.replica import AbstractDistribution, Clusters, EmpiricalDistribution, sample_clusters
 from rbm_jax.replica.learning import AbstractThermodynamicForce, thermodynamic_force
@@ -84,12 +84,12 @@ def projected_training(
 
     @jax.jit
     def train(key):
-        key_left, key_right, key_data, key_run = jax.random.split(key, 4)
+        key_left, key_right, key_data, key_chains, key_run = jax.random.split(key, 5)
         left = orthogonalize(law.sample(key_left, (n_visible, len(matrix)), matrix.dtype))
         right = orthogonalize(law.sample(key_right, (n_hidden, len(matrix)), matrix.dtype))
         data = sample_clusters(key_data, n_samples, clusters, left)
         rbm = RBM(left @ matrix @ right.T / size, jnp.zeros(n_visible), jnp.zeros(n_hidden), Spin(), Spin())
-        state = trainer.init(key_run, rbm, carry=data[:n_chains])
+        state = trainer.init(key_chains, rbm, carry=data[:n_chains])
         options = {"n_updates": n_updates, "save_at": saves, "observe": lambda state: _chain_moments(left, state)}
         _, path = fit(key_run, trainer, state, Batches(data), **options)
         matrices = jnp.einsum("ia,tij,jb->tab", left, path.rbms.weights, right) / size
