@@ -146,7 +146,7 @@ def test_training_learns_the_share_of_clusters_that_chains_do_not_move_between()
     state, found = train(PTT(metric=Centered(), n_rungs=4), KeepsEquilibrium())
     exact_state, expected = train(Exact(Centered()))
     assert state.carry.n_frozen > 1
-    # 500 chains leave a spread of 0.009 between seeds.
+    # With 500 chains five seeds ended within 0.016 of it.
     assert abs(found - expected) < 0.03
     assert exact_log_likelihood(state.rbm, data) > exact_log_likelihood(exact_state.rbm, data) - 0.02
 
